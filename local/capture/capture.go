@@ -1,0 +1,65 @@
+// Package capture is the seam between a pod and the mesh: how a pod gets its
+// network, how what it sends comes to its node proxy, and how the node proxy
+// reaches the program in it. Two implementations: netns, where a pod has no
+// other way out, and proxy, which asks it to use HTTP_PROXY. It carries bytes;
+// it knows no policy and no identity.
+package capture
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os/exec"
+)
+
+// Node is the one machine that the pods run on.
+type Node interface {
+	// Name is "netns" or "proxy".
+	Name() string
+	// Listen opens a listener on the node's network under the address of a pod,
+	// a waypoint or the gateway, such as 10.244.0.7:15008.
+	Listen(addr netip.AddrPort) (net.Listener, error)
+	// Dial connects two of them over the node's network, where an eavesdropper
+	// may listen. The connection's source is src.
+	Dial(ctx context.Context, src netip.Addr, dst netip.AddrPort) (net.Conn, error)
+	// AddPod makes a pod's network.
+	AddPod(spec PodSpec) (Pod, error)
+	// Close ends everything that the node holds.
+	Close() error
+}
+
+// PodSpec is what a pod's network is made from.
+type PodSpec struct {
+	Namespace, Name string
+	IP              netip.Addr
+	// Ports are the ports that the manifests say the pod's program listens on.
+	Ports []uint16
+	// Resolve answers a name that the program asks for, with cluster search
+	// domains already applied by the caller's namespace. ok is false where the
+	// name does not exist.
+	Resolve func(name string) (addrs []netip.Addr, ok bool)
+}
+
+// Captured is one connection that a pod opened to somewhere.
+type Captured struct {
+	net.Conn
+	// Dst is where the program wanted to go.
+	Dst netip.AddrPort
+}
+
+// Pod is the network of one pod.
+type Pod interface {
+	// Accept gives the next connection that the pod's program opens. It fails
+	// with net.ErrClosed after Close.
+	Accept() (Captured, error)
+	// DialApp connects to the program in the pod on the port that the manifests
+	// name. The program sees src as its peer where the capture can do that.
+	DialApp(ctx context.Context, src netip.Addr, port uint16) (net.Conn, error)
+	// Environ gives what the capture adds to the environment of the pod's
+	// programs: nothing under netns; HTTP_PROXY, the address and the ports to
+	// listen on under proxy.
+	Environ() []string
+	// Start starts a command inside the pod's network.
+	Start(cmd *exec.Cmd) error
+	Close() error
+}

@@ -1,0 +1,38 @@
+// Package manifest reads rendered Kubernetes objects from files, strictly: a
+// kind, field or value that local mode would have to ignore is an error that
+// names it, with its file and line. It holds objects, it does not judge them.
+package manifest
+
+import (
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Key names one object within a Set.
+type Key struct{ Kind, Namespace, Name string }
+
+// Origin is where an object was read from. Line counts from 1.
+type Origin struct {
+	File string
+	Line int
+}
+
+// Set is all objects of one state of the suite, by kind, each in the order of
+// the files. A Set is not changed after it was loaded.
+type Set struct {
+	Namespaces            []*corev1.Namespace
+	ServiceAccounts       []*corev1.ServiceAccount
+	ConfigMaps            []*corev1.ConfigMap
+	Deployments           []*appsv1.Deployment
+	Services              []*corev1.Service
+	NetworkPolicies       []*networkingv1.NetworkPolicy
+	Gateways              []*gatewayv1.Gateway
+	HTTPRoutes            []*gatewayv1.HTTPRoute
+	AuthorizationPolicies []*securityv1.AuthorizationPolicy
+	PeerAuthentications   []*securityv1.PeerAuthentication
+
+	Origins map[Key]Origin
+}
