@@ -1,0 +1,144 @@
+# One target a line in `make help`. Versions come from versions.env, recipes that are longer than a few lines from scripts/.
+include versions.env
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STAGE   ?= zero-trust
+# netns (Linux, nobody walks around it) or proxy (anywhere, cooperative); empty lets artemis choose.
+CAPTURE ?=
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X artemis.example/service/version.Version=$(VERSION)'
+
+##@ One machine, no cluster (needs Go)
+
+.PHONY: up
+up: binaries ## start the whole mission on this machine and stay in front of it (STAGE=open|mtls|zero-trust, CAPTURE=netns|proxy)
+	bin/artemis up --stage $(STAGE) $(if $(CAPTURE),--capture $(CAPTURE))
+
+.PHONY: up-detached
+up-detached: binaries ## the same in the background; returns when all eighteen services are ready
+	bin/artemis up --detach --stage $(STAGE) $(if $(CAPTURE),--capture $(CAPTURE))
+
+.PHONY: down
+down: binaries ## stop it
+	bin/artemis down
+
+.PHONY: status
+status: binaries ## what runs, with identities: here, or on the cluster when nothing runs here
+	@scripts/where.sh status
+
+.PHONY: stage-open stage-mtls stage-zero-trust
+stage-open: binaries ## no mesh: plain Cells, plaintext
+	@scripts/where.sh stage open
+stage-mtls: binaries ## layer 2 on: identity and encryption
+	@scripts/where.sh stage mtls
+stage-zero-trust: binaries ## layer 3 on: who may do what
+	@scripts/where.sh stage zero-trust
+
+.PHONY: attack
+attack: binaries ## run the attack campaign at the present stage; any verdict but the expected one fails
+	bin/artemis attack
+
+.PHONY: attack-all
+attack-all: binaries ## run the campaign at all three stages, one after the other
+	bin/artemis attack --all-stages
+
+.PHONY: policy-lint
+policy-lint: binaries ## what the policies attach to, and how they could be walked around
+	bin/artemis lint openchoreo/rendered istio/cells
+
+.PHONY: binaries
+binaries: ## bin/service (the eighteen services) and bin/artemis (the launcher)
+	@mkdir -p bin
+	@$(GO_BUILD) -o bin/service ./service
+	@$(GO_BUILD) -o bin/artemis ./local
+
+##@ Kubernetes (needs Docker, k3d, kubectl, helm; see docs/kubernetes.md)
+
+.PHONY: k3d-up
+k3d-up: ## a k3d cluster with Istio ambient and OpenChoreo (PROFILE=full adds portal and identity provider)
+	scripts/k3d-up.sh
+
+.PHONY: build
+build: ## build the image with ko and bring it into the cluster
+	scripts/build.sh
+
+.PHONY: deploy
+deploy: ## the mission onto the cluster, through OpenChoreo
+	scripts/deploy.sh
+
+.PHONY: deploy-plain
+deploy-plain: ## the rendered manifests onto any Kubernetes with Istio ambient, without OpenChoreo
+	scripts/deploy-plain.sh
+
+.PHONY: adversary
+adversary: ## the attacker's pods onto the cluster
+	scripts/adversary.sh
+
+.PHONY: verify
+verify: ## prove enrolment, identities, policies, bypasses and encryption on the cluster
+	scripts/verify.sh
+
+.PHONY: undeploy
+undeploy: ## the mission and the attacker off the cluster again
+	scripts/undeploy.sh
+
+.PHONY: k3d-down
+k3d-down: ## delete the cluster and everything that k3d-up made
+	scripts/k3d-down.sh
+
+.PHONY: outdated
+outdated: ## newer versions of what versions.env pins
+	scripts/outdated.sh
+
+##@ Checks
+
+.PHONY: test
+test: ## the tests: Go alone, under three minutes
+	go vet ./...
+	go test -race ./...
+
+.PHONY: conformance
+conformance: ## the same manifests against OpenChoreo, Istio and Envoy themselves (installs and builds what it needs)
+	scripts/conformance.sh
+
+.PHONY: render
+render: ## let the real OpenChoreo control plane render openchoreo/ into openchoreo/rendered and istio/
+	scripts/render.sh
+
+.PHONY: e2e
+e2e: binaries ## the dashboard in a real Chromium, with axe
+	scripts/e2e.sh
+
+.PHONY: faults
+faults: binaries ## the fault suite on the local system (DURATION=30m for the long run)
+	scripts/faults.sh
+
+.PHONY: bench
+bench: binaries ## all figures of docs/performance.md, as ratios within one run
+	scripts/bench.sh
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck, shellcheck, yamllint, links
+	scripts/lint.sh
+
+.PHONY: docs-check
+docs-check: binaries ## run every command of README.md and docs/tour.md and compare the output
+	scripts/docs-check.sh
+
+.PHONY: release-check
+release-check: ## version, changelog, licences, SBOM, reproducible build, clean tree
+	scripts/release-check.sh
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf bin .artemis
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+( [a-z0-9-]+)*:.*## / { split($$1, t, " "); printf "  make %-18s %s\n", t[1], $$2 }' $(firstword $(MAKEFILE_LIST))
