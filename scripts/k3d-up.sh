@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Makes the cluster: k3d, Gateway API, Istio ambient, cert-manager, OpenChoreo's control plane and data plane.
+# Every step looks first whether it is done, so the same command goes on after an interruption and repairs a half-made cluster.
+# PROFILE=full adds OpenChoreo's API, portal and identity provider; the default is lean. ISTIO_PLATFORM=k3s where k3d's CNI paths differ.
+. "$(dirname "$0")/lib.sh"
+usage_if_asked "$@"
+
+PROFILE=${PROFILE:-lean}
+[[ $PROFILE == lean || $PROFILE == full ]] || die "PROFILE is '$PROFILE': it takes lean or full"
+ISTIO_PLATFORM=${ISTIO_PLATFORM:-k3d}
+ISTIO_CHARTS=https://istio-release.storage.googleapis.com/charts
+OPENCHOREO_CHARTS=oci://ghcr.io/openchoreo/helm-charts
+
+scripts/preflight.sh k3d
+
+grep -qF "rancher/k3s:$K3S_VERSION" k3d/cluster.yaml || die "k3d/cluster.yaml and versions.env name different versions of k3s"
+if k3d cluster list "$CLUSTER" >/dev/null 2>&1; then
+  step "cluster $CLUSTER exists: started if it was stopped"
+  k3d cluster start "$CLUSTER" >/dev/null
+else
+  step "cluster $CLUSTER, k3s $K3S_VERSION"
+  k3d cluster create "$CLUSTER" --config k3d/cluster.yaml
+fi
+reachable
+wait_for default condition=Ready node --all
+
+step "Gateway API $GATEWAY_API_VERSION"
+k apply --server-side --force-conflicts -f "https://github.com/kubernetes-sigs/gateway-api/releases/download/$GATEWAY_API_VERSION/standard-install.yaml" >/dev/null
+wait_for default condition=Established crd/gateways.gateway.networking.k8s.io crd/httproutes.gateway.networking.k8s.io
+
+step "Istio $ISTIO_VERSION, ambient"
+chart() { # RELEASE CHART [ARG...]
+  local release=$1 name=$2
+  shift 2
+  note "$release"
+  h upgrade --install "$release" "$name" --repo "$ISTIO_CHARTS" --version "$ISTIO_VERSION" -n istio-system --create-namespace --wait --timeout "$WAIT" "$@" >/dev/null ||
+    { explain istio-system; die "Istio's chart $name did not install" "istio-cni not found in its path? try ISTIO_PLATFORM=k3s make k3d-up"; }
+}
+chart istio-base base
+chart istiod istiod -f istio/install/istiod.yaml
+chart istio-cni cni -f istio/install/cni.yaml --set "global.platform=$ISTIO_PLATFORM"
+chart ztunnel ztunnel -f istio/install/ztunnel.yaml
+
+step "cert-manager $CERT_MANAGER_VERSION"
+h upgrade --install cert-manager oci://quay.io/jetstack/charts/cert-manager --version "$CERT_MANAGER_VERSION" -n cert-manager --create-namespace \
+  --set crds.enabled=true --wait --timeout "$WAIT" >/dev/null || { explain cert-manager; die "cert-manager did not install"; }
+
+step "OpenChoreo $OPENCHOREO_VERSION, control plane ($PROFILE)"
+control_values=(-f k3d/values-control-plane.yaml)
+if [[ $PROFILE == full ]]; then
+  scripts/full-profile.sh
+  control_values+=(-f k3d/values-control-plane-full.yaml)
+fi
+h upgrade --install "$CONTROL_PLANE" "$OPENCHOREO_CHARTS/openchoreo-control-plane" --version "$OPENCHOREO_VERSION" -n "$CONTROL_PLANE" --create-namespace \
+  "${control_values[@]}" --timeout "$WAIT" >/dev/null || { explain "$CONTROL_PLANE"; die "OpenChoreo's control plane did not install"; }
+wait_for "$CONTROL_PLANE" condition=Ready certificate/cluster-gateway-ca
+ca=$(k -n "$CONTROL_PLANE" get secret cluster-gateway-ca -o jsonpath='{.data.ca\.crt}' | base64 -d)
+[[ -n $ca ]] || die "the Secret cluster-gateway-ca in $CONTROL_PLANE holds no ca.crt"
+namespace "$DATA_PLANE"
+for ns in "$CONTROL_PLANE" "$DATA_PLANE"; do
+  k -n "$ns" create configmap cluster-gateway-ca --from-literal=ca.crt="$ca" --dry-run=client -o yaml | k apply --server-side --force-conflicts -f - >/dev/null
+done
+wait_for "$CONTROL_PLANE" condition=Available deployment --all
+
+step "OpenChoreo $OPENCHOREO_VERSION, data plane"
+h upgrade --install "$DATA_PLANE" "$OPENCHOREO_CHARTS/openchoreo-data-plane" --version "$OPENCHOREO_VERSION" -n "$DATA_PLANE" \
+  -f k3d/values-data-plane.yaml --timeout "$WAIT" >/dev/null || { explain "$DATA_PLANE"; die "OpenChoreo's data plane did not install"; }
+wait_for "$DATA_PLANE" condition=Available deployment --all
+wait_for "$DATA_PLANE" condition=Programmed gateway/gateway-default
+k apply --server-side --force-conflicts -f istio/agent-rbac.yaml -f istio/telemetry.yaml >/dev/null
+
+step "ready after ${SECONDS}s"
+note "next: make build deploy adversary, then http://development-default.openchoreoapis.localhost:19080/flight-director-http/"
