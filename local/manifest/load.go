@@ -1,0 +1,246 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Object is one object of a kind that Set does not hold, as it was written.
+type Object struct {
+	Key
+	Origin
+	APIVersion string
+	Fields     map[string]any
+}
+
+// Survey is everything that files say, good or bad: what Load would refuse is
+// listed, and what can be understood in spite of it is in Set.
+type Survey struct {
+	Set      *Set
+	Other    []Object
+	Problems Problems
+	Files    []string
+}
+
+// Load reads files, and directories recursively for *.yaml and *.yml, strictly:
+// an unknown kind, an unknown or unimplemented field, an unsupported value, a
+// duplicate object or key, or a word that YAML takes for a boolean is an error
+// that names it with file and line. A bad manifest gives Problems.
+func Load(paths ...string) (*Set, error) {
+	s, err := Read(paths...)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Problems) > 0 {
+		return nil, fmt.Errorf("load manifests: %w", s.Problems)
+	}
+	return s.Set, nil
+}
+
+// Read reads like Load and goes on where Load would stop. It fails only when
+// files cannot be read at all.
+func Read(paths ...string) (*Survey, error) {
+	files, err := find(paths)
+	if err != nil {
+		return nil, err
+	}
+	r := newReader()
+	for _, f := range files {
+		in, err := os.Open(f)
+		if err != nil {
+			return nil, fmt.Errorf("load manifests: %w", err)
+		}
+		docs, err := splitDocuments(in)
+		in.Close()
+		r.file(f, docs, err)
+	}
+	r.survey.Files = files
+	r.survey.Problems = r.survey.Problems.sorted()
+	return r.survey, nil
+}
+
+// Parse reads one file's content like Load. The name is for messages.
+func Parse(name, content string) (*Set, error) {
+	r := newReader()
+	docs, err := splitDocuments(strings.NewReader(content))
+	r.file(name, docs, err)
+	if len(r.survey.Problems) > 0 {
+		return nil, fmt.Errorf("parse manifests: %w", r.survey.Problems.sorted())
+	}
+	return r.survey.Set, nil
+}
+
+func find(paths []string) ([]string, error) {
+	var files []string
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fmt.Errorf("load manifests: %w", err)
+		}
+		if !info.IsDir() {
+			files = append(files, filepath.Clean(p))
+			continue
+		}
+		err = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() && path != p && strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			if ext := filepath.Ext(path); !d.IsDir() && (ext == ".yaml" || ext == ".yml") {
+				files = append(files, path)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("load manifests: %w", err)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files), nil
+}
+
+// reader collects the objects and the problems of files.
+type reader struct {
+	survey *Survey
+	trees  map[string]*fieldTree
+}
+
+func newReader() *reader {
+	return &reader{survey: &Survey{Set: &Set{Origins: map[Key]Origin{}}}, trees: acceptedTrees()}
+}
+
+func (r *reader) file(name string, docs []*yaml.Node, err error) {
+	for _, doc := range docs {
+		r.object(name, doc)
+	}
+	if err != nil {
+		r.problem(Problem{Origin: Origin{name, yamlErrorLine(err)}, Code: CodeSyntax, Message: strings.TrimPrefix(err.Error(), "yaml: ")})
+	}
+}
+
+func (r *reader) problem(p Problem) { r.survey.Problems = append(r.survey.Problems, p) }
+
+func yamlErrorLine(err error) int {
+	var line int
+	if i := strings.Index(err.Error(), "line "); i >= 0 {
+		if _, scanErr := fmt.Sscanf(err.Error()[i:], "line %d", &line); scanErr == nil {
+			return line
+		}
+	}
+	return 1
+}
+
+// object reads one object, or the items of a List.
+func (r *reader) object(file string, n *yaml.Node) {
+	apiVersion, kind := text(field(n, "apiVersion")), text(field(n, "kind"))
+	meta := field(n, "metadata")
+	key := Key{Kind: kind, Namespace: text(field(meta, "namespace")), Name: text(field(meta, "name"))}
+	o := &object{reader: r, node: n, key: key, origin: Origin{file, n.Line}}
+	switch {
+	case n.Kind != yaml.MappingNode || kind == "" || apiVersion == "":
+		o.fault(n.Line, CodeSyntax, "no Kubernetes object: apiVersion and kind are needed")
+		return
+	case kind == "List" && apiVersion == "v1":
+		if items := field(n, "items"); items != nil && items.Kind == yaml.SequenceNode {
+			for _, item := range items.Content {
+				r.object(file, item)
+			}
+		}
+		return
+	}
+	impl, ok := implementation(apiVersion, kind)
+	if !ok {
+		o.other(apiVersion)
+		return
+	}
+	if key.Name == "" {
+		o.fault(n.Line, CodeInvalid, "metadata.name is missing")
+		return
+	}
+	if impl.clusterScoped {
+		o.key.Namespace = ""
+	} else if key.Namespace == "" {
+		o.fault(n.Line, CodeInvalid, "metadata.namespace is missing; without it the object lands wherever kubectl points")
+		o.key.Namespace = "default"
+	}
+	if first, dup := r.survey.Set.Origins[o.key]; dup {
+		o.fault(n.Line, CodeDuplicateObject, "given twice, first in %s:%d", first.File, first.Line)
+		return
+	}
+	o.read(impl)
+}
+
+// object is one object while it is read.
+type object struct {
+	*reader
+	node   *yaml.Node
+	key    Key
+	origin Origin
+	lines  map[string]int
+}
+
+func (o *object) fault(line int, code Code, format string, args ...any) {
+	o.problem(Problem{Origin: Origin{o.origin.File, line}, Code: code, Object: o.key, Message: fmt.Sprintf(format, args...)})
+}
+
+// lineOf gives the line of a field, or of its nearest parent.
+func (o *object) lineOf(path string) int {
+	for path != "" {
+		if l, ok := o.lines[path]; ok {
+			return l
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			break
+		}
+		path = path[:i]
+	}
+	return o.origin.Line
+}
+
+// other keeps an object of a kind that Set does not hold.
+func (o *object) other(apiVersion string) {
+	o.fault(o.node.Line, CodeUnknownKind, "local mode does not implement %s of %s", o.key.Kind, apiVersion)
+	var fields map[string]any
+	if err := o.node.Decode(&fields); err != nil {
+		o.fault(o.node.Line, CodeSyntax, "%v", err)
+		return
+	}
+	o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion, Fields: fields})
+}
+
+func (o *object) read(impl kindOf) {
+	o.lines = map[string]int{}
+	data, err := jsonOf(o.node, "", o.lines, o.fault)
+	if err != nil {
+		o.fault(o.node.Line, CodeSyntax, "%v", err)
+		return
+	}
+	unknown := map[string]bool{}
+	value, err := impl.decode(o, data, unknown)
+	if err != nil {
+		var located *locatedError
+		line := o.origin.Line
+		if errors.As(err, &located) {
+			line = located.line
+		}
+		o.fault(line, CodeInvalid, "%v", err)
+		return
+	}
+	o.trees[o.key.Kind].refuse(o.node, "", func(line int, path string) {
+		if !unknown[path] {
+			o.fault(line, CodeNotImplemented, "local mode does not implement the field %s", path)
+		}
+	})
+	o.survey.Set.Origins[o.key] = o.origin
+	impl.add(o, value)
+}

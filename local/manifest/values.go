@@ -1,0 +1,300 @@
+package manifest
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// The labels and annotations of the mesh that local mode implements, each with
+// its values; an empty list means any. Every other name under istio.io would
+// change what a real mesh does, and is refused.
+func meshMetadata(name string) (values []string, known bool) {
+	switch name {
+	case "istio.io/dataplane-mode":
+		return []string{"ambient", "none"}, true
+	case "istio.io/use-waypoint":
+		return nil, true
+	case "istio.io/waypoint-for":
+		return []string{"service", "none"}, true
+	case "istio.io/ingress-use-waypoint", "istio.io/dry-run", "ambient.istio.io/xfcc-include-client-identity":
+		return []string{"true", "false"}, true
+	}
+	return nil, false
+}
+
+func (o *object) checkMetadata(maps ...map[string]string) {
+	for _, m := range maps {
+		for name, value := range m {
+			prefix, _, ok := strings.Cut(name, "/")
+			if !ok || (prefix != "istio.io" && !strings.HasSuffix(prefix, ".istio.io")) {
+				continue
+			}
+			values, known := meshMetadata(name)
+			switch {
+			case !known:
+				o.fault(o.metadataLine(name), CodeNotImplemented, "local mode does not implement the label or annotation %s", name)
+			case values != nil && !slices.Contains(values, value):
+				o.fault(o.metadataLine(name), CodeNotImplemented, "local mode does not implement %s: %q, only %q", name, value, values)
+			}
+		}
+	}
+}
+
+func (o *object) metadataLine(name string) int {
+	for _, parent := range []string{"metadata.labels.", "metadata.annotations.", "spec.template.metadata.labels.", "spec.template.metadata.annotations.", "spec.infrastructure.labels.", "spec.infrastructure.annotations."} {
+		if l, ok := o.lines[parent+name]; ok {
+			return l
+		}
+	}
+	return o.origin.Line
+}
+
+func (o *object) refuse(path, format string, args ...any) {
+	o.fault(o.lineOf(path), CodeNotImplemented, "%s: %s", path, fmt.Sprintf(format, args...))
+}
+
+func (o *object) invalid(path, format string, args ...any) {
+	o.fault(o.lineOf(path), CodeInvalid, "%s: %s", path, fmt.Sprintf(format, args...))
+}
+
+func (o *object) checkSelector(path string, s *metav1.LabelSelector) {
+	if s == nil {
+		return
+	}
+	if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+		o.invalid(path, "%v", err)
+	}
+}
+
+func (o *object) checkDeployment(d *appsv1.Deployment) {
+	if d.Spec.Replicas != nil && *d.Spec.Replicas != 0 && *d.Spec.Replicas != 1 {
+		o.refuse("spec.replicas", "local mode runs one pod of a Deployment, or none, not %d", *d.Spec.Replicas)
+	}
+	pod := d.Spec.Template.Spec
+	if d.Spec.Selector == nil {
+		o.invalid("spec", "selector is missing")
+	} else if sel, err := metav1.LabelSelectorAsSelector(d.Spec.Selector); err != nil {
+		o.invalid("spec.selector", "%v", err)
+	} else if !sel.Matches(labels.Set(d.Spec.Template.Labels)) {
+		o.invalid("spec.selector", "does not match the labels of the pod template")
+	}
+	if len(pod.Containers) != 1 {
+		o.refuse("spec.template.spec.containers", "local mode runs exactly one container of a pod, not %d", len(pod.Containers))
+	}
+	if p := pod.RestartPolicy; p != "" && p != corev1.RestartPolicyAlways {
+		o.refuse("spec.template.spec.restartPolicy", "only Always, not %s", p)
+	}
+	scratch := map[string]bool{}
+	for i, v := range pod.Volumes {
+		if v.EmptyDir == nil {
+			o.refuse(fmt.Sprintf("spec.template.spec.volumes[%d]", i), "local mode mounts no volume but an emptyDir on /tmp")
+			continue
+		}
+		scratch[v.Name] = true
+	}
+	for i, c := range pod.Containers {
+		at := fmt.Sprintf("spec.template.spec.containers[%d]", i)
+		for j, m := range c.VolumeMounts {
+			if !scratch[m.Name] || m.MountPath != "/tmp" {
+				o.refuse(fmt.Sprintf("%s.volumeMounts[%d]", at, j), "local mode mounts no volume but an emptyDir on /tmp")
+			}
+		}
+		for j, p := range c.Ports {
+			if p.HostPort != 0 || p.HostIP != "" {
+				o.refuse(fmt.Sprintf("%s.ports[%d]", at, j), "local mode implements no host ports")
+			}
+			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+				o.refuse(fmt.Sprintf("%s.ports[%d].protocol", at, j), "local mode carries TCP only, not %s", p.Protocol)
+			}
+		}
+		for name, probe := range map[string]*corev1.Probe{"startupProbe": c.StartupProbe, "readinessProbe": c.ReadinessProbe, "livenessProbe": c.LivenessProbe} {
+			if probe != nil && probe.HTTPGet == nil {
+				o.refuse(at+"."+name, "local mode implements httpGet probes only")
+			}
+		}
+	}
+}
+
+func (o *object) checkService(s *corev1.Service) {
+	if s.Spec.Type != "" && s.Spec.Type != corev1.ServiceTypeClusterIP {
+		o.refuse("spec.type", "local mode implements ClusterIP only, not %s", s.Spec.Type)
+	}
+	if ip := s.Spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
+		o.refuse("spec.clusterIP", "local mode gives addresses out itself; only None can be asked for, not %s", ip)
+	}
+	if len(s.Spec.Selector) == 0 {
+		o.refuse("spec", "local mode implements no Service without a selector")
+	}
+	if len(s.Spec.Ports) == 0 && s.Spec.ClusterIP != corev1.ClusterIPNone {
+		o.invalid("spec", "ports are missing")
+	}
+	for i, p := range s.Spec.Ports {
+		at := fmt.Sprintf("spec.ports[%d]", i)
+		if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+			o.refuse(at+".protocol", "local mode carries TCP only, not %s", p.Protocol)
+		}
+		if p.Port < 1 || p.Port > 65535 {
+			o.invalid(at+".port", "%d is no port", p.Port)
+		}
+		if t := p.TargetPort; t.Type == intstr.Int && (t.IntVal < 0 || t.IntVal > 65535) {
+			o.invalid(at+".targetPort", "%d is no port", t.IntVal)
+		}
+		if a := p.AppProtocol; a != nil && !slices.Contains([]string{"http", "tcp"}, *a) {
+			o.refuse(at+".appProtocol", "local mode knows http and tcp, not %q", *a)
+		}
+		if len(s.Spec.Ports) > 1 && p.Name == "" {
+			o.invalid(at, "a Service with more than one port names each")
+		}
+	}
+}
+
+func (o *object) checkNetworkPolicy(p *networkingv1.NetworkPolicy) {
+	o.checkSelector("spec.podSelector", &p.Spec.PodSelector)
+	for i, t := range p.Spec.PolicyTypes {
+		if t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress {
+			o.invalid(fmt.Sprintf("spec.policyTypes[%d]", i), "%q is neither Ingress nor Egress", t)
+		}
+	}
+	for i, r := range p.Spec.Ingress {
+		o.checkNetworkRule(fmt.Sprintf("spec.ingress[%d]", i), "from", r.From, r.Ports)
+	}
+	for i, r := range p.Spec.Egress {
+		o.checkNetworkRule(fmt.Sprintf("spec.egress[%d]", i), "to", r.To, r.Ports)
+	}
+}
+
+func (o *object) checkNetworkRule(at, side string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+	for i, peer := range peers {
+		path := fmt.Sprintf("%s.%s[%d]", at, side, i)
+		o.checkSelector(path+".podSelector", peer.PodSelector)
+		o.checkSelector(path+".namespaceSelector", peer.NamespaceSelector)
+		switch {
+		case peer.IPBlock == nil && peer.PodSelector == nil && peer.NamespaceSelector == nil:
+			o.invalid(path, "a peer needs ipBlock, podSelector or namespaceSelector")
+		case peer.IPBlock != nil && (peer.PodSelector != nil || peer.NamespaceSelector != nil):
+			o.invalid(path, "ipBlock goes with no selector")
+		case peer.IPBlock != nil:
+			o.checkIPBlock(path+".ipBlock", peer.IPBlock)
+		}
+	}
+	for i, p := range ports {
+		path := fmt.Sprintf("%s.ports[%d]", at, i)
+		if p.Protocol != nil && !slices.Contains([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}, *p.Protocol) {
+			o.invalid(path+".protocol", "%q is no protocol", *p.Protocol)
+		}
+		if p.Port != nil && p.Port.Type == intstr.Int && (p.Port.IntVal < 1 || p.Port.IntVal > 65535) {
+			o.invalid(path+".port", "%d is no port", p.Port.IntVal)
+		}
+		if p.EndPort != nil && (p.Port == nil || p.Port.Type != intstr.Int || *p.EndPort < p.Port.IntVal || *p.EndPort > 65535) {
+			o.invalid(path+".endPort", "needs a numeric port not above it")
+		}
+	}
+}
+
+func (o *object) checkGateway(g *gatewayv1.Gateway) {
+	class := string(g.Spec.GatewayClassName)
+	if class != "istio-waypoint" && class != "istio" {
+		o.refuse("spec.gatewayClassName", "local mode knows istio-waypoint and istio, not %q", class)
+	}
+	if infra := g.Spec.Infrastructure; infra != nil {
+		names, annotations := map[string]string{}, map[string]string{}
+		for k, v := range infra.Labels {
+			names[string(k)] = string(v)
+		}
+		for k, v := range infra.Annotations {
+			annotations[string(k)] = string(v)
+		}
+		o.checkMetadata(names, annotations)
+	}
+	for i, l := range g.Spec.Listeners {
+		at := fmt.Sprintf("spec.listeners[%d]", i)
+		switch {
+		case class == "istio-waypoint" && (l.Protocol != "HBONE" || l.Port != 15008):
+			o.refuse(at, "a waypoint listens on port 15008, protocol HBONE, not on %d, %s", l.Port, l.Protocol)
+		case class == "istio" && l.Protocol != gatewayv1.HTTPProtocolType:
+			o.refuse(at+".protocol", "the local gateway speaks HTTP, not %s", l.Protocol)
+		}
+		if l.AllowedRoutes != nil && l.AllowedRoutes.Namespaces != nil && l.AllowedRoutes.Namespaces.From != nil {
+			if from := *l.AllowedRoutes.Namespaces.From; from != gatewayv1.NamespacesFromAll && from != gatewayv1.NamespacesFromSame {
+				o.refuse(at+".allowedRoutes.namespaces.from", "local mode knows All and Same, not %s", from)
+			}
+		}
+	}
+}
+
+func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
+	for i, p := range r.Spec.ParentRefs {
+		if (p.Kind != nil && *p.Kind != "Gateway") || (p.Group != nil && *p.Group != gatewayv1.GroupName) {
+			o.refuse(fmt.Sprintf("spec.parentRefs[%d]", i), "local mode attaches routes to Gateways only")
+		}
+	}
+	for i, rule := range r.Spec.Rules {
+		at := fmt.Sprintf("spec.rules[%d]", i)
+		for j, m := range rule.Matches {
+			if m.Path != nil && m.Path.Type != nil && *m.Path.Type != gatewayv1.PathMatchPathPrefix && *m.Path.Type != gatewayv1.PathMatchExact {
+				o.refuse(fmt.Sprintf("%s.matches[%d].path.type", at, j), "local mode knows PathPrefix and Exact, not %s", *m.Path.Type)
+			}
+		}
+		for j, f := range rule.Filters {
+			path := fmt.Sprintf("%s.filters[%d]", at, j)
+			if f.Type != gatewayv1.HTTPRouteFilterURLRewrite {
+				o.refuse(path+".type", "local mode implements the filter URLRewrite only, not %s", f.Type)
+				continue
+			}
+			if f.URLRewrite == nil || f.URLRewrite.Path == nil || f.URLRewrite.Path.Type != gatewayv1.PrefixMatchHTTPPathModifier || f.URLRewrite.Path.ReplacePrefixMatch == nil {
+				o.refuse(path, "local mode rewrites by ReplacePrefixMatch only")
+			}
+		}
+		if len(rule.BackendRefs) != 1 {
+			o.refuse(at+".backendRefs", "local mode routes a rule to exactly one backend, not %d", len(rule.BackendRefs))
+		}
+		for j, b := range rule.BackendRefs {
+			path := fmt.Sprintf("%s.backendRefs[%d]", at, j)
+			if (b.Kind != nil && *b.Kind != "Service") || (b.Group != nil && *b.Group != "") {
+				o.refuse(path, "local mode routes to Services only")
+			}
+			if b.Namespace != nil && string(*b.Namespace) != o.key.Namespace {
+				o.refuse(path+".namespace", "local mode implements no ReferenceGrant: the Service must be in the route's namespace")
+			}
+			if b.Port == nil {
+				o.invalid(path, "port is missing")
+			}
+		}
+	}
+}
+
+func (o *object) checkPeerAuthentication(p *securityv1.PeerAuthentication) {
+	if p.Spec.PortLevelMtls != nil && len(p.Spec.GetSelector().GetMatchLabels()) == 0 {
+		o.invalid("spec.portLevelMtls", "needs a selector")
+	}
+	for port := range p.Spec.PortLevelMtls {
+		if port == 0 || port > 65535 {
+			o.invalid("spec.portLevelMtls", "%d is no port", port)
+		}
+	}
+}
+
+func (o *object) checkIPBlock(path string, b *networkingv1.IPBlock) {
+	block, err := netip.ParsePrefix(b.CIDR)
+	if err != nil {
+		o.invalid(path+".cidr", "%v", err)
+		return
+	}
+	for i, e := range b.Except {
+		p, err := netip.ParsePrefix(e)
+		if err != nil || !block.Overlaps(p) || p.Bits() < block.Bits() {
+			o.invalid(fmt.Sprintf("%s.except[%d]", path, i), "%s is no part of %s", e, b.CIDR)
+		}
+	}
+}
