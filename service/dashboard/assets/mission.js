@@ -1,0 +1,101 @@
+// Clock, figures, crew and consumables: what came down by telemetry, with how old it is.
+import { $, h, s, announce } from "./dom.js";
+import { number, rate, elapsed, time } from "./format.js";
+
+export function makeMission(store) {
+  const { state } = store;
+  const figures = [
+    ["Distance to Earth", (m) => number(m.distanceEarthKm, 0, "km"), "distance"],
+    ["Distance to Moon", (m) => number(m.distanceMoonKm, 0, "km")],
+    ["Speed", (m) => number(m.speedKmS, 3, "km/s"), "speed"],
+    ["One-way light time", (m) => number(m.oneWayLightTimeS, 3, "s"), "light"],
+    ["Signal", (m) => number(m.signal && m.signal.dBm, 1, "dBm"), "signal"],
+    ["Data rate", (m) => rate(m.signal && m.signal.dataRateBps), "rate"],
+    ["Station", (m) => m.station || "–"],
+    ["Frames", (m) => (m.contact ? `${number(m.contact.received)} · ${number(m.contact.lost)} lost · ${number(m.contact.late)} late` : "–")],
+    ["Spacecraft", (m) => m.spacecraftMode || "–"],
+  ].map(([name, show, history]) => {
+    const value = h("dd", {}, "–");
+    const spark = history ? s("polyline", { class: "spark", points: "" }) : null;
+    $("figures").append(h("div", {}, h("dt", {}, name), value, spark && h("dd", { "aria-hidden": "true" }, s("svg", { viewBox: "0 0 100 20", preserveAspectRatio: "none", "aria-hidden": "true" }, spark))));
+    return { show, value, spark, history };
+  });
+
+  const crewRows = new Map();
+  const row = (box, rows, key, text) => {
+    if (!rows.has(key)) { const v = h("span"); rows.set(key, v); box.append(h("div", { class: "row" }, h("span", {}, key), v)); }
+    rows.get(key).textContent = text;
+  };
+  const consumableRows = new Map();
+  let phase = null, contact = null;
+
+  store.on("status", (m) => {
+    if (!m) return;
+    for (const f of figures) {
+      f.value.textContent = f.show(m);
+      f.value.title = f.value.textContent;
+      if (f.spark) f.spark.setAttribute("points", points(state.histories[f.history]));
+    }
+    for (const member of m.crew || []) row($("crew"), crewRows, member.name, `${number(member.heartRateBpm)} bpm · ${number(member.spO2Percent)} % · ${number(member.temperatureC, 1)} °C`);
+    for (const [name, value] of Object.entries(m.consumables || {})) {
+      const [words, unit] = unitOf(name);
+      row($("consumables"), consumableRows, words, typeof value === "number" ? number(value, 1, unit) : value === null ? "–" : String(value));
+    }
+    $("phase").textContent = m.phaseTitle || m.phase || "–";
+    if (phase !== null && m.phase !== phase) announce(`Mission phase: ${m.phaseTitle || m.phase}`);
+    phase = m.phase;
+    const c = m.contact && m.contact.state;
+    if (contact !== null && c !== contact && (c === "lost" || contact === "lost")) announce(c === "lost" ? "Contact with the spacecraft is lost." : "Contact with the spacecraft again.");
+    contact = c;
+  });
+
+  // The clock runs on between two reports, at the mission's own scale; a stale report stops it and says so.
+  const tick = () => {
+    const m = state.status, count = state.countdown;
+    let text = "no mission yet";
+    if (m && m.liftOff && Number.isFinite(m.missionTime)) {
+      const age = (Date.now() - state.statusAt) / 1000;
+      text = age < 5 ? elapsed(m.missionTime + age * (m.timeScale || 1)) : elapsed(m.missionTime) + " stale";
+    } else if (count && Number.isFinite(count.tMinusS)) {
+      text = elapsed(-count.tMinusS) + (count.state === "holding" ? " hold" : "");
+    } else if (count && count.state) {
+      text = count.state;
+    }
+    $("met").textContent = text;
+    notices();
+  };
+
+  const notices = () => {
+    const said = [];
+    const { streams } = state;
+    const age = state.statusAt ? Math.round((Date.now() - state.statusAt) / 1000) : null;
+    if (streams.mission === "lost") said.push("Mission control does not answer: what is shown is from " + (age === null ? "nowhere yet" : `${age} s ago`) + ". Trying again.");
+    const c = state.status && state.status.contact;
+    if (c && c.state === "lost") said.push(`Loss of signal: the last frame is from ${time(c.lastFrameAt)}.`);
+    else if (c && c.state === "late") said.push("Frames are late.");
+    if (state.suite && state.suite !== "absent") {
+      const down = (state.suite.pods || []).filter((p) => !p.ready);
+      if (down.length) said.push("Not ready: " + down.map((p) => `${p.cell}/${p.component}`).slice(0, 4).join(", ") + (down.length > 4 ? ` and ${down.length - 4} more` : "") + ".");
+    }
+    const text = said.join(" ");
+    if ($("notice").textContent !== text) { $("notice").textContent = text; $("notice").hidden = !text; }
+  };
+  setInterval(tick, 250);
+  tick();
+}
+
+function points(list) {
+  if (list.length < 2) return "";
+  let low = Infinity, high = -Infinity;
+  for (const v of list) { low = Math.min(low, v); high = Math.max(high, v); }
+  const span = high - low || 1;
+  return list.map((v, i) => `${((i / (list.length - 1)) * 100).toFixed(1)},${(18 - ((v - low) / span) * 16).toFixed(1)}`).join(" ");
+}
+
+// A field such as oxygenKg is shown as "oxygen" in kg.
+function unitOf(name) {
+  const m = /^(.*?)(Kg|KWh|Kwh|Percent|Kpa|KPa|W|Kw|KW|L|C|H|Days)$/.exec(name);
+  const units = { Kg: "kg", KWh: "kWh", Kwh: "kWh", Percent: "%", Kpa: "kPa", KPa: "kPa", W: "W", Kw: "kW", KW: "kW", L: "l", C: "°C", H: "h", Days: "days" };
+  const words = (m ? m[1] : name).replace(/([A-Z])/g, " $1").toLowerCase();
+  return [words, m ? units[m[2]] : ""];
+}
