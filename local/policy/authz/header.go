@@ -1,0 +1,92 @@
+package authz
+
+import (
+	"net/textproto"
+	"strings"
+)
+
+// inlineHeaders are the headers whose lines Envoy joins with a comma before any
+// filter sees them (envoy/http/header_map.h, and the headers that extensions
+// register); the lines of every other header are matched one by one.
+var inlineHeaders = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Authorization": true, "Cache-Control": true, "Content-Type": true,
+	"Expect": true, "Origin": true, "Pragma": true, "Referer": true, "Te": true, "User-Agent": true, "Via": true,
+	"X-Forwarded-Client-Cert": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Port": true,
+	"X-Forwarded-Proto": true, "X-Request-Id": true,
+}
+
+// headerField makes the field for request.headers[name].
+func headerField(name string) field {
+	switch strings.ToLower(name) {
+	case ":method":
+		return field{attr: attrMethod}
+	case ":authority", "host":
+		return field{attr: attrHost}
+	}
+	canonical := textproto.CanonicalMIMEHeaderKey(name)
+	return field{attr: attrHeader, header: canonical, inline: inlineHeaders[canonical]}
+}
+
+func (f *field) anyHeader(ms []matcher, req *Request) bool {
+	lines := req.Header[f.header]
+	if len(lines) == 0 {
+		return false
+	}
+	if f.inline && len(lines) > 1 {
+		for i := range ms {
+			if ms[i].matchesJoined(lines) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, line := range lines {
+		if anyString(ms, line) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchesJoined matches the lines as if they stood in one, separated by commas.
+func (m *matcher) matchesJoined(lines []string) bool {
+	length := len(lines) - 1
+	for _, l := range lines {
+		length += len(l)
+	}
+	var from int
+	switch m.op {
+	case opPresent:
+		return true
+	case opExact:
+		if length != len(m.s) {
+			return false
+		}
+	case opPrefix:
+		if length < len(m.s) {
+			return false
+		}
+	case opSuffix:
+		if from = length - len(m.s); from < 0 {
+			return false
+		}
+	default:
+		return false
+	}
+	at := 0 // position in the joined value
+	for i, l := range lines {
+		if i > 0 {
+			if p := at - from; p >= 0 && p < len(m.s) && m.s[p] != ',' {
+				return false
+			}
+			at++
+		}
+		for j := range len(l) {
+			if p := at - from; p >= 0 && p < len(m.s) && m.s[p] != l[j] {
+				return false
+			}
+			at++
+		}
+	}
+	return true
+}

@@ -1,0 +1,210 @@
+package authz
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+// matcher is one value of a field, compiled.
+type matcher struct {
+	op     op
+	s      string
+	parts  []string       // opContains, opTemplate
+	regex  *regexp.Regexp // opRegex
+	prefix netip.Prefix   // addresses
+	port   uint16         // ports
+	ns, sa string         // opAccount
+	tmpl   *template
+}
+
+type op uint8
+
+const (
+	opExact op = iota
+	opPrefix
+	opSuffix
+	opNonEmpty // Envoy's regex .+, ztunnel's presence
+	opPresent  // a header that is there, whatever its value
+	opExactFold
+	opPrefixFold
+	opSuffixFold
+	opIdentitySuffix // spiffe:// then anything, then s
+	opContains       // the parts one after another, anything between
+	opAccount        // Envoy's regex for serviceAccounts
+	opTrustDomain    // a trust domain that starts with parts[0] and ends with parts[1]
+	opRegex
+	opTemplate
+)
+
+const spiffePrefix = "spiffe://"
+
+func anyString(ms []matcher, v string) bool {
+	for i := range ms {
+		if ms[i].matches(v) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyAccount(ms []matcher, ns, sa string) bool {
+	for i := range ms {
+		if ms[i].ns == ns && ms[i].sa == sa {
+			return true
+		}
+	}
+	return false
+}
+
+func anyAddr(ms []matcher, a netip.Addr) bool {
+	if !a.IsValid() {
+		return false
+	}
+	a = a.Unmap()
+	for i := range ms {
+		if ms[i].prefix.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *matcher) matches(v string) bool {
+	switch m.op {
+	case opExact:
+		return v == m.s
+	case opPrefix:
+		return strings.HasPrefix(v, m.s)
+	case opSuffix:
+		return strings.HasSuffix(v, m.s)
+	case opNonEmpty:
+		return v != ""
+	case opPresent:
+		return true
+	case opExactFold:
+		return len(v) == len(m.s) && equalFold(v, m.s)
+	case opPrefixFold:
+		return len(v) >= len(m.s) && equalFold(v[:len(m.s)], m.s)
+	case opSuffixFold:
+		return len(v) >= len(m.s) && equalFold(v[len(v)-len(m.s):], m.s)
+	case opIdentitySuffix:
+		rest, ok := cutSPIFFE(v)
+		return ok && strings.HasSuffix(rest, m.s)
+	case opContains:
+		return containsInOrder(v, m.parts)
+	case opAccount:
+		return m.account(v)
+	case opTrustDomain:
+		rest, ok := cutSPIFFE(v)
+		if !ok {
+			return false
+		}
+		i := strings.IndexByte(rest, '/')
+		return i >= 0 && i >= len(m.parts[0])+len(m.parts[1]) &&
+			strings.HasPrefix(rest[:i], m.parts[0]) && strings.HasSuffix(rest[:i], m.parts[1])
+	case opRegex:
+		return m.regex.MatchString(v)
+	case opTemplate:
+		return m.tmpl.matches(v)
+	}
+	return false
+}
+
+func cutSPIFFE(v string) (string, bool) { return strings.CutPrefix(v, spiffePrefix) }
+
+func containsInOrder(v string, parts []string) bool {
+	for _, p := range parts {
+		i := strings.Index(v, p)
+		if i < 0 {
+			return false
+		}
+		v = v[i+len(p):]
+	}
+	return true
+}
+
+// account is the regular expression spiffe://.+/ns/N/(.+/|)sa/S(/.+)? by hand.
+func (m *matcher) account(v string) bool {
+	rest, ok := cutSPIFFE(v)
+	if !ok || len(rest) < 2 {
+		return false
+	}
+	// m.s is "/ns/N/", m.parts[0] "sa/S".
+	for from := 1; ; {
+		i := strings.Index(rest[from:], m.s)
+		if i < 0 {
+			return false
+		}
+		if accountTail(rest[from+i+len(m.s):], m.parts[0]) {
+			return true
+		}
+		from += i + 1
+	}
+}
+
+func accountTail(tail, sa string) bool {
+	for at := 0; ; {
+		i := strings.Index(tail[at:], sa)
+		if i < 0 {
+			return false
+		}
+		pos := at + i
+		after := tail[pos+len(sa):]
+		starts := pos == 0 || (pos >= 2 && tail[pos-1] == '/')
+		if starts && (after == "" || (after[0] == '/' && len(after) > 1)) {
+			return true
+		}
+		at = pos + 1
+	}
+}
+
+// parseIdentity splits spiffe://TD/ns/NS/sa/SA, exactly five segments, as
+// ztunnel does.
+func parseIdentity(v string) (td, ns, sa string, ok bool) {
+	rest, ok := cutSPIFFE(v)
+	if !ok {
+		return "", "", "", false
+	}
+	td, rest, ok = strings.Cut(rest, "/")
+	if !ok {
+		return "", "", "", false
+	}
+	rest, ok = strings.CutPrefix(rest, "ns/")
+	if !ok {
+		return "", "", "", false
+	}
+	ns, rest, ok = strings.Cut(rest, "/")
+	if !ok {
+		return "", "", "", false
+	}
+	sa, ok = strings.CutPrefix(rest, "sa/")
+	if !ok || strings.IndexByte(sa, '/') >= 0 {
+		return "", "", "", false
+	}
+	return td, ns, sa, true
+}
+
+// equalFold compares two strings of one length, ignoring ASCII case.
+func equalFold(a, b string) bool {
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+func withoutQuery(path string) string {
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		return path[:i]
+	}
+	return path
+}

@@ -1,0 +1,130 @@
+package authz
+
+// rule is one compiled rule: it matches when each of its groups does.
+type rule struct {
+	name, policy string
+	groups       []group
+	never        bool
+}
+
+// group is a from, a to or the whens of a rule: any clause is enough.
+type group []clause
+
+// clause is one source, operation or condition: all of its fields must match.
+type clause struct {
+	fields []field
+	// never is set for a clause that ztunnel is left with nothing of.
+	never bool
+}
+
+// field is one attribute with the values that a policy wants, and does not
+// want, of it.
+type field struct {
+	attr    attribute
+	header  string // canonical name, for attrHeader
+	inline  bool   // the header's lines arrive joined
+	wanted  []matcher
+	refused []matcher
+	// The values as the policy wrote them, for people.
+	values, notValues []string
+	name              string
+}
+
+// attribute says where in a request a field's value is.
+type attribute uint8
+
+const (
+	attrPrincipal attribute = iota // the whole SPIFFE ID
+	attrIdentity                   // without spiffe://, ztunnel's view
+	attrNamespace                  // of the identity, ztunnel's view
+	attrAccount                    // namespace/service account, ztunnel's view
+	attrSourceIP
+	attrRemoteIP
+	attrDestIP
+	attrDestPort
+	attrSNI
+	attrMethod
+	attrHost
+	attrPath
+	attrHeader
+)
+
+func (r *rule) matches(req *Request) bool {
+	if r.never {
+		return false
+	}
+	for i := range r.groups {
+		if !r.groups[i].matches(req) {
+			return false
+		}
+	}
+	return true
+}
+
+func (g group) matches(req *Request) bool {
+	for i := range g {
+		if g[i].matches(req) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *clause) matches(req *Request) bool {
+	if c.never {
+		return false
+	}
+	for i := range c.fields {
+		if !c.fields[i].matches(req) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *field) matches(req *Request) bool {
+	if len(f.wanted) > 0 && !f.any(f.wanted, req) {
+		return false
+	}
+	return len(f.refused) == 0 || !f.any(f.refused, req)
+}
+
+func (f *field) any(ms []matcher, req *Request) bool {
+	switch f.attr {
+	case attrPrincipal:
+		return anyString(ms, req.Principal)
+	case attrIdentity:
+		id, ok := cutSPIFFE(req.Principal)
+		return ok && anyString(ms, id)
+	case attrNamespace:
+		_, ns, _, _ := parseIdentity(req.Principal)
+		return anyString(ms, ns)
+	case attrAccount:
+		_, ns, sa, ok := parseIdentity(req.Principal)
+		return ok && anyAccount(ms, ns, sa)
+	case attrSourceIP:
+		return anyAddr(ms, req.SourceIP)
+	case attrRemoteIP:
+		return anyAddr(ms, req.RemoteIP)
+	case attrDestIP:
+		return anyAddr(ms, req.DestIP)
+	case attrDestPort:
+		for i := range ms {
+			if ms[i].port == req.DestPort {
+				return true
+			}
+		}
+		return false
+	case attrSNI:
+		return anyString(ms, req.SNI)
+	case attrMethod:
+		return req.Method != "" && anyString(ms, req.Method)
+	case attrHost:
+		return req.Host != "" && anyString(ms, req.Host)
+	case attrPath:
+		return anyString(ms, withoutQuery(req.Path))
+	case attrHeader:
+		return f.anyHeader(ms, req)
+	}
+	return false
+}

@@ -1,0 +1,69 @@
+package authz
+
+import "strings"
+
+// template is a path template of Istio, {*} and {**}, as Envoy's uri_template
+// matcher takes it (source/extensions/path/uri_template_lib): {*} is one or
+// more characters of a segment, {**} any characters of any segments.
+type template struct {
+	// segments are what stands in front of {**}, or the whole; a "" between two
+	// literals is a {*}.
+	head []string
+	// rest tells that there is a {**}, and tail what must stand behind it.
+	rest bool
+	tail string
+}
+
+func isTemplate(path string) bool {
+	return strings.Contains(path, "{*}") || strings.Contains(path, "{**}")
+}
+
+func newTemplate(path string) *template {
+	t := &template{}
+	head, tail, rest := strings.Cut(path, "{**}")
+	t.rest, t.tail = rest, tail
+	t.head = strings.Split(head, "{*}")
+	return t
+}
+
+func (t *template) matches(v string) bool {
+	for i, literal := range t.head {
+		if i > 0 {
+			n := 0
+			for n < len(v) && isPchar(v[n]) {
+				n++
+			}
+			if n == 0 {
+				return false
+			}
+			v = v[n:]
+		}
+		if !strings.HasPrefix(v, literal) {
+			return false
+		}
+		v = v[len(literal):]
+	}
+	if !t.rest {
+		return v == ""
+	}
+	if !strings.HasSuffix(v, t.tail) {
+		return false
+	}
+	v = v[:len(v)-len(t.tail)]
+	for i := range len(v) {
+		if v[i] != '/' && !isPchar(v[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// isPchar tells whether a character may stand in a segment: pchar of RFC 3986
+// without the asterisk.
+func isPchar(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	return strings.IndexByte("-._~%!$&'()+,;:@=", c) >= 0
+}

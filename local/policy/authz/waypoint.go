@@ -1,0 +1,190 @@
+package authz
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+)
+
+// waypointClass is the GatewayClass of waypoints.
+const waypointClass = "istio-waypoint"
+
+// Waypoint decides as the waypoints of a mesh do: Envoy with what istiod makes
+// of the policies. It uses a policy only where a targetRef of it attaches
+// (istio.io/istio pilot/pkg/model/policyattachment.go).
+type Waypoint struct {
+	services, gateways map[place][]*policy
+	classes            []*policy
+
+	mu      sync.RWMutex
+	engines map[endpoint]*Engine
+}
+
+type place struct{ namespace, name string }
+
+type endpoint struct{ namespace, gateway, service string }
+
+// policy is one policy with its rules compiled for both kinds of chain.
+type policy struct {
+	key         string
+	deny        bool
+	http, tcp   []rule
+	enforceable bool // not a dry run
+}
+
+// NewWaypoint compiles the policies. Those that no waypoint uses are left out.
+func NewWaypoint(cfg Config, policies []*securityv1.AuthorizationPolicy) *Waypoint {
+	cfg = cfg.withDefaults()
+	w := &Waypoint{services: map[place][]*policy{}, gateways: map[place][]*policy{}, engines: map[endpoint]*Engine{}}
+	for _, p := range policies {
+		refs := targets(p)
+		if len(refs) == 0 || !(isAllow(p) || isDeny(p)) {
+			continue
+		}
+		compiled := compileEnvoy(cfg, p)
+		for _, r := range refs {
+			at := place{p.Namespace, r.name}
+			switch {
+			case (r.group == "" || r.group == "core") && r.kind == "Service":
+				w.services[at] = appendOnce(w.services[at], compiled)
+			case r.group == "gateway.networking.k8s.io" && r.kind == "Gateway" && (r.namespace == "" || r.namespace == p.Namespace):
+				w.gateways[at] = appendOnce(w.gateways[at], compiled)
+			case r.group == "gateway.networking.k8s.io" && r.kind == "GatewayClass" && r.name == waypointClass && p.Namespace == cfg.RootNamespace:
+				w.classes = appendOnce(w.classes, compiled)
+			}
+		}
+	}
+	return w
+}
+
+func appendOnce(list []*policy, p *policy) []*policy {
+	if slices.Contains(list, p) {
+		return list
+	}
+	return append(list, p)
+}
+
+// ForService gives the engine of a Service's chain on a waypoint of its own
+// namespace. With an empty service it gives that of the chains which belong to
+// no Service. The engine is made once.
+func (w *Waypoint) ForService(namespace, gateway, service string) *Engine {
+	if w == nil {
+		return nil
+	}
+	key := endpoint{namespace, gateway, service}
+	w.mu.RLock()
+	e, ok := w.engines[key]
+	w.mu.RUnlock()
+	if ok {
+		return e
+	}
+	attached := slices.Clone(w.classes)
+	for _, p := range w.gateways[place{namespace, gateway}] {
+		attached = appendOnce(attached, p)
+	}
+	if service != "" {
+		for _, p := range w.services[place{namespace, service}] {
+			attached = appendOnce(attached, p)
+		}
+	}
+	e = newEngine(attached)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if first, ok := w.engines[key]; ok {
+		return first
+	}
+	w.engines[key] = e
+	return e
+}
+
+// newEngine merges policies of one target. Envoy holds rules by name, in the
+// order of the names, whatever policy they come from: the first that matches is
+// the one it reports.
+func newEngine(policies []*policy) *Engine {
+	e := &Engine{}
+	for _, p := range policies {
+		if !p.enforceable {
+			continue
+		}
+		if p.deny {
+			e.http.deny = append(e.http.deny, p.http...)
+			e.tcp.deny = append(e.tcp.deny, p.tcp...)
+			continue
+		}
+		e.http.allow = append(e.http.allow, p.http...)
+		e.tcp.allow = append(e.tcp.allow, p.tcp...)
+		e.http.closers = append(e.http.closers, p.key)
+		e.http.closed, e.tcp.closed = true, true
+	}
+	for _, rules := range [][]rule{e.http.deny, e.http.allow, e.tcp.deny, e.tcp.allow} {
+		slices.SortStableFunc(rules, func(a, b rule) int { return strings.Compare(a.name, b.name) })
+	}
+	slices.Sort(e.http.closers)
+	e.tcp.closers = e.http.closers
+	return e
+}
+
+func compileEnvoy(cfg Config, p *securityv1.AuthorizationPolicy) *policy {
+	out := &policy{key: p.Namespace + "/" + p.Name, deny: isDeny(p), enforceable: !dryRun(p)}
+	for i, r := range p.Spec.Rules {
+		if r == nil {
+			continue
+		}
+		for _, tcp := range []bool{false, true} {
+			d := envoy{namespace: p.Namespace, trustDomain: cfg.TrustDomain, tcp: tcp, deny: out.deny}
+			compiled, err := compileRule(d, r)
+			if err != nil {
+				continue // an ALLOW rule that cannot be had is no rule: the narrower allow
+			}
+			compiled.name, compiled.policy = RuleID(p.Namespace, p.Name, i), out.key
+			if tcp {
+				out.tcp = append(out.tcp, compiled)
+			} else {
+				out.http = append(out.http, compiled)
+			}
+		}
+	}
+	return out
+}
+
+// compileRule makes (any from) and (any to) and (every when).
+func compileRule(d dialect, r *securityv1beta1.Rule) (rule, error) {
+	var out rule
+	var from, to, when group
+	for _, f := range r.From {
+		fields, err := d.source(f.GetSource())
+		if err != nil {
+			return rule{}, err
+		}
+		from = append(from, clause{fields: fields})
+	}
+	for _, t := range r.To {
+		fields, err := d.operation(t.GetOperation())
+		if err != nil {
+			return rule{}, err
+		}
+		to = append(to, clause{fields: fields})
+	}
+	for _, c := range r.When {
+		f, err := d.condition(c)
+		if err != nil {
+			return rule{}, err
+		}
+		if f.name == "" {
+			continue // dropped
+		}
+		if len(when) == 0 {
+			when = group{{}}
+		}
+		when[0].fields = append(when[0].fields, f)
+	}
+	for _, g := range []group{from, to, when} {
+		if len(g) > 0 {
+			out.groups = append(out.groups, g)
+		}
+	}
+	return out, nil
+}
