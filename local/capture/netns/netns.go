@@ -1,0 +1,36 @@
+// Package netns is the capture that nobody walks around: on Linux, without
+// root, the launcher runs again as process 1 of a node made of a user, a
+// network, a mount and a process namespace, and every pod in it is a network
+// and a mount namespace whose nftables rules leave its node proxy as the only
+// one to talk to. What belongs here is what the kernel has to be told; it
+// carries bytes and knows no policy, no identity and no manifest.
+package netns
+
+import (
+	"errors"
+	"net/netip"
+)
+
+// ErrUnavailable is wrapped by every error that says that this machine, and not
+// the suite, is the reason why there can be no node. Its text says why and how
+// to allow it.
+var ErrUnavailable = errors.New("network namespaces cannot be used here")
+
+// The addresses that hold in every node and pod. They are the defaults of k3s:
+// pods in 10.244.0.0/16, the name server at 10.96.0.10.
+var (
+	// NodeIP is the node's own address: probes come from it.
+	NodeIP = netip.AddrFrom4([4]byte{10, 244, 0, 1})
+	// PodNetwork is what every pod, waypoint and gateway address lies in.
+	PodNetwork = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, 0, 0}), 16)
+	// NameServer is the address in a pod's resolv.conf.
+	NameServer = netip.AddrFrom4([4]byte{10, 96, 0, 10})
+)
+
+// Ports on 127.0.0.1 of a pod to which its traffic is redirected, and the mark
+// on the node proxy's own sockets inside a pod, which a pod has no right to set.
+const (
+	capturePort = 15001
+	dnsPort     = 15053
+	proxyMark   = 0x539
+)

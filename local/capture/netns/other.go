@@ -1,0 +1,34 @@
+//go:build !linux
+
+package netns
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"artemis.example/local/capture"
+)
+
+func unavailable() error {
+	return fmt.Errorf("%w: they are a feature of Linux, this is %s", ErrUnavailable, runtime.GOOS)
+}
+
+// Command fails: there is no node on this system.
+func Command([]string, []*os.File) (*exec.Cmd, error) { return nil, unavailable() }
+
+// Owner gives the present user.
+func Owner() (uid, gid int, err error) { return os.Geteuid(), os.Getegid(), nil }
+
+// Unavailable passes the error on.
+func Unavailable(err error) error { return err }
+
+// Config is what a node is made from.
+type Config struct{ Hide []string }
+
+// NewNode fails: there is no node on this system.
+func NewNode(Config) (capture.Node, error) { return nil, unavailable() }
+
+// HostPID gives pid.
+func HostPID(_ capture.Node, pid int) int { return pid }
