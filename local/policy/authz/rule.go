@@ -4,7 +4,6 @@ package authz
 type rule struct {
 	name, policy string
 	groups       []group
-	never        bool
 }
 
 // group is a from, a to or the whens of a rule: any clause is enough.
@@ -50,9 +49,6 @@ const (
 )
 
 func (r *rule) matches(req *Request) bool {
-	if r.never {
-		return false
-	}
 	for i := range r.groups {
 		if !r.groups[i].matches(req) {
 			return false
