@@ -1,0 +1,249 @@
+// Package peer calls the services that this one depends on: only along the
+// catalog, within a bound of time, with the trace, the mission clock and a
+// random identity value passed on, and with every way to fail told apart.
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"artemis.example/service/catalog"
+	"artemis.example/service/endpoint"
+	"artemis.example/service/missionclock"
+	"artemis.example/service/problem"
+	"artemis.example/service/telemetry"
+	"artemis.example/service/trace"
+)
+
+// MaxAnswer bounds what is read from a peer.
+const MaxAnswer = 1 << 20
+
+// Client calls a service's peers.
+type Client struct {
+	self      catalog.Caller
+	addresses map[string]*url.URL
+	timeout   time.Duration
+	http      *http.Client
+	clock     *missionclock.Clock
+	tracing   *telemetry.Tracing
+	metrics   *telemetry.Metrics
+	evidence  *trace.Evidence
+}
+
+// New makes the client of one service.
+func New(self catalog.Caller, addresses map[string]*url.URL, timeout time.Duration, clock *missionclock.Clock,
+	tracing *telemetry.Tracing, metrics *telemetry.Metrics, evidence *trace.Evidence) *Client {
+	return &Client{
+		self: self, addresses: addresses, timeout: timeout, clock: clock, tracing: tracing, metrics: metrics, evidence: evidence,
+		http: &http.Client{
+			Transport: &http.Transport{
+				Proxy:                  http.ProxyFromEnvironment,
+				DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
+				MaxIdleConnsPerHost:    8,
+				IdleConnTimeout:        30 * time.Second,
+				MaxResponseHeaderBytes: endpoint.MaxHeader,
+				ReadBufferSize:         4 << 10,
+				WriteBufferSize:        4 << 10,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Get asks a peer.
+func (c *Client) Get(ctx context.Context, peer, path string, out any) error {
+	return c.call(ctx, peer, http.MethodGet, path, nil, out)
+}
+
+// Post tells a peer; in is a JSON object, out may be nil.
+func (c *Client) Post(ctx context.Context, peer, path string, in, out any) error {
+	return c.call(ctx, peer, http.MethodPost, path, in, out)
+}
+
+// call makes one call and records it as a hop. Its error is a *problem.Problem:
+// an upstream one, or one of the peer's own that concerns what our caller sent.
+func (c *Client) call(ctx context.Context, peer, method, path string, in, out any) error {
+	// The query is no part of what a rule covers, of a metric or of a span.
+	route, _, _ := strings.Cut(path, "?")
+	service, ok := catalog.Lookup(peer)
+	address := c.addresses[peer]
+	if !ok || address == nil || !service.Allows(c.self, method, route) {
+		return problem.New(problem.Internal, "see the service's log").
+			Because(fmt.Errorf("%s has no declared way to %s %s of %s", c.self, method, path, peer))
+	}
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("write the call to %s: %w", peer, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	ctx = c.tracing.Root(ctx)
+	var span oteltrace.Span
+	if c.tracing.On() {
+		ctx, span = c.tracing.Tracer.Start(ctx, method+" "+route, oteltrace.WithSpanKind(oteltrace.SpanKindClient), oteltrace.WithAttributes(
+			attribute.String("http.request.method", method), attribute.String("peer.service", peer), attribute.String("url.path", route)))
+		defer span.End()
+	}
+	hop := trace.Hop{From: c.self.Component, To: peer, Method: method, Path: route}
+	began := time.Now()
+	err := c.exchange(ctx, service, address, method, path, body, out, &hop)
+	took := time.Since(began)
+	hop.DurationMs = float64(took.Microseconds()) / 1000
+	result := "ok"
+	if err != nil {
+		p := problem.From(err)
+		hop.Error, result = string(p.Code), string(p.Code)
+		if span != nil {
+			span.SetStatus(codes.Error, result)
+		}
+	}
+	if span != nil && hop.Status != 0 {
+		span.SetAttributes(attribute.Int("http.response.status_code", hop.Status))
+	}
+	trace.RecorderFrom(ctx).Add(hop)
+	c.metrics.Call(peer, method, route, result, took)
+	return err
+}
+
+func (c *Client) exchange(ctx context.Context, service catalog.Service, address *url.URL, method, path string, body []byte, out any, hop *trace.Hop) error {
+	name := service.Caller().String()
+	var reader io.Reader
+	if body != nil {
+		reader = bytes.NewReader(body)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, address.String()+path, reader)
+	if err != nil {
+		return fmt.Errorf("make the call to %s: %w", name, err)
+	}
+	nonce := trace.NewNonce()
+	r.Header[trace.IdentityHeader] = []string{nonce}
+	r.Header["Accept"] = []string{"application/json"}
+	r.Header["User-Agent"] = []string{c.self.String()}
+	if body != nil {
+		r.Header["Content-Type"] = []string{"application/json"}
+	}
+	if clock := c.clock.Header(); clock != "" {
+		r.Header[missionclock.Header] = []string{clock}
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		r.Header[endpoint.BudgetHeader] = []string{strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10)}
+	}
+	telemetry.Propagator().Inject(ctx, propagation.HeaderCarrier(r.Header))
+	response, err := c.http.Do(r)
+	if err != nil {
+		return failure(name, err)
+	}
+	defer response.Body.Close()
+	hop.Status = response.StatusCode
+	answer, err := io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
+	if err != nil {
+		return failure(name, err)
+	}
+	if len(answer) > MaxAnswer {
+		return problem.New(problem.UpstreamNonsense, "%s answered with more than %d bytes", name, MaxAnswer).At(name)
+	}
+	var traced struct {
+		Trace trace.Trace `json:"trace"`
+	}
+	ours := json.Unmarshal(answer, &traced) == nil && traced.Trace.Service == service.Name
+	if ours {
+		hop.Hops = traced.Trace.Hops
+		hop.SeenAs = traced.Trace.Caller.Identity
+		hop.Proof = c.evidence.Echo(nonce, traced.Trace.Caller, service.Cell == c.self.Cell)
+		// What an answer says of the clock counts only if the peer made it.
+		if err := c.clock.Hear(response.Header.Get(missionclock.Header)); err != nil {
+			return problem.New(problem.UpstreamNonsense, "%s answered with an impossible clock", name).At(name).Because(err)
+		}
+	}
+	switch status := response.StatusCode; {
+	case status == http.StatusOK || status == http.StatusAccepted:
+		if !ours {
+			return problem.New(problem.UpstreamNonsense, "%s did not answer as %s does", name, service.Name).At(name)
+		}
+		if out != nil {
+			if err := json.Unmarshal(answer, out); err != nil {
+				return problem.New(problem.UpstreamNonsense, "%s answered with fields of another kind", name).At(name).Because(err)
+			}
+		}
+		return nil
+	case !ours:
+		return foreign(name, status)
+	default:
+		return c.refused(name, status, answer)
+	}
+}
+
+// refused makes of a peer's own problem what our caller gets: its problem
+// as it is where it concerns what was asked or names a peer further on.
+func (c *Client) refused(name string, status int, answer []byte) error {
+	p, ok := problem.Parse(status, answer)
+	if !ok {
+		return problem.New(problem.UpstreamNonsense, "%s answered %d without saying why", name, status).At(name)
+	}
+	if p.Code == problem.OutOfRange || p.Code == problem.WrongPhase || p.Code.IsUpstream() {
+		if p.Peer == "" {
+			p.Peer = name
+		}
+		return p
+	}
+	return problem.New(problem.UpstreamError, "%s answered %d (%s)", name, status, p.Code).At(name)
+}
+
+// foreign is an answer of somebody before the peer: the mesh, or a gateway.
+func foreign(name string, status int) error {
+	switch status {
+	case http.StatusForbidden:
+		return problem.New(problem.UpstreamDenied, "the call to %s was denied by policy", name).At(name)
+	case http.StatusServiceUnavailable, http.StatusBadGateway:
+		return problem.New(problem.UpstreamUnreachable, "%s could not be reached behind its proxy (%d)", name, status).At(name)
+	case http.StatusGatewayTimeout:
+		return problem.New(problem.UpstreamTimeout, "%s did not answer its proxy in time", name).At(name)
+	default:
+		return problem.New(problem.UpstreamNonsense, "%s answered %d, not as itself", name, status).At(name)
+	}
+}
+
+// failure tells apart the ways in which no answer came.
+func failure(name string, err error) error {
+	var dns *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return problem.New(problem.UpstreamTimeout, "%s did not answer in time", name).At(name).Because(err)
+	case errors.Is(err, context.Canceled):
+		return problem.New(problem.UpstreamTimeout, "the call to %s was given up", name).At(name).Because(err)
+	case errors.As(err, &dns), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH),
+		errors.As(err, &op) && op.Op == "dial":
+		return problem.New(problem.UpstreamUnreachable, "%s could not be reached", name).At(name).Because(err)
+	case strings.Contains(err.Error(), "malformed"):
+		return problem.New(problem.UpstreamNonsense, "%s did not speak HTTP", name).At(name).Because(err)
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		strings.Contains(err.Error(), "server closed idle connection"), strings.Contains(err.Error(), "transport connection broken"):
+		return problem.New(problem.UpstreamReset, "the connection to %s was cut", name).At(name).Because(err)
+	default:
+		return problem.New(problem.UpstreamNonsense, "%s did not speak HTTP as expected", name).At(name).Because(err)
+	}
+}

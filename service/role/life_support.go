@@ -1,0 +1,63 @@
+package role
+
+import (
+	"context"
+
+	"artemis.example/service/endpoint"
+)
+
+// VitalsAnswer is the crew's.
+type VitalsAnswer struct {
+	Crew []CrewVitals `json:"crew"`
+}
+
+// AtmosphereAnswer is the cabin's.
+type AtmosphereAnswer struct {
+	Atmosphere
+}
+
+// ConsumablesAnswer is what is left.
+type ConsumablesAnswer struct {
+	Consumables
+}
+
+// Low names what is below a fifth of what was loaded.
+func (c ConsumablesAnswer) Low() []string {
+	var low []string
+	for _, part := range []struct {
+		name    string
+		percent float64
+	}{{"oxygen", c.OxygenPercent}, {"nitrogen", c.NitrogenPercent}, {"water", c.WaterPercent}, {"propellant", c.PropellantPercent}} {
+		if part.percent < 20 {
+			low = append(low, part.name)
+		}
+	}
+	return low
+}
+
+// lifeSupport keeps the crew alive: its answers follow from the mission time.
+func lifeSupport(kit Kit) Program {
+	l := &lifeRole{Kit: kit}
+	return Program{Endpoints: []endpoint.Endpoint{
+		endpoint.Get("/crew/vitals", l.vitals),
+		endpoint.Get("/cabin/atmosphere", l.atmosphere),
+		endpoint.Get("/consumables", l.consumables),
+	}}
+}
+
+type lifeRole struct{ Kit }
+
+func (l *lifeRole) vitals(context.Context) (any, error) {
+	t, _ := l.Clock.MissionTime()
+	return VitalsAnswer{Crew: vitalsAt(t, l.Config.Seed)}, nil
+}
+
+func (l *lifeRole) atmosphere(context.Context) (any, error) {
+	t, _ := l.Clock.MissionTime()
+	return AtmosphereAnswer{atmosphereAt(t, l.Config.Seed)}, nil
+}
+
+func (l *lifeRole) consumables(context.Context) (any, error) {
+	t, _ := l.Clock.MissionTime()
+	return ConsumablesAnswer{consumablesAt(t, 0)}, nil
+}

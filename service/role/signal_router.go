@@ -1,0 +1,249 @@
+package role
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"artemis.example/service/endpoint"
+	"artemis.example/service/missionclock"
+	"artemis.example/service/problem"
+	"artemis.example/service/telemetry"
+	"artemis.example/service/trace"
+)
+
+// Routed is the router's answer to a crew's message.
+type Routed struct {
+	Status  string `json:"status"`
+	Station string `json:"station"`
+}
+
+// maxUndelivered bounds the frames that wait while Houston does not answer:
+// what is older is lost, and counted as such by the gap.
+const maxUndelivered = 16
+
+func stations() []string { return []string{"goldstone", "madrid", "canberra"} }
+
+// signalRouter has the spacecraft tracked by a station that sees it, and carries
+// its frames and its crew's messages to Houston.
+func signalRouter(kit Kit) Program {
+	s := &routerRole{Kit: kit}
+	return Program{
+		Endpoints: []endpoint.Endpoint{
+			endpoint.Post("/route", s.route),
+			endpoint.Post("/handover", s.handover),
+		},
+		Loops: []func(context.Context){every(kit, kit.Config.Cycle, "telemetry cycle", s.cycle)},
+		NewMission: func(missionclock.Reading) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.current, s.lastSeq, s.undelivered = "", 0, nil
+		},
+	}
+}
+
+type routerRole struct {
+	Kit
+	// choosing is held while a station is looked for, so that a hand-over
+	// and the cycle do not choose against each other.
+	choosing sync.Mutex
+
+	mu          sync.Mutex
+	current     string
+	lastSeq     uint64
+	unseen      int // cycles in which the current station did not see it
+	undelivered []Ingest
+}
+
+func (s *routerRole) station() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+func (s *routerRole) route(ctx context.Context, in CrewMessage) (any, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	current := s.station()
+	if current == "" {
+		return nil, problem.New(problem.WrongPhase, "no station has the spacecraft")
+	}
+	if err := s.Peers.Get(ctx, current, "/signal", nil); err != nil {
+		return nil, err
+	}
+	if err := s.Peers.Post(ctx, "telemetry-monitor", "/ingest", Ingest{
+		Message: &in, TraceID: telemetry.TraceID(ctx), Hops: trace.RecorderFrom(ctx).Hops(),
+	}, nil); err != nil {
+		return nil, err
+	}
+	return Routed{Status: "delivered", Station: current}, nil
+}
+
+func (s *routerRole) handover(ctx context.Context, in Handover) (any, error) {
+	if err := endpoint.OneOf("station", in.Station, stations()...); err != nil {
+		return nil, err
+	}
+	if err := endpoint.Text("reason", in.Reason, 200); err != nil {
+		return nil, err
+	}
+	s.choosing.Lock()
+	defer s.choosing.Unlock()
+	if current := s.station(); current != in.Station {
+		return Handed{Status: "already", Station: current}, nil
+	}
+	next := s.choose(ctx, s.survey(ctx, in.Station))
+	s.Log.InfoContext(ctx, "hand-over", "from", in.Station, "to", next, "reason", in.Reason)
+	if next == "" {
+		return Handed{Status: "lost"}, nil
+	}
+	return Handed{Status: "handed over", Station: next}, nil
+}
+
+// survey asks the stations what they see, but not the one that has just said.
+func (s *routerRole) survey(ctx context.Context, but string) map[string]AntennaStatus {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	seen := map[string]AntennaStatus{}
+	for _, name := range stations() {
+		if name == but {
+			continue
+		}
+		all.Go(func() {
+			var status AntennaStatus
+			if s.Peers.Get(ctx, name, "/antenna/status", &status) == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				seen[name] = status
+			}
+		})
+	}
+	all.Wait()
+	return seen
+}
+
+// choose has the highest of the stations track the spacecraft; the lock
+// choosing is held.
+func (s *routerRole) choose(ctx context.Context, seen map[string]AntennaStatus) string {
+	names := slices.DeleteFunc(stations(), func(name string) bool {
+		status, ok := seen[name]
+		return !ok || !status.Visible || status.ElevationDeg == nil
+	})
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(*seen[b].ElevationDeg, *seen[a].ElevationDeg) })
+	next := ""
+	for _, name := range names {
+		if s.Peers.Post(ctx, name, "/track", TrackOrder{Track: true}, nil) == nil {
+			next = name
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current, s.unseen = next, 0
+	return next
+}
+
+// acquire gives the station that has the spacecraft in this cycle, if any. It
+// looks for one itself only when there is none, or the one that there is has
+// been silent or blind for two cycles: giving away is the station's to do.
+func (s *routerRole) acquire(ctx context.Context) string {
+	s.choosing.Lock()
+	defer s.choosing.Unlock()
+	seen := s.survey(ctx, "")
+	current := s.station()
+	if current != "" {
+		status, ok := seen[current]
+		if ok && status.Visible {
+			s.mu.Lock()
+			s.unseen = 0
+			s.mu.Unlock()
+			if s.Peers.Post(ctx, current, "/track", TrackOrder{Track: true}, nil) == nil {
+				return current
+			}
+		}
+		s.mu.Lock()
+		s.unseen++
+		patience := s.unseen < 2
+		s.mu.Unlock()
+		if patience && ok {
+			return ""
+		}
+	}
+	// Whoever still believes to have it, lets go.
+	next := s.choose(ctx, seen)
+	for name, status := range seen {
+		if status.Tracking && name != next {
+			_ = s.Peers.Post(ctx, name, "/track", TrackOrder{Track: false}, nil)
+		}
+	}
+	return next
+}
+
+// cycle brings one frame down. Before lift-off there is none, but the radio is
+// asked: it is from the spacecraft that this Cell hears of the lift-off.
+func (s *routerRole) cycle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*s.Config.PeerTimeout)
+	defer cancel()
+	if !s.Clock.Reading().Known() {
+		s.survey(ctx, "")
+	}
+	var radio SignalStrength
+	if s.Peers.Get(ctx, "comms-system", "/signal/strength", &radio) != nil || !radio.Carrier {
+		s.deliver(ctx)
+		return
+	}
+	station := s.acquire(ctx)
+	if station == "" {
+		s.deliver(ctx)
+		return
+	}
+	var signal SignalAnswer
+	if s.Peers.Get(ctx, station, "/signal", &signal) != nil {
+		s.deliver(ctx)
+		return
+	}
+	s.mu.Lock()
+	request := DownlinkRequest{Station: station, LastSeq: s.lastSeq}
+	s.mu.Unlock()
+	var frame Frame
+	if s.Peers.Post(ctx, "comms-system", "/downlink", request, &frame) != nil {
+		s.deliver(ctx)
+		return
+	}
+	frame.Signal = &signal.Signal
+	s.mu.Lock()
+	s.lastSeq = max(s.lastSeq, frame.Sequence)
+	s.undelivered = append(s.undelivered, Ingest{
+		Frame: &frame, TraceID: telemetry.TraceID(ctx), Hops: trace.RecorderFrom(ctx).Hops(),
+	})
+	if len(s.undelivered) > maxUndelivered {
+		s.undelivered = s.undelivered[1:]
+	}
+	s.mu.Unlock()
+	s.deliver(ctx)
+}
+
+// deliver sends what waits, the oldest first. What Houston refuses is not sent
+// again; what it could not hear is.
+func (s *routerRole) deliver(ctx context.Context) {
+	s.mu.Lock()
+	waiting := s.undelivered
+	s.undelivered = nil
+	s.mu.Unlock()
+	for i, in := range waiting {
+		var out Ingested
+		err := s.Peers.Post(ctx, "telemetry-monitor", "/ingest", in, &out)
+		if err != nil && problem.From(err).Code.IsUpstream() {
+			s.mu.Lock()
+			s.undelivered = append(waiting[i:len(waiting):len(waiting)], s.undelivered...)
+			s.mu.Unlock()
+			return
+		}
+		if err == nil {
+			s.mu.Lock()
+			s.lastSeq = max(s.lastSeq, out.LastSeq)
+			s.mu.Unlock()
+		}
+	}
+}

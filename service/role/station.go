@@ -1,0 +1,138 @@
+package role
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"artemis.example/service/endpoint"
+	"artemis.example/service/missionclock"
+	"artemis.example/service/problem"
+)
+
+// AntennaStatus is what a station says of its dish.
+type AntennaStatus struct {
+	Station string `json:"station"`
+	// ElevationDeg is the spacecraft's above the horizon; null on the pad.
+	ElevationDeg *float64 `json:"elevationDeg"`
+	// Visible: high enough for the dish, and the spacecraft not behind the Moon.
+	Visible  bool `json:"visible"`
+	Tracking bool `json:"tracking"`
+}
+
+// TrackOrder tells a station to track the spacecraft, or to let go of it.
+type TrackOrder struct {
+	Track bool `json:"track"`
+}
+
+// SignalAnswer is the link as the station measures it now.
+type SignalAnswer struct {
+	Station string `json:"station"`
+	Locked  bool   `json:"locked"`
+	Signal
+}
+
+// Handover is how a station gives the spacecraft away.
+type Handover struct {
+	Station string `json:"station"`
+	Reason  string `json:"reason"`
+}
+
+// Handed is the router's answer: who has the spacecraft now, if anybody.
+type Handed struct {
+	Status  string `json:"status"`
+	Station string `json:"station"`
+}
+
+// station is one complex of the Deep Space Network: its place on a turning
+// Earth decides when it sees the spacecraft. One that loses it says so.
+func station(kit Kit) Program {
+	s := &stationRole{Kit: kit}
+	kit.Metrics.Gauge("elevation_degrees", "Elevation of the spacecraft.", func() float64 {
+		sky, ok := s.look()
+		if !ok {
+			return 0
+		}
+		return sky.ElevationDeg
+	})
+	return Program{
+		Endpoints: []endpoint.Endpoint{
+			endpoint.Get("/antenna/status", s.status),
+			endpoint.Get("/signal", s.signal),
+			endpoint.Post("/track", s.track),
+		},
+		Loops:      []func(context.Context){every(kit, kit.Config.Cycle/2, "station watch", s.watch)},
+		NewMission: func(missionclock.Reading) { s.set(false) },
+	}
+}
+
+type stationRole struct {
+	Kit
+	mu       sync.Mutex
+	tracking bool
+}
+
+func (s *stationRole) set(tracking bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tracking = tracking
+}
+
+func (s *stationRole) isTracking() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tracking
+}
+
+func (s *stationRole) status(context.Context) (any, error) {
+	a := AntennaStatus{Station: s.Service, Tracking: s.isTracking()}
+	if sky, ok := s.look(); ok {
+		a.ElevationDeg, a.Visible = &sky.ElevationDeg, sky.Visible
+	}
+	return a, nil
+}
+
+func (s *stationRole) signal(context.Context) (any, error) {
+	sky, ok := s.look()
+	if !ok || !sky.Visible || !s.isTracking() {
+		return nil, problem.New(problem.WrongPhase, "%s does not track the spacecraft", s.Service)
+	}
+	return SignalAnswer{Station: s.Service, Locked: true, Signal: Signal{
+		DBm: sky.DBm, DataRateBps: sky.DataRateBps, ElevationDeg: sky.ElevationDeg, PathLossDB: sky.PathLossDB,
+	}}, nil
+}
+
+func (s *stationRole) track(_ context.Context, in TrackOrder) (any, error) {
+	a := AntennaStatus{Station: s.Service}
+	sky, ok := s.look()
+	if in.Track && (!ok || !sky.Visible) {
+		s.set(false)
+		return nil, problem.New(problem.WrongPhase, "%s does not see the spacecraft", s.Service)
+	}
+	s.set(in.Track)
+	if ok {
+		a.ElevationDeg, a.Visible = &sky.ElevationDeg, sky.Visible
+	}
+	a.Tracking = in.Track
+	return a, nil
+}
+
+// watch gives the spacecraft away when it goes down.
+func (s *stationRole) watch(ctx context.Context) {
+	if !s.isTracking() {
+		return
+	}
+	sky, ok := s.look()
+	if !ok || sky.Visible {
+		return
+	}
+	var out Handed
+	if err := s.Peers.Post(ctx, "signal-router", "/handover", Handover{
+		Station: s.Service, Reason: fmt.Sprintf("elevation %.1f degrees, %s", sky.ElevationDeg, sky.Reason),
+	}, &out); err != nil {
+		s.Log.WarnContext(ctx, "nobody took the spacecraft over", "error", err)
+		return
+	}
+	s.Log.InfoContext(ctx, "handed over", "to", out.Station, "elevationDeg", sky.ElevationDeg)
+	s.set(false)
+}
