@@ -1,0 +1,233 @@
+// Package mesh is the data path of the suite on one machine: the node proxy of
+// every pod, the waypoints of the Cells and the north/south gateway. It moves
+// bytes and requests as an ambient mesh does, over HBONE where pods are enrolled
+// and in plaintext where they are not, and asks local/policy for every decision.
+// What there is and what is bound to what, local/world says; how bytes get in
+// and out of a pod is local/capture's.
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"artemis.example/local/capture"
+	"artemis.example/local/hbone"
+	"artemis.example/local/identity"
+	"artemis.example/local/world"
+)
+
+// Action is what a refused connection looks like to the one who opens it.
+type Action string
+
+// What network policy engines do.
+const (
+	Reject Action = "reject" // refuse at once, as k3s' engine does
+	Drop   Action = "drop"   // say nothing until the caller gives up
+)
+
+// Config is what a Mesh is made from. Node and CA are needed.
+type Config struct {
+	Node capture.Node
+	CA   *identity.CA
+	// Log takes the decisions; a new one when nil.
+	Log *DecisionLog
+	// Logger takes what operators should read; discarded when nil.
+	Logger *slog.Logger
+	// NetworkPolicyAction is Reject when empty.
+	NetworkPolicyAction Action
+	// ExternalWaypoints leaves the waypoints' addresses to other processes, such
+	// as Envoy: the mesh dials them and serves none. SetWaypointReady says when
+	// one answers, WaypointSource gives what it needs.
+	ExternalWaypoints bool
+	// DropTimeout is how long Drop keeps a caller waiting; 75 s when 0.
+	DropTimeout time.Duration
+}
+
+// ErrUnknownPod is wrapped where a pod is not part of the applied World.
+var ErrUnknownPod = errors.New("no such pod in the manifests")
+
+// Mesh is a running data path. Its methods may be called from many goroutines.
+type Mesh struct {
+	cfg   Config
+	log   *slog.Logger
+	state atomic.Pointer[state]
+	pool  *hbone.Pool
+	conns tracker
+
+	mu        sync.Mutex
+	pods      map[world.Ref]*nodeProxy
+	waypoints map[world.Ref]*waypoint
+	closed    bool
+
+	gateway *gateway
+}
+
+// New gives a Mesh without a world: Apply comes first, then the pods.
+func New(cfg Config) (*Mesh, error) {
+	if cfg.Node == nil || cfg.CA == nil {
+		return nil, errors.New("new mesh: a node and a CA are needed")
+	}
+	if cfg.Log == nil {
+		cfg.Log = NewDecisionLog(0)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.DropTimeout == 0 {
+		cfg.DropTimeout = 75 * time.Second
+	}
+	m := &Mesh{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		pods:      map[world.Ref]*nodeProxy{},
+		waypoints: map[world.Ref]*waypoint{},
+	}
+	m.pool = hbone.NewPool(m.dialHBONE)
+	m.gateway = newGateway(m)
+	return m, nil
+}
+
+// Apply puts a World in force, at once and as a whole: the next connection and
+// the next request are judged by it. Open connections that it forbids are cut,
+// and those that would now travel another way end when they fall silent. stage
+// is the name that records carry. On an error the World before stays in force.
+func (m *Mesh) Apply(stage string, w *world.World) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return net.ErrClosed
+	}
+	s := compile(stage, w, m.state.Load())
+	if err := m.startWaypoints(w, s); err != nil {
+		return fmt.Errorf("apply stage %s: %w", stage, err)
+	}
+	m.state.Store(s)
+	m.gateway.applied()
+	m.conns.judge(s)
+	return nil
+}
+
+// AttachPod gives a pod its node proxy: it takes what the pod's program opens,
+// and listens on the pod's address for what is meant for it. The pod has to be
+// part of the applied World.
+func (m *Mesh) AttachPod(ref world.Ref, pod capture.Pod) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state.Load()
+	switch {
+	case m.closed:
+		return net.ErrClosed
+	case s == nil || s.world.Pod(ref) == nil:
+		return fmt.Errorf("attach pod %s: %w", ref, ErrUnknownPod)
+	case m.pods[ref] != nil:
+		return fmt.Errorf("attach pod %s: it is attached already", ref)
+	}
+	n, err := m.newNodeProxy(s.world.Pod(ref), pod)
+	if err != nil {
+		return fmt.Errorf("attach pod %s: %w", ref, err)
+	}
+	m.pods[ref] = n
+	n.start()
+	return nil
+}
+
+// DetachPod ends a pod's node proxy and every connection of it. The pod itself
+// is the caller's to close.
+func (m *Mesh) DetachPod(ref world.Ref) {
+	m.mu.Lock()
+	n := m.pods[ref]
+	delete(m.pods, ref)
+	m.mu.Unlock()
+	if n != nil {
+		n.close()
+	}
+}
+
+// GatewayHandler serves what operators ask of the north/south gateway.
+func (m *Mesh) GatewayHandler() http.Handler { return m.gateway }
+
+// ServeGateway serves the north/south gateway on a listener until Close or until
+// the listener fails. control, when given, serves the paths below /_artemis/.
+func (m *Mesh) ServeGateway(ln net.Listener, control http.Handler) error {
+	return m.gateway.serve(ln, control)
+}
+
+// StopWaypoint ends a waypoint that this Mesh serves, as when it is scaled to
+// zero: callers are refused until StartWaypoint.
+func (m *Mesh) StopWaypoint(ref world.Ref) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.waypoints[ref]
+	if w == nil {
+		return fmt.Errorf("stop waypoint %s: %w", ref, ErrUnknownPod)
+	}
+	w.stop()
+	return nil
+}
+
+// StartWaypoint starts a waypoint again.
+func (m *Mesh) StartWaypoint(ref world.Ref) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.waypoints[ref]
+	if w == nil {
+		return fmt.Errorf("start waypoint %s: %w", ref, ErrUnknownPod)
+	}
+	return w.start()
+}
+
+// SetWaypointReady says that an external waypoint has become ready. Before that,
+// and for good afterwards, it behaves as on a cluster: a waypoint that was never
+// ready is gone around, one that went away is waited for in vain.
+func (m *Mesh) SetWaypointReady(ref world.Ref) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.Load().ready.set(ref)
+}
+
+// Source gives the identity of a pod, a waypoint or the gateway of the applied
+// World, for a process that stands in for it.
+func (m *Mesh) Source(ref world.Ref) (*identity.Source, error) {
+	if s := m.state.Load(); s != nil {
+		if p := s.world.Pod(ref); p != nil {
+			return m.cfg.CA.Source(p.ID), nil
+		}
+	}
+	return nil, fmt.Errorf("identity of %s: %w", ref, ErrUnknownPod)
+}
+
+// Decisions gives the decision log.
+func (m *Mesh) Decisions() *DecisionLog { return m.cfg.Log }
+
+// World gives what is in force: the stage's name and the World, nil before the
+// first Apply.
+func (m *Mesh) World() (stage string, w *world.World) {
+	if s := m.state.Load(); s != nil {
+		return s.stage, s.world
+	}
+	return "", nil
+}
+
+// Close ends every listener and connection of the mesh.
+func (m *Mesh) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	pods, waypoints := m.pods, m.waypoints
+	m.pods, m.waypoints = map[world.Ref]*nodeProxy{}, map[world.Ref]*waypoint{}
+	m.mu.Unlock()
+	err := m.gateway.close()
+	for _, n := range pods {
+		n.close()
+	}
+	for _, w := range waypoints {
+		w.stop()
+	}
+	m.pool.Close()
+	return err
+}
