@@ -228,3 +228,25 @@ func ztunnelFields(candidates []candidate) []field {
 	}
 	return out
 }
+
+// NoOpAtNodeProxy tells whether a rule without effect is left when a node proxy
+// has lost its HTTP attributes: some from, to or when of it can then never
+// match. In a DENY policy that is silent.
+func NoOpAtNodeProxy(namespace string, r *securityv1beta1.Rule) bool {
+	z := ztunnel{namespace: namespace}
+	dead := func(clauses int, fields func(i int) []field) bool {
+		for i := range clauses {
+			if len(fields(i)) > 0 {
+				return false
+			}
+		}
+		return clauses > 0
+	}
+	for _, c := range r.GetWhen() {
+		if len(z.condition(c)) == 0 {
+			return true
+		}
+	}
+	return dead(len(r.GetFrom()), func(i int) []field { return z.source(r.From[i].GetSource()) }) ||
+		dead(len(r.GetTo()), func(i int) []field { return z.operation(r.To[i].GetOperation()) })
+}
