@@ -1,0 +1,186 @@
+package mission
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// wave is a smooth, seeded wandering between -1 and 1: three sines of unrelated
+// periods, so that it never repeats within a flight. t and period in s.
+func wave(seed uint64, name string, t, period float64) float64 {
+	h := uint64(14695981039346656037)
+	for _, c := range []byte(name) {
+		h = (h ^ uint64(c)) * 1099511628211 // FNV-1a
+	}
+	r := rand.New(rand.NewPCG(seed, h))
+	sum := 0.0
+	for i, share := range [3]float64{0.6, 0.27, 0.13} {
+		sum += share * math.Sin(2*math.Pi*(t/(period/(1+1.618*float64(i)))+r.Float64()))
+	}
+	return sum
+}
+
+// Vitals is one crew member as the suit measures.
+type Vitals struct {
+	Name         string
+	HeartRateBpm float64 // 50 to 150
+	SpO2Percent  float64 // 94 to 100
+	TemperatureC float64 // 36 to 37.9
+	BreathsMin   float64 // 10 to 30
+}
+
+// Crew gives the four names of the crew.
+func Crew() []string {
+	return []string{"Reid Wiseman", "Victor Glover", "Christina Koch", "Jeremy Hansen"}
+}
+
+// VitalsOf gives the crew's vitals at a mission time and the acceleration that
+// they feel in g: hearts beat faster under load, and slower in the night of
+// Houston's clock.
+func VitalsOf(t, g float64, seed uint64) []Vitals {
+	rest := [4]float64{61, 64, 58, 62}
+	all := make([]Vitals, 0, 4)
+	for i, name := range Crew() {
+		asleep := math.Max(0, math.Sin(2*math.Pi*(t/86400-0.45)))
+		strain := math.Min(1, math.Max(0, g-0.1)/4)
+		all = append(all, Vitals{
+			Name:         name,
+			HeartRateBpm: rest[i] + 6*wave(seed, name+"heart", t, 900) - 7*asleep + 70*strain,
+			SpO2Percent:  math.Min(100, 97.6+0.9*wave(seed, name+"oxygen", t, 5400)-1.2*strain),
+			TemperatureC: 36.8 + 0.25*wave(seed, name+"warmth", t, 21600) - 0.2*asleep + 0.4*strain,
+			BreathsMin:   14 + 1.5*wave(seed, name+"breath", t, 600) - 2*asleep + 11*strain,
+		})
+	}
+	return all
+}
+
+// Load is what the crew feels, in g: what is not free fall. It follows from the
+// flight itself, by the difference between its motion and that of a body under
+// Earth and Moon alone.
+func (f *Flight) Load(t float64) float64 {
+	if t <= 0 || t >= f.end {
+		return 1
+	}
+	const d = 1.0
+	a, b := f.At(math.Max(0, t-d)), f.At(math.Min(t+d, f.end))
+	s := f.At(t)
+	k := motion(t, [4]float64{s.X, s.Y, s.VX, s.VY}, thrust{})
+	span := b.T - a.T
+	felt := math.Hypot((b.VX-a.VX)/span-k[2], (b.VY-a.VY)/span-k[3]) * 1000 / 9.80665
+	return math.Min(felt, 12)
+}
+
+// Stores is what runs down, of four people and their ship.
+type Stores struct {
+	OxygenKg     float64 // of 60
+	NitrogenKg   float64 // of 30
+	WaterKg      float64 // of 240; fuel cells have gone, what is drunk is gone
+	PropellantKg float64 // of 8,600, the service module's
+}
+
+// full is what is on board at lift-off (European Service Module, ESA's figures
+// in round numbers).
+var full = Stores{OxygenKg: 60, NitrogenKg: 30, WaterKg: 240, PropellantKg: 8600}
+
+// StoresAt gives what is left. Each person takes 0.84 kg of oxygen and 2.9 kg of
+// water a day (NASA, Baseline Values and Assumptions, table 3.31); the burns
+// take propellant by the rocket equation.
+func (f *Flight) StoresAt(t float64) Stores {
+	days := math.Max(0, math.Min(t, f.end)) / 86400
+	s := full
+	s.OxygenKg -= 4*0.84*days + 0.3*days // and leaks
+	s.WaterKg -= 4 * 2.9 * days
+	s.NitrogenKg -= 0.9 * days
+	s.PropellantKg = full.PropellantKg - propellantFor(f.DeltaV(t))
+	return s
+}
+
+// DeltaV is what the service module has spent by t, in m/s: the corrections of
+// the crew and the flight's own return correction.
+func (f *Flight) DeltaV(t float64) float64 {
+	sum := 0.0
+	for _, m := range f.maneuvers {
+		if t >= m.At {
+			sum += math.Abs(m.DeltaV) * math.Min(1, (t-m.At)/correctionFor)
+		}
+	}
+	if f.returnAt > 0 && t > f.returnAt {
+		sum += math.Abs(f.returnBurn) * 1000 * math.Min(1, (t-f.returnAt)/returnBurnFor)
+	}
+	return sum
+}
+
+// propellantFor a change of speed in m/s, of a ship of 26,000 kg with an engine
+// of 316 s (Tsiolkovsky).
+func propellantFor(deltaV float64) float64 {
+	return 26000 * (1 - math.Exp(-deltaV/(316*9.80665)))
+}
+
+// Percent gives the stores in per cent of the load at lift-off.
+func (s Stores) Percent() (oxygen, nitrogen, water, propellant float64) {
+	return 100 * s.OxygenKg / full.OxygenKg, 100 * s.NitrogenKg / full.NitrogenKg, 100 * s.WaterKg / full.WaterKg, 100 * s.PropellantKg / full.PropellantKg
+}
+
+// Air is the atmosphere of the cabin.
+type Air struct {
+	PressureKPa  float64 // 101.3 on the pad, 70.3 in flight would be possible; Orion keeps sea level
+	OxygenKPa    float64
+	CO2Pa        float64 // under 530, the limit of NASA-STD-3001
+	TemperatureC float64
+	HumidityPc   float64
+}
+
+// AirAt gives the cabin's air.
+func AirAt(t float64, seed uint64) Air {
+	return Air{
+		PressureKPa:  101.3 + 0.3*wave(seed, "pressure", t, 14400),
+		OxygenKPa:    21.2 + 0.2*wave(seed, "oxygen", t, 9000),
+		CO2Pa:        290 + 60*wave(seed, "co2", t, 5400),
+		TemperatureC: 22 + 0.8*wave(seed, "cabin", t, 21600),
+		HumidityPc:   45 + 5*wave(seed, "humidity", t, 18000),
+	}
+}
+
+// Module is the European Service Module.
+type Module struct {
+	SolarPowerW  float64 // of four wings, 11.2 kW in the sun (ESA)
+	Deployed     bool    // about 20 minutes after lift-off
+	BatteryPc    float64
+	RadiatorC    float64
+	CoolantC     float64
+	TankPressure float64 // bar, helium over propellant
+}
+
+// ModuleAt gives the service module's state: without sun in Earth's shadow.
+func (f *Flight) ModuleAt(t float64, seed uint64) Module {
+	s := f.At(t)
+	m := Module{Deployed: t > 1200 && t < f.entry-1800, TankPressure: 17.5 + 0.3*wave(seed, "tank", t, 30000)}
+	// The Sun stands on the negative y axis; it moves by nine degrees in the flight.
+	dark := s.Y > 0 && math.Abs(s.X) < EarthRadius
+	if m.Deployed && !dark {
+		m.SolarPowerW = 11200 * (0.985 + 0.015*wave(seed, "sun", t, 50000))
+	}
+	m.BatteryPc = 96 + 3*wave(seed, "battery", t, 20000)
+	m.RadiatorC = -12 + 6*wave(seed, "radiator", t, 26000)
+	m.CoolantC = 7 + 1.5*wave(seed, "coolant", t, 15000)
+	if dark {
+		m.BatteryPc -= 14
+		m.RadiatorC -= 18
+	}
+	return m
+}
+
+// Stars is what the star tracker sees.
+type Stars struct {
+	Tracked        int
+	ErrorArcSecond float64
+}
+
+// StarsAt gives the star tracker: blinded on the way up and down.
+func (f *Flight) StarsAt(t float64, seed uint64) Stars {
+	switch f.Phase(t) {
+	case PreLaunch, Ascent, Entry, Splashdown:
+		return Stars{}
+	}
+	return Stars{Tracked: 14 + int(math.Round(5*wave(seed, "stars", t, 3600))), ErrorArcSecond: 4 + 2*math.Abs(wave(seed, "tracker", t, 1800))}
+}
