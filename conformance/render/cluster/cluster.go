@@ -1,0 +1,191 @@
+// Package cluster boots a Kubernetes API (etcd and kube-apiserver, nothing
+// else) for one run, and applies and reads objects as kubectl does. It knows
+// neither OpenChoreo nor Istio.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"artemis.example/conformance/render/engine"
+)
+
+// Cluster is a running Kubernetes API.
+type Cluster struct {
+	*Client
+	Dir       string // state and logs
+	Authority *Authority
+
+	url       string
+	identity  map[string]string // user name to token
+	processes []*engine.Process
+}
+
+// admin may do everything: what the installing person is on a real cluster.
+const admin = "admin"
+
+// Boot starts a cluster with its state in dir. accounts are the service
+// accounts ("namespace:name") that programs outside of it run as.
+func Boot(ctx context.Context, shop *engine.Shop, dir string, accounts ...string) (*Cluster, error) {
+	c := &Cluster{Dir: dir, identity: map[string]string{admin: "admin-token"}}
+	if err := c.boot(ctx, shop, accounts); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string) error {
+	var err error
+	if err = os.MkdirAll(c.Dir, 0o755); err != nil {
+		return fmt.Errorf("make the cluster's directory: %w", err)
+	}
+	if c.Authority, err = NewAuthority(c.Dir); err != nil {
+		return err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	etcdURL, peerURL := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
+	c.url = "https://127.0.0.1:" + ports[2]
+	if err := c.Start(shop, engine.Etcd, nil,
+		"--name=render", "--data-dir="+filepath.Join(c.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
+		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
+		"--listen-peer-urls="+peerURL, "--initial-advertise-peer-urls="+peerURL, "--initial-cluster=render="+peerURL); err != nil {
+		return err
+	}
+	cert, key, err := c.Authority.Issue("kube-apiserver")
+	if err != nil {
+		return err
+	}
+	saCert, saKey, err := c.Authority.Issue("service-accounts")
+	if err != nil {
+		return err
+	}
+	tokens := `admin-token,admin,admin,"system:masters"` + "\n"
+	for _, a := range accounts {
+		namespace, name, _ := strings.Cut(a, ":")
+		user := "system:serviceaccount:" + a
+		c.identity[a] = namespace + "-" + name + "-token"
+		tokens += fmt.Sprintf("%s,%s,%s,\"system:serviceaccounts,system:serviceaccounts:%s\"\n", c.identity[a], user, user, namespace)
+	}
+	tokenFile := filepath.Join(c.Dir, "tokens.csv")
+	if err := os.WriteFile(tokenFile, []byte(tokens), 0o600); err != nil {
+		return fmt.Errorf("write the identities: %w", err)
+	}
+	if err := c.Start(shop, engine.APIServer, nil,
+		"--etcd-servers="+etcdURL, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+ports[2],
+		"--tls-cert-file="+cert, "--tls-private-key-file="+key, "--token-auth-file="+tokenFile, "--authorization-mode=RBAC",
+		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none",
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-key-file="+saCert, "--service-account-signing-key-file="+saKey,
+		// No controller manager runs that would give a namespace its default account.
+		"--disable-admission-plugins=ServiceAccount"); err != nil {
+		return err
+	}
+	if c.Client, err = NewClient(c.config(admin)); err != nil {
+		return err
+	}
+	return c.Until(ctx, time.Minute, "the Kubernetes API is ready", func(ctx context.Context) error { return c.Ready(ctx) })
+}
+
+func (c *Cluster) config(identity string) *rest.Config {
+	return &rest.Config{
+		Host: c.url, BearerToken: c.identity[identity], QPS: 500, Burst: 1000,
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.Authority.PEM},
+		Proxy:           func(*http.Request) (*url.URL, error) { return nil, nil },
+	}
+}
+
+// Kubeconfig writes a kubeconfig for one of the accounts, or for "admin".
+func (c *Cluster) Kubeconfig(identity string) (string, error) {
+	token, ok := c.identity[identity]
+	if !ok {
+		return "", fmt.Errorf("write a kubeconfig: no identity %q", identity)
+	}
+	file := filepath.Join(c.Dir, strings.ReplaceAll(identity, ":", "-")+".kubeconfig")
+	return file, os.WriteFile(file, []byte(fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters:
+  - name: render
+    cluster: {server: %q, certificate-authority: %q}
+users:
+  - name: user
+    user: {token: %q}
+contexts:
+  - name: render
+    context: {cluster: render, user: user}
+current-context: render
+`, c.url, c.Authority.File, token)), 0o600)
+}
+
+// Start runs a program of the shop until Stop.
+func (c *Cluster) Start(shop *engine.Shop, p engine.Program, env []string, args ...string) error {
+	process, err := engine.Start(p.Name, filepath.Join(c.Dir, p.Name+".log"), env, shop.Path(p), args...)
+	if err != nil {
+		return err
+	}
+	c.processes = append(c.processes, process)
+	return nil
+}
+
+// Until tries ok until it succeeds. It gives up when the time is over or one of
+// the cluster's programs has ended.
+func (c *Cluster) Until(ctx context.Context, limit time.Duration, what string, ok func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ok(ctx)
+		if err == nil {
+			return nil
+		}
+		for _, p := range c.processes {
+			if dead := p.Alive(); dead != nil {
+				return fmt.Errorf("wait until %s: %w", what, dead)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				return fmt.Errorf("wait until %s: %w", what, cause)
+			}
+			return fmt.Errorf("wait until %s: not within %s: %w", what, limit, err)
+		}
+	}
+}
+
+// Stop ends every program, the last started first.
+func (c *Cluster) Stop() {
+	for i := len(c.processes) - 1; i >= 0; i-- {
+		c.processes[i].Stop()
+	}
+}
+
+// freePorts gives ports of the loopback interface that nobody listens on.
+func freePorts(n int) ([]string, error) {
+	var ports []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
