@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -49,15 +48,9 @@ func NewTracing(ctx context.Context, environ map[string]string, cell, service, v
 	default:
 		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER: want otlp or none, have %q", exporter)
 	}
-	var options []otlptracehttp.Option
-	if endpoint := environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]; endpoint != "" {
-		options = append(options, otlptracehttp.WithEndpointURL(endpoint))
-	} else if endpoint := environ["OTEL_EXPORTER_OTLP_ENDPOINT"]; endpoint != "" {
-		options = append(options, otlptracehttp.WithEndpointURL(strings.TrimSuffix(endpoint, "/")+"/v1/traces"))
-	}
-	exporter, err := otlptracehttp.New(ctx, options...)
+	exporter, err := newOTLP(environ)
 	if err != nil {
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_*: %w", err)
+		return nil, err
 	}
 	described, err := resource.New(ctx,
 		resource.WithAttributes(
