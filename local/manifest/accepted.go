@@ -196,6 +196,9 @@ func (t *fieldTree) refuse(n *yaml.Node, path string, fault func(line int, path 
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			k, v := n.Content[i], n.Content[i+1]
+			if k.ShortTag() == "!!merge" {
+				continue // reported as such
+			}
 			child := k.Value
 			if path != "" {
 				child = path + "." + k.Value

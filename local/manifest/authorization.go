@@ -85,7 +85,7 @@ func (o *object) checkRule(at string, rule *securityv1beta1.Rule) {
 		o.invalid(at, "must not be empty; write {} for a rule that matches everything")
 		return
 	}
-	if rule.From != nil && len(rule.From) == 0 {
+	if o.givenEmpty(at+".from", len(rule.From)) {
 		o.invalid(at+".from", "must not be empty; leave it out for any source")
 	}
 	for i, f := range rule.From {
@@ -96,7 +96,7 @@ func (o *object) checkRule(at string, rule *securityv1beta1.Rule) {
 		}
 		o.checkSource(path, f.Source)
 	}
-	if rule.To != nil && len(rule.To) == 0 {
+	if o.givenEmpty(at+".to", len(rule.To)) {
 		o.invalid(at+".to", "must not be empty; leave it out for any operation")
 	}
 	for i, t := range rule.To {
@@ -110,6 +110,13 @@ func (o *object) checkRule(at string, rule *securityv1beta1.Rule) {
 	for i, c := range rule.When {
 		o.checkCondition(fmt.Sprintf("%s.when[%d]", at, i), c)
 	}
+}
+
+// givenEmpty tells whether a list is written and has nothing in it; decoding
+// loses the difference to one that is not written.
+func (o *object) givenEmpty(path string, n int) bool {
+	_, given := o.lines[path]
+	return given && n == 0
 }
 
 // list is a named list of values of a rule with what is to be checked in it.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -110,6 +111,7 @@ func implementation(apiVersion, kind string) (kindOf, bool) {
 // locatedError is a decoding error whose line is known.
 type locatedError struct {
 	line int
+	code Code
 	text string
 }
 
@@ -135,7 +137,8 @@ func (o *object) strict(data string, v any, unknown map[string]bool) error {
 	faults, err := kjson.UnmarshalStrict([]byte(data), v)
 	if err != nil {
 		if m := typeField.FindStringSubmatch(err.Error()); m != nil {
-			return &locatedError{o.lineOf(m[2]), fmt.Sprintf("%s: a %s where a %s is needed", m[2], m[1], m[3])}
+			path := o.wrongValue(m[2], m[1])
+			return &locatedError{o.lineOf(path), CodeInvalid, fmt.Sprintf("%s: a %s where a %s is needed", path, m[1], m[3])}
 		}
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
@@ -148,6 +151,26 @@ func (o *object) strict(data string, v any, unknown map[string]bool) error {
 		o.fault(o.origin.Line, CodeUnknownField, "%v", f)
 	}
 	return nil
+}
+
+// wrongValue finds the value of a JSON type within a map, which the decoder
+// names as a whole only.
+func (o *object) wrongValue(path, jsonType string) string {
+	n := o.node
+	for step := range strings.SplitSeq(path, ".") {
+		n = field(n, step)
+	}
+	if n == nil || n.Kind != yaml.MappingNode {
+		return path
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		tag := n.Content[i+1].ShortTag()
+		if (jsonType == "bool" && tag == "!!bool") || (jsonType == "number" && (tag == "!!int" || tag == "!!float")) ||
+			(jsonType == "object" && tag == "!!map") || (jsonType == "array" && tag == "!!seq") {
+			return path + "." + n.Content[i].Value
+		}
+	}
+	return path
 }
 
 // envelope is an Istio object around its spec, which has its own JSON form.
@@ -178,9 +201,13 @@ func (o *object) istio(data string, spec proto.Message, unknown map[string]bool)
 			if convErr != nil {
 				line = o.origin.Line
 			}
-			return nil, &locatedError{line, "spec: " + m[2]}
+			code := CodeInvalid
+			if strings.HasPrefix(m[2], "unknown field") {
+				code = CodeUnknownField
+			}
+			return nil, &locatedError{line, code, "spec: " + m[2]}
 		}
-		return nil, &locatedError{n.Line, "spec: " + strings.TrimPrefix(message, "proto: ")}
+		return nil, &locatedError{n.Line, CodeInvalid, "spec: " + strings.TrimPrefix(message, "proto: ")}
 	}
 	return &e, nil
 }

@@ -229,11 +229,11 @@ func (o *object) read(impl kindOf) {
 	value, err := impl.decode(o, data, unknown)
 	if err != nil {
 		var located *locatedError
-		line := o.origin.Line
+		line, code := o.origin.Line, CodeInvalid
 		if errors.As(err, &located) {
-			line = located.line
+			line, code = located.line, located.code
 		}
-		o.fault(line, CodeInvalid, "%v", err)
+		o.fault(line, code, "%v", err)
 		return
 	}
 	o.trees[o.key.Kind].refuse(o.node, "", func(line int, path string) {
