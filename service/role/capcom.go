@@ -21,9 +21,9 @@ type Command struct {
 	YawDeg   *float64 `json:"yawDeg,omitempty"`
 	// Antenna is high-gain or low-gain.
 	Antenna string `json:"antenna,omitempty"`
-	// Text is what is said to the crew, Reason why an abort is called.
-	Text   string `json:"text,omitempty"`
-	Reason string `json:"reason,omitempty"`
+	// Message is what is said to the crew, Reason why an abort is called.
+	Message string `json:"message,omitempty"`
+	Reason  string `json:"reason,omitempty"`
 	// ExecutedAt is set when a command is repeated that the spacecraft has
 	// flown before: the mission time, in s, at which it did.
 	ExecutedAt *float64 `json:"executedAt,omitempty"`

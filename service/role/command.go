@@ -4,12 +4,13 @@ import (
 	"math"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 	"artemis.example/service/problem"
 )
 
 // Bounds of what can be commanded.
 const (
-	maxDeltaVMS   = 200 // m/s: what the service module has for corrections
+	maxDeltaVMS   = mission.MaxCorrection // m/s in one burn
 	maxTextLength = 500
 	maxIDLength   = 64
 )
@@ -36,7 +37,7 @@ func (c Command) check() error {
 		{"pitchDeg", c.PitchDeg != nil, attitude},
 		{"yawDeg", c.YawDeg != nil, attitude},
 		{"antenna", c.Antenna != "", antenna},
-		{"text", c.Text != "", crewMessage},
+		{"message", c.Message != "", crewMessage},
 		{"reason", c.Reason != "", abort},
 	} {
 		if field.given && field.of != c.Type {
@@ -49,7 +50,7 @@ func (c Command) check() error {
 			return err
 		}
 		if size := math.Abs(*c.DeltaV); size == 0 || size > maxDeltaVMS {
-			return problem.New(problem.OutOfRange, "deltaV: want up to %d m/s either way and not 0, have %g", maxDeltaVMS, *c.DeltaV).In("deltaV")
+			return problem.New(problem.OutOfRange, "deltaV: want up to %g m/s either way and not 0, have %g", float64(maxDeltaVMS), *c.DeltaV).In("deltaV")
 		}
 	case attitude:
 		if err := endpoint.Required("rollDeg, pitchDeg or yawDeg", c.RollDeg != nil || c.PitchDeg != nil || c.YawDeg != nil); err != nil {
@@ -63,7 +64,7 @@ func (c Command) check() error {
 	case antenna:
 		return endpoint.OneOf("antenna", c.Antenna, highGain, lowGain)
 	case crewMessage:
-		return endpoint.Text("text", c.Text, maxTextLength)
+		return endpoint.Text("message", c.Message, maxTextLength)
 	case abort:
 		return endpoint.Text("reason", c.Reason, maxTextLength)
 	}

@@ -75,18 +75,29 @@ type commsRole struct {
 	antenna string
 }
 
-// uplinkBody is what /uplink/* takes: a command, or voice.
-func (c *commsRole) uplinkKind(ctx context.Context, kind string, in Command) (any, error) {
+// Uplink is what /uplink/* takes: a command, or the text of a voice.
+type Uplink struct {
+	Command
+	Text string `json:"text,omitempty"`
+}
+
+func (c *commsRole) uplinkKind(ctx context.Context, kind string, in Uplink) (any, error) {
 	switch kind {
 	case "voice":
+		if in.Command != (Command{}) {
+			return nil, problem.New(problem.OutOfRange, "voice has the field text, and no other")
+		}
 		if err := endpoint.Text("text", in.Text, maxTextLength); err != nil {
 			return nil, err
 		}
 		all := c.flown.all()
 		return VoiceReply{Status: "heard", Reply: "Integrity has you loud and clear", Mode: mode(all), Maneuvers: all}, nil
 	case abort:
+		if in.Text != "" {
+			return nil, problem.New(problem.OutOfRange, "an abort has no text").In("text")
+		}
 		in.Type = abort
-		return c.uplink(ctx, in)
+		return c.uplink(ctx, in.Command)
 	}
 	return nil, problem.New(problem.NotFound, "comms-system has no uplink %.40q", kind)
 }
@@ -122,7 +133,7 @@ func (c *commsRole) uplink(ctx context.Context, in Command) (any, error) {
 		ack.Reply = out.Antenna
 	case crewMessage:
 		var out Logged
-		if err := c.Peers.Post(ctx, "crew-interface", "/crew/log", CrewLog{From: "capcom", Text: in.Text}, &out); err != nil {
+		if err := c.Peers.Post(ctx, "crew-interface", "/crew/log", CrewLog{From: "capcom", Text: in.Message}, &out); err != nil {
 			return nil, err
 		}
 		ack.Reply = out.Reply

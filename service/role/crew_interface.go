@@ -230,7 +230,7 @@ func (c *crewRole) watch(ctx context.Context) {
 		}
 	}
 	if errs[3] == nil {
-		c.pressure = &atmosphere.CabinPressureKPa
+		c.pressure = &atmosphere.PressureKPa
 	}
 	for i, part := range map[int]string{0: "guidance-nav", 2: "life-support"} {
 		if errs[i] != nil {

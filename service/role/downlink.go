@@ -23,6 +23,9 @@ type Position struct {
 	Mode             string   `json:"spacecraftMode"`
 	X                float64  `json:"x"` // km, Earth-centred, plane of the flight
 	Y                float64  `json:"y"`
+	VX               float64  `json:"vx"` // km/s
+	VY               float64  `json:"vy"`
+	LoadG            float64  `json:"loadG"`           // felt acceleration
 	DistanceEarthKm  float64  `json:"distanceEarthKm"` // from the centre
 	DistanceMoonKm   float64  `json:"distanceMoonKm"`
 	AltitudeKm       float64  `json:"altitudeKm"`
@@ -66,22 +69,50 @@ type CrewVitals struct {
 	HeartRateBpm float64 `json:"heartRateBpm"`
 	SpO2Percent  float64 `json:"spO2Percent"`
 	TemperatureC float64 `json:"temperatureC"`
+	BreathsMin   float64 `json:"breathsPerMin"`
 }
 
 // Atmosphere is the air of the cabin.
 type Atmosphere struct {
-	CabinPressureKPa float64 `json:"cabinPressureKPa"`
-	OxygenKPa        float64 `json:"oxygenKPa"`
-	CO2Pa            float64 `json:"co2Pa"`
-	TemperatureC     float64 `json:"temperatureC"`
+	PressureKPa  float64 `json:"pressureKPa"`
+	OxygenKPa    float64 `json:"oxygenKPa"`
+	CO2Pa        float64 `json:"co2Pa"`
+	TemperatureC float64 `json:"temperatureC"`
+	HumidityPc   float64 `json:"humidityPercent"`
 }
 
-// Consumables is what runs down, in per cent of the load at lift-off.
+// Consumables is what the crew lives on; per cent are of the load at lift-off.
 type Consumables struct {
-	OxygenPercent     float64 `json:"oxygenPercent"`
-	NitrogenPercent   float64 `json:"nitrogenPercent"`
-	WaterPercent      float64 `json:"waterPercent"`
+	OxygenKg        float64 `json:"oxygenKg"`
+	OxygenPercent   float64 `json:"oxygenPercent"`
+	NitrogenKg      float64 `json:"nitrogenKg"`
+	NitrogenPercent float64 `json:"nitrogenPercent"`
+	WaterKg         float64 `json:"waterKg"`
+	WaterPercent    float64 `json:"waterPercent"`
+}
+
+// Propulsion is the service module's engines and tanks.
+type Propulsion struct {
+	PropellantKg      float64 `json:"propellantKg"`
 	PropellantPercent float64 `json:"propellantPercent"`
+	TankPressureBar   float64 `json:"tankPressureBar"`
+	// DeltaVMS is what has been spent, the flight's own burns included.
+	DeltaVMS float64 `json:"deltaVMs"`
+	// Corrections counts those that Houston has seen come down.
+	Corrections int `json:"corrections"`
+}
+
+// SolarArrays are its four wings.
+type SolarArrays struct {
+	PowerW         float64 `json:"powerW"`
+	Deployed       bool    `json:"deployed"`
+	BatteryPercent float64 `json:"batteryPercent"`
+}
+
+// Thermal is its cooling.
+type Thermal struct {
+	RadiatorC float64 `json:"radiatorC"`
+	CoolantC  float64 `json:"coolantC"`
 }
 
 // Signal is the link as a ground station measures it.

@@ -1,200 +1,174 @@
 package role
 
 import (
+	"errors"
 	"math"
-	"time"
+	"sync"
+
+	"artemis.example/service/mission"
+	"artemis.example/service/problem"
 )
 
-// This file is the only one that asks the mission model: what follows from the
-// mission time, without any I/O.
+// This file is where the roles ask the mission model: what follows from the
+// mission time and the maneuvers, in the words of the answers.
 
-type phaseInfo struct {
-	ID, Title   string
-	Correctable bool // a course correction can be flown
-	Over        bool // the flight has ended
+// chart is a service's view of the flight: the planned one, and the one with
+// the maneuvers that it has been told. The zero value is ready; it is safe for
+// concurrent use.
+type chart struct {
+	once    sync.Once
+	planned *mission.Flight
+
+	mu    sync.Mutex
+	known []Maneuver
+	flown *mission.Flight
 }
 
-const hour = 3600.0
-const duration = 10 * 24 * hour
+// plan gives the flight as planned.
+func (c *chart) plan() *mission.Flight {
+	c.once.Do(func() {
+		// Without maneuvers there is nothing that could not be flown.
+		c.planned, _ = mission.Fly(nil)
+	})
+	return c.planned
+}
 
-func phaseAt(t float64, flying bool) phaseInfo {
-	switch {
-	case !flying:
-		return phaseInfo{ID: "pre-launch", Title: "Pre-launch"}
-	case t < 500:
-		return phaseInfo{ID: "ascent", Title: "Ascent"}
-	case t < 24*hour:
-		return phaseInfo{ID: "earth-orbit", Title: "High Earth orbit", Correctable: true}
-	case t < 96*hour:
-		return phaseInfo{ID: "outbound", Title: "Trans-lunar coast", Correctable: true}
-	case t < 120*hour:
-		return phaseInfo{ID: "flyby", Title: "Lunar flyby", Correctable: true}
-	case t < duration-hour:
-		return phaseInfo{ID: "return", Title: "Return coast", Correctable: true}
-	case t < duration:
-		return phaseInfo{ID: "entry", Title: "Entry"}
+// with gives the flight with maneuvers, in the order of their times, and
+// computes it anew only when they have changed.
+func (c *chart) with(all []Maneuver) (*mission.Flight, error) {
+	if len(all) == 0 {
+		return c.plan(), nil
 	}
-	return phaseInfo{ID: "splashdown", Title: "Splashdown", Over: true}
-}
-
-func (k Kit) phase() phaseInfo {
-	t, ok := k.Clock.MissionTime()
-	return phaseAt(t, ok)
-}
-
-// over tells whether the flight has ended, so that another may begin.
-func (k Kit) over() bool { return k.phase().Over }
-
-func planned(t float64) (x, y float64) {
-	t = math.Max(0, math.Min(t, duration))
-	r := 6371 + 400000*math.Sin(math.Pi*t/duration)
-	a := math.Pi * (t/duration - 0.5) * 1.2
-	return r * math.Cos(a), r * math.Sin(a)
-}
-
-func nominal() []Point {
-	points := make([]Point, 0, 241)
-	for i := range 241 {
-		t := duration * float64(i) / 240
-		x, y := planned(t)
-		points = append(points, Point{t, x, y})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flown != nil && same(all, c.known) {
+		return c.flown, nil
 	}
-	return points
+	flown, err := fly(all)
+	if err != nil {
+		return nil, err
+	}
+	c.known, c.flown = all, flown
+	return flown, nil
 }
 
-func moon(t float64) MoonAnswer {
-	a := 2 * math.Pi * (t - duration/2) / (27.32 * 24 * hour)
-	return MoonAnswer{X: 384400 * math.Cos(a), Y: 384400 * math.Sin(a), OrbitKm: 384400, RadiusKm: 1737.4}
+// latest gives the flight with maneuvers, or as far as it was known before when
+// they make no flight.
+func (c *chart) latest(all []Maneuver) *mission.Flight {
+	if f, err := c.with(all); err == nil {
+		return f
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flown != nil {
+		return c.flown
+	}
+	return c.plan()
 }
 
-func flownAt(t float64, all []Maneuver) (x, y float64) {
-	x, y = planned(t)
-	for _, m := range all {
-		if m.DeltaVMS != 0 && t > m.At {
-			x1, y1 := planned(m.At)
-			x2, y2 := planned(m.At + 60)
-			n := math.Hypot(x2-x1, y2-y1)
-			d := m.DeltaVMS / 1000 * (t - m.At)
-			x, y = x+d*(x2-x1)/n, y+d*(y2-y1)/n
+func same(a, b []Maneuver) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
 		}
 	}
-	return x, y
+	return true
 }
 
-func positionAt(t float64, flying bool, all []Maneuver) Position {
-	phase := phaseAt(t, flying)
-	p := Position{Phase: phase.ID, PhaseTitle: phase.Title, Mode: mode(all)}
-	if flying {
+// fly computes a flight; its errors are problems.
+func fly(all []Maneuver) (*mission.Flight, error) {
+	maneuvers := make([]mission.Maneuver, len(all))
+	for i, m := range all {
+		maneuvers[i] = mission.Maneuver{At: m.At, DeltaV: m.DeltaVMS, Abort: m.Type == abort}
+	}
+	f, err := mission.Fly(maneuvers)
+	switch {
+	case errors.Is(err, mission.ErrOutOfRange):
+		return nil, problem.New(problem.OutOfRange, "%v", err).In("deltaV")
+	case errors.Is(err, mission.ErrPhase):
+		return nil, problem.New(problem.WrongPhase, "%v", err)
+	}
+	return f, err
+}
+
+// now gives the mission time to ask the model for: before lift-off, a time
+// before it.
+func (k Kit) now() float64 {
+	if t, flying := k.Clock.MissionTime(); flying {
+		return t
+	}
+	return -1
+}
+
+func positionOf(f *mission.Flight, t float64, all []Maneuver) Position {
+	s, phase := f.At(t), f.Phase(t)
+	p := Position{
+		Phase: phase.ID, PhaseTitle: phase.Title, Mode: mode(all),
+		X: s.X, Y: s.Y, VX: s.VX, VY: s.VY,
+		DistanceEarthKm: s.DistanceEarth(), DistanceMoonKm: s.DistanceMoon(), AltitudeKm: s.Altitude(),
+		SpeedKmS: s.Speed(), OneWayLightTimeS: s.LightTime(), LoadG: f.Load(t),
+	}
+	if t >= 0 {
 		p.MissionTime = &t
 	}
-	p.X, p.Y = flownAt(t, all)
-	x2, y2 := flownAt(t+1, all)
-	m := moon(t)
-	p.DistanceEarthKm = math.Hypot(p.X, p.Y)
-	p.DistanceMoonKm = math.Hypot(p.X-m.X, p.Y-m.Y)
-	p.AltitudeKm = p.DistanceEarthKm - 6371
-	p.SpeedKmS = math.Hypot(x2-p.X, y2-p.Y)
-	p.OneWayLightTimeS = p.DistanceEarthKm / 299792.458
 	return p
 }
 
-func specificEnergy(p Position) float64 {
-	return p.SpeedKmS*p.SpeedKmS/2*1000 - 398600.4418/p.DistanceEarthKm*1000
-}
-
-func deviationKm(p Position) float64 {
-	x, y := planned(*p.MissionTime)
-	return math.Hypot(p.X-x, p.Y-y)
-}
-
-// sky is how a station sees the spacecraft.
-type sky struct {
-	ElevationDeg, DBm, DataRateBps, PathLossDB float64
-	Visible                                    bool
-	Reason                                     string
-}
-
-func (s *stationRole) look() (sky, bool) {
-	t, ok := s.Clock.MissionTime()
-	if !ok {
-		return sky{}, false
+// state gives the model's state of a position that came down.
+func (p Position) state() mission.State {
+	s := mission.State{X: p.X, Y: p.Y, VX: p.VX, VY: p.VY}
+	if p.MissionTime != nil {
+		s.T = *p.MissionTime
 	}
-	lon := map[string]float64{"goldstone": -116.9, "madrid": -4.2, "canberra": 149}[s.Service]
-	lat := map[string]float64{"goldstone": 35.4, "madrid": 40.4, "canberra": -35.4}[s.Service] * math.Pi / 180
-	h := 2*math.Pi*t/86164 + lon*math.Pi/180
-	el := math.Asin(math.Cos(lat)*math.Cos(h)) * 180 / math.Pi
-	x, y := planned(t)
-	d := math.Hypot(x, y)
-	loss := 20*math.Log10(d) + 20*math.Log10(2287.5) + 32.45
-	return sky{ElevationDeg: el, Visible: el > 6, DBm: 43 + 30 + 56 - loss, DataRateBps: 2e6, PathLossDB: loss, Reason: "below 6 degrees"}, true
+	return s
 }
 
-func starTrackerAt(t float64, flying bool, seed uint64, roll, pitch, yaw float64) StarTracker {
-	return StarTracker{RollDeg: roll, PitchDeg: pitch, YawDeg: yaw, Stars: 12, ErrorArcS: 3}
+func points(f *mission.Flight, n int) []Point {
+	out := make([]Point, 0, n)
+	for _, s := range f.Sample(n) {
+		out = append(out, Point{T: s.T, X: s.X, Y: s.Y})
+	}
+	return out
 }
 
-func vitalsAt(t float64, seed uint64) []CrewVitals {
+func moonAt(t float64) MoonAnswer {
+	s := mission.MoonAt(t)
+	return MoonAnswer{X: s.X, Y: s.Y, OrbitKm: mission.MoonOrbit, RadiusKm: mission.MoonRadius}
+}
+
+func distance(a, b mission.State) float64 { return math.Hypot(a.X-b.X, a.Y-b.Y) }
+
+func vitalsOf(t, load float64, seed uint64) []CrewVitals {
 	var all []CrewVitals
-	for i, name := range []string{"Reid Wiseman", "Victor Glover", "Christina Koch", "Jeremy Hansen"} {
-		all = append(all, CrewVitals{Name: name, HeartRateBpm: 68 + 6*math.Sin(t/700+float64(i)), SpO2Percent: 98, TemperatureC: 36.8})
+	for _, v := range mission.VitalsOf(t, load, seed) {
+		all = append(all, CrewVitals(v))
 	}
 	return all
 }
 
-func atmosphereAt(t float64, seed uint64) Atmosphere {
-	return Atmosphere{CabinPressureKPa: 101.3, OxygenKPa: 21.2, CO2Pa: 300, TemperatureC: 22}
-}
-
-func consumablesAt(t, deltaV float64) Consumables {
-	left := 100 * (1 - 0.7*math.Min(1, t/duration))
-	return Consumables{left, left, left, 100 - deltaV/6}
-}
-
-func moduleAt(t float64, flying bool, deltaV float64, burns int) ServiceModule {
-	c := consumablesAt(t, deltaV)
-	return ServiceModule{
-		Propulsion: &Propulsion{PropellantPercent: c.PropellantPercent, Burns: burns, DeltaVMS: deltaV},
-		Solar:      &SolarArrays{PowerW: 11200, Deployed: flying && t > 1200},
-		Thermal:    &Thermal{RadiatorC: -10, CabinLoopC: 8},
-		Tanks:      &c,
+func storesOf(s mission.Stores) Consumables {
+	oxygen, nitrogen, water, _ := s.Percent()
+	return Consumables{
+		OxygenKg: s.OxygenKg, OxygenPercent: oxygen, NitrogenKg: s.NitrogenKg, NitrogenPercent: nitrogen,
+		WaterKg: s.WaterKg, WaterPercent: water,
 	}
 }
 
-// Weather is what the station measures over the pad.
-type Weather struct {
-	WindMS       float64 `json:"windMs"`
-	TemperatureC float64 `json:"temperatureC"`
+// moduleOf gives the service module of a flight.
+func moduleOf(f *mission.Flight, t float64, seed uint64, burns int) ServiceModule {
+	m, stores := f.ModuleAt(t, seed), f.StoresAt(t)
+	_, _, _, propellant := stores.Percent()
+	tanks := storesOf(stores)
+	return ServiceModule{
+		Propulsion: &Propulsion{
+			PropellantKg: stores.PropellantKg, PropellantPercent: propellant, TankPressureBar: m.TankPressure,
+			DeltaVMS: f.DeltaV(t), Corrections: burns,
+		},
+		Solar:   &SolarArrays{PowerW: m.SolarPowerW, Deployed: m.Deployed, BatteryPercent: m.BatteryPc},
+		Thermal: &Thermal{RadiatorC: m.RadiatorC, CoolantC: m.CoolantC},
+		Tanks:   &tanks,
+	}
 }
-
-// Forecast is the weather to be expected at a time.
-type Forecast struct {
-	At time.Time `json:"at"`
-	Weather
-}
-
-// Propulsion is the service module's engines and tanks.
-type Propulsion struct {
-	PropellantPercent float64 `json:"propellantPercent"`
-	Burns             int     `json:"burns"`
-	DeltaVMS          float64 `json:"deltaVMs"`
-}
-
-// SolarArrays are its four wings.
-type SolarArrays struct {
-	PowerW   float64 `json:"powerW"`
-	Deployed bool    `json:"deployed"`
-}
-
-// Thermal is its cooling.
-type Thermal struct {
-	RadiatorC  float64 `json:"radiatorC"`
-	CabinLoopC float64 `json:"cabinLoopC"`
-}
-
-func weatherAt(at time.Time, seed uint64) Weather { return Weather{WindMS: 5, TemperatureC: 24} }
-
-func forecastFrom(at time.Time, seed uint64) []Forecast {
-	return []Forecast{{at.Add(time.Hour), weatherAt(at, seed)}}
-}
-
-func violationsOf(w Weather) []string { return []string{} }

@@ -8,6 +8,7 @@ import (
 
 	"artemis.example/service/catalog"
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 	"artemis.example/service/trace"
@@ -96,6 +97,11 @@ func flightDirector(kit Kit) Program {
 			}
 		},
 		Close: f.hub.close,
+		NewMission: func(missionclock.Reading) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.seq, f.flown, f.alerted, f.count = 0, nil, nil, GoNoGo{}
+		},
 	}
 }
 
@@ -106,7 +112,8 @@ type traceEvent struct {
 
 type directorRole struct {
 	Kit
-	hub *hub
+	hub   *hub
+	chart chart
 
 	mu    sync.Mutex
 	count GoNoGo    // as launch-control last said
@@ -114,6 +121,27 @@ type directorRole struct {
 	// What has been sent as events.
 	seq     uint64
 	alerted map[string]bool
+	flown   []Maneuver // as the last frame said
+}
+
+// phase gives where the flight is, by the clock and what came down.
+func (f *directorRole) phase() mission.Phase {
+	f.mu.Lock()
+	flown := f.flown
+	f.mu.Unlock()
+	return f.chart.latest(flown).Phase(f.now())
+}
+
+func (f *directorRole) over() bool { return f.phase().Over }
+
+// look takes note of what a board says of the flight.
+func (f *directorRole) look(board Board) {
+	if board.Frame == nil || board.Frame.Maneuvers == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flown = board.Frame.Maneuvers
 }
 
 func (f *directorRole) status(ctx context.Context) (any, error) {
@@ -121,6 +149,7 @@ func (f *directorRole) status(ctx context.Context) (any, error) {
 	if err := f.Peers.Get(ctx, "telemetry-monitor", "/dashboard", &board); err != nil {
 		return nil, err
 	}
+	f.look(board)
 	return f.of(board), nil
 }
 
@@ -145,7 +174,7 @@ func (f *directorRole) of(board Board) Status {
 		}
 	}
 	f.mu.Unlock()
-	if r := f.Clock.Reading(); r.Known() && (s.MissionTime == nil || f.over() == false) {
+	if r := f.Clock.Reading(); r.Known() && (s.MissionTime == nil || !phase.Over) {
 		t, _ := f.Clock.MissionTime()
 		s.MissionTime, s.LiftOff, s.TimeScale = &t, &r.LiftOff, &r.Scale
 	}
@@ -290,7 +319,7 @@ func (f *directorRole) goNoGo(ctx context.Context, in GoNoGo) (any, error) {
 		f.count, f.heard = in, f.Clock.Now()
 		f.mu.Unlock()
 	}
-	d := Decision{Decision: "STANDBY", Polls: []Poll{}, Phase: f.phase().ID}
+	d := Decision{Decision: "STANDBY", Polls: []Poll{}, Phase: f.phase().ID, Over: f.over()}
 	if in.Question == "standby" {
 		return d, nil
 	}
@@ -370,6 +399,7 @@ func (f *directorRole) watch(ctx context.Context) {
 		f.hub.publish("status", s)
 		return
 	}
+	f.look(board)
 	f.hub.publish("status", f.of(board))
 	if newest := board.Contact.LastSeq; newest == nil || *newest < since {
 		since = 0 // another flight, or a monitor that forgot

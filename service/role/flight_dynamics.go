@@ -3,9 +3,12 @@ package role
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 )
@@ -38,10 +41,17 @@ type MoonAnswer struct {
 // Orbit is what the last position that came down says of the orbit.
 type Orbit struct {
 	// FromFrame is the sequence number of the frame; null when none came.
-	FromFrame *uint64  `json:"fromFrame"`
-	Phase     string   `json:"phase"`
-	EnergyKJ  *float64 `json:"specificEnergyKJPerKg"`
-	SpeedKmS  *float64 `json:"speedKmS"`
+	FromFrame *uint64 `json:"fromFrame"`
+	Phase     string  `json:"phase"`
+	// EnergyKJ is against Earth alone, kJ/kg.
+	EnergyKJ        *float64 `json:"specificEnergyKJPerKg"`
+	SpeedKmS        *float64 `json:"speedKmS"`
+	SemiMajorAxisKm *float64 `json:"semiMajorAxisKm"`
+	Eccentricity    *float64 `json:"eccentricity"`
+	PerigeeKm       *float64 `json:"perigeeKm"` // from Earth's centre
+	// SplashdownAt is the mission time, in s, at which the flight ends; null
+	// when it does not come back.
+	SplashdownAt *float64 `json:"splashdownAt"`
 	// DeviationKm is the distance between the flown and the planned position.
 	DeviationKm *float64 `json:"deviationKm"`
 }
@@ -57,8 +67,10 @@ type CorrectionPlan struct {
 	DeltaV      string   `json:"deltaV"`
 	DeltaVMS    float64  `json:"deltaVMs"`
 	DeviationKm *float64 `json:"deviationKm"`
-	// AfterDayKm is how far from the plan it leads within a day.
-	AfterDayKm float64 `json:"displacementAfterDayKm"`
+	// ClosestMoonKm is the pericynthion of the flight with the burn, from the
+	// Moon's centre; SplashdownAt its end, null when nobody comes back.
+	ClosestMoonKm float64  `json:"closestMoonKm"`
+	SplashdownAt  *float64 `json:"splashdownAt"`
 }
 
 // flightDynamics computes the flight: the plan from the model, the flown part
@@ -86,6 +98,7 @@ const maxFlown = 800
 
 type dynamicsRole struct {
 	Kit
+	chart  chart
 	mu     sync.Mutex
 	flown  []Point
 	seq    uint64
@@ -125,11 +138,12 @@ func (f *dynamicsRole) follow(ctx context.Context) {
 }
 
 func (f *dynamicsRole) trajectory(context.Context) (any, error) {
+	nominal := points(f.chart.plan(), 240)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a := TrajectoryAnswer{Nominal: nominal(), Flown: append([]Point{}, f.flown...), Burns: append([]Maneuver{}, f.burns...)}
-	t, _ := f.Clock.MissionTime()
-	a.Moon = moon(t)
+	a := TrajectoryAnswer{
+		Nominal: nominal, Flown: append([]Point{}, f.flown...), Burns: append([]Maneuver{}, f.burns...), Moon: moonAt(f.now()),
+	}
 	if f.latest != nil {
 		a.Position = f.latest.Position
 	}
@@ -137,32 +151,53 @@ func (f *dynamicsRole) trajectory(context.Context) (any, error) {
 }
 
 func (f *dynamicsRole) orbit(context.Context) (any, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	a := Orbit{Phase: f.phase().ID}
-	if f.latest != nil && f.latest.Position != nil && f.latest.Position.MissionTime != nil {
-		p := f.latest.Position
-		energy := specificEnergy(*p)
-		deviation := deviationKm(*p)
-		a.FromFrame, a.EnergyKJ, a.SpeedKmS, a.DeviationKm = &f.latest.Sequence, &energy, &p.SpeedKmS, &deviation
+	flown, latest := f.state()
+	t := f.now()
+	a := Orbit{Phase: f.chart.latest(flown).Phase(t).ID}
+	if latest == nil || latest.Position == nil || latest.Position.MissionTime == nil {
+		return a, nil
 	}
+	s := latest.Position.state()
+	energy, speed, orbit := s.SpecificEnergy(), s.Speed(), s.Orbit()
+	deviation := distance(s, f.chart.plan().At(s.T))
+	a.FromFrame, a.EnergyKJ, a.SpeedKmS, a.DeviationKm = &latest.Sequence, &energy, &speed, &deviation
+	for _, e := range []struct {
+		to *(*float64)
+		is float64
+	}{{&a.SemiMajorAxisKm, orbit.SemiMajorAxis}, {&a.Eccentricity, orbit.Eccentricity}, {&a.PerigeeKm, orbit.Perigee}} {
+		if !math.IsNaN(e.is) && !math.IsInf(e.is, 0) {
+			*e.to = &e.is
+		}
+	}
+	a.SplashdownAt = splashdown(f.chart.latest(flown))
 	return a, nil
 }
 
-func (f *dynamicsRole) correction(_ context.Context, in Correction) (any, error) {
-	t, ok := f.Clock.MissionTime()
-	if err := correctable(t, ok); err != nil {
-		return nil, err
-	}
+func (f *dynamicsRole) state() ([]Maneuver, *Frame) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	plan := CorrectionPlan{Status: "planned"}
-	total := 0.0
-	for _, b := range f.burns {
-		total += b.DeltaVMS
+	return f.burns, f.latest
+}
+
+func splashdown(f *mission.Flight) *float64 {
+	end := f.End()
+	if f.Phase(end).ID != mission.Splashdown.ID {
+		return nil
 	}
-	if f.latest != nil && f.latest.Position != nil && f.latest.Position.MissionTime != nil {
-		deviation := deviationKm(*f.latest.Position)
+	return &end
+}
+
+func (f *dynamicsRole) correction(_ context.Context, in Correction) (any, error) {
+	flown, latest := f.state()
+	t := f.now()
+	phase := f.chart.latest(flown).Phase(t)
+	if !phase.Correctable {
+		return nil, problem.New(problem.WrongPhase, "no burn during %s", phase.Title)
+	}
+	plan := CorrectionPlan{Status: "planned"}
+	if latest != nil && latest.Position != nil && latest.Position.MissionTime != nil {
+		s := latest.Position.state()
+		deviation := distance(s, f.chart.plan().At(s.T))
 		plan.DeviationKm = &deviation
 	}
 	if in.DeltaV != nil {
@@ -172,23 +207,26 @@ func (f *dynamicsRole) correction(_ context.Context, in Correction) (any, error)
 		plan.DeltaVMS = *in.DeltaV
 	} else {
 		// Back to the planned speed: what was burned so far, undone.
-		plan.DeltaVMS = -total
-		if total == 0 {
-			plan.Status = "none needed"
+		for _, m := range flown {
+			plan.DeltaVMS -= m.DeltaVMS
 		}
+		plan.DeltaVMS = max(-maxDeltaVMS, min(maxDeltaVMS, plan.DeltaVMS))
+	}
+	then := slices.Clone(flown)
+	if plan.DeltaVMS == 0 {
+		plan.Status = "none needed"
+	} else {
+		then = append(then, Maneuver{Type: courseCorrection, At: t, DeltaVMS: plan.DeltaVMS})
+	}
+	flight, err := fly(then)
+	if err != nil {
+		return nil, err
 	}
 	plan.DeltaV = fmt.Sprintf("%.1f m/s", plan.DeltaVMS)
-	plan.AfterDayKm = (total + plan.DeltaVMS) * 86400 / 1000
+	plan.SplashdownAt = splashdown(flight)
+	plan.ClosestMoonKm = math.Inf(1)
+	for _, s := range flight.Sample(400) {
+		plan.ClosestMoonKm = min(plan.ClosestMoonKm, s.DistanceMoon())
+	}
 	return plan, nil
-}
-
-// correctable gives a problem where no course correction can be flown.
-func correctable(t float64, flying bool) error {
-	if !flying {
-		return problem.New(problem.WrongPhase, "no burn before lift-off")
-	}
-	if phase := phaseAt(t, true); !phase.Correctable {
-		return problem.New(problem.WrongPhase, "no burn during %s", phase.Title)
-	}
-	return nil
 }

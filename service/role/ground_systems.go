@@ -8,7 +8,6 @@ import (
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"
-	"artemis.example/service/problem"
 )
 
 // FuelStatus is the tanks' of the rocket on the pad.
@@ -50,7 +49,13 @@ type groundRole struct {
 	since time.Time // when pressurizing began
 }
 
-func (g *groundRole) gone() bool { return g.Clock.Reading().Known() && !g.over() }
+// gone tells whether the rocket has left: a count that began after the last
+// lift-off has another.
+func (g *groundRole) gone() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.Clock.Reading().Known() && g.since.IsZero()
+}
 
 func (g *groundRole) pressure() float64 {
 	g.mu.Lock()
@@ -85,9 +90,7 @@ func (g *groundRole) umbilical(context.Context) (any, error) {
 }
 
 func (g *groundRole) pressurize(ctx context.Context, _ struct{}) (any, error) {
-	if g.gone() {
-		return nil, problem.New(problem.WrongPhase, "the rocket has left")
-	}
+	// Only launch-control asks, and it does so when a count may begin.
 	g.mu.Lock()
 	if g.since.IsZero() {
 		g.since = g.Clock.Now()

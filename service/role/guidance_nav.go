@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 
 	"artemis.example/service/endpoint"
@@ -52,6 +51,7 @@ func guidanceNav(kit Kit) Program {
 type guidanceRole struct {
 	Kit
 	flown maneuvers
+	chart chart
 
 	mu               sync.Mutex
 	roll, pitch, yaw float64
@@ -59,21 +59,20 @@ type guidanceRole struct {
 }
 
 func (g *guidanceRole) where() Position {
-	t, ok := g.Clock.MissionTime()
-	return positionAt(t, ok, g.flown.all())
+	all := g.flown.all()
+	return positionOf(g.chart.latest(all), g.now(), all)
 }
 
 func (g *guidanceRole) position(context.Context) (any, error) { return g.where(), nil }
 
 func (g *guidanceRole) trajectory(context.Context) (any, error) {
-	t, ok := g.Clock.MissionTime()
 	all := g.flown.all()
-	a := OnboardTrajectory{Phase: phaseAt(t, ok).ID, Mode: mode(all), Maneuvers: all, Ahead: []Point{}}
-	if ok {
-		for i := range 8 {
-			ahead := positionAt(t+float64(i)*3*3600, true, all)
-			a.Ahead = append(a.Ahead, Point{T: *ahead.MissionTime, X: ahead.X, Y: ahead.Y})
-		}
+	f, t := g.chart.latest(all), g.now()
+	a := OnboardTrajectory{Phase: f.Phase(t).ID, Mode: mode(all), Maneuvers: all, Ahead: []Point{}}
+	const step = 3 * 3600
+	for ahead := t; t >= 0 && ahead < min(f.End(), t+8*step); ahead += step {
+		s := f.At(ahead)
+		a.Ahead = append(a.Ahead, Point{T: ahead, X: s.X, Y: s.Y})
 	}
 	return a, nil
 }
@@ -81,10 +80,10 @@ func (g *guidanceRole) trajectory(context.Context) (any, error) {
 func (g *guidanceRole) starTracker(context.Context) (any, error) { return g.attitude(), nil }
 
 func (g *guidanceRole) attitude() StarTracker {
-	t, ok := g.Clock.MissionTime()
+	stars := g.chart.latest(g.flown.all()).StarsAt(g.now(), g.Config.Seed)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return starTrackerAt(t, ok, g.Config.Seed, g.roll, g.pitch, g.yaw)
+	return StarTracker{RollDeg: g.roll, PitchDeg: g.pitch, YawDeg: g.yaw, Stars: stars.Tracked, ErrorArcS: stars.ErrorArcSecond}
 }
 
 func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
@@ -123,9 +122,6 @@ func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
 			return nil, problem.New(problem.OutOfRange, "executedAt: want a mission time that has passed, have %g", at).In("executedAt")
 		}
 	}
-	if err := g.flyable(in, at, ok); err != nil {
-		return nil, err
-	}
 	m := Maneuver{ID: in.ID, Type: in.Type, At: at, Reason: in.Reason}
 	if in.DeltaV != nil {
 		m.DeltaVMS = *in.DeltaV
@@ -136,35 +132,33 @@ func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
 		m.ID = fmt.Sprintf("%s-%.0f-%d", m.Type, at, g.count)
 		g.mu.Unlock()
 	}
+	if err := g.flyable(m, ok); err != nil {
+		return nil, err
+	}
 	if !g.flown.add(m) {
-		return nil, problem.New(problem.OutOfRange, "no propellant for more than %d maneuvers", maxManeuvers)
+		return nil, problem.New(problem.OutOfRange, "the computer holds %d maneuvers and no more", maxManeuvers)
 	}
 	return Maneuvered{Status: "executed", Executed: &m}, nil
 }
 
-// flyable tells whether a maneuver could be flown at a mission time.
-func (g *guidanceRole) flyable(in Command, at float64, flying bool) error {
-	if in.Type == abort {
-		switch phase := phaseAt(at, flying); {
-		case !flying:
-			return problem.New(problem.WrongPhase, "nothing to abort before lift-off: scrub the countdown")
-		case phase.Over:
-			return problem.New(problem.WrongPhase, "nothing to abort: %s", phase.Title)
-		}
-		return nil
+// flyable tells whether a maneuver could be flown besides those that were.
+func (g *guidanceRole) flyable(m Maneuver, flying bool) error {
+	all := g.flown.all()
+	phase := g.chart.latest(all).Phase(m.At)
+	switch {
+	case !flying && m.Type == abort:
+		return problem.New(problem.WrongPhase, "nothing to abort before lift-off: scrub the countdown")
+	case !flying:
+		return problem.New(problem.WrongPhase, "no burn before lift-off")
+	case phase.Over:
+		return problem.New(problem.WrongPhase, "the flight is over: %s", phase.Title)
+	case m.Type == courseCorrection && !phase.Correctable:
+		return problem.New(problem.WrongPhase, "no burn during %s", phase.Title)
+	case m.Type == abort && mode(all) == modeAborting:
+		return problem.New(problem.WrongPhase, "the spacecraft is aborting already")
 	}
-	if err := correctable(at, flying); err != nil {
+	if _, err := g.chart.with(inOrder(append(all, m))); err != nil {
 		return err
-	}
-	total := math.Abs(*in.DeltaV)
-	for _, m := range g.flown.all() {
-		total += math.Abs(m.DeltaVMS)
-	}
-	if total > maxTotalDeltaVMS {
-		return problem.New(problem.OutOfRange, "deltaV: the propellant has %d m/s for corrections, this would make it %.1f", maxTotalDeltaVMS, total).In("deltaV")
 	}
 	return nil
 }
-
-// maxTotalDeltaVMS is what the service module has for corrections, in m/s.
-const maxTotalDeltaVMS = 400

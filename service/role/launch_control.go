@@ -54,6 +54,8 @@ type Decision struct {
 	Decision string `json:"decision"` // GO, NO-GO or STANDBY
 	Polls    []Poll `json:"polls"`
 	Phase    string `json:"phase"`
+	// Over tells that the flight has ended, so that another count may begin.
+	Over bool `json:"over"`
 }
 
 // Lifted is what the handoff tells.
@@ -109,6 +111,7 @@ type launchRole struct {
 	polled     bool // the final poll was GO
 	polls      []Poll
 	handed     string
+	over       bool // the last flight has ended, says the flight director
 }
 
 // finalPoll is when, before T-0, everybody is asked for the last time.
@@ -160,7 +163,7 @@ func (l *launchRole) start(ctx context.Context, _ struct{}) (any, error) {
 	case l.state == countCounting || l.state == countHolding:
 		l.mu.Unlock()
 		return nil, problem.New(problem.WrongPhase, "the count is already under way")
-	case l.Clock.Reading().Known() && !l.over():
+	case l.Clock.Reading().Known() && !l.over:
 		l.mu.Unlock()
 		return nil, problem.New(problem.WrongPhase, "the spacecraft is in flight")
 	}
@@ -398,7 +401,12 @@ func (l *launchRole) watch(ctx context.Context) {
 		l.handoff(ctx)
 		return
 	}
-	_ = l.Peers.Post(ctx, "flight-director", "/decision/go-nogo", standby, nil)
+	var answer Decision
+	if l.Peers.Post(ctx, "flight-director", "/decision/go-nogo", standby, &answer) == nil {
+		l.mu.Lock()
+		l.over = answer.Over
+		l.mu.Unlock()
+	}
 	polls := l.pollCell(ctx)
 	if state != countHolding || byOperator {
 		return

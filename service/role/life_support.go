@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 )
 
 // VitalsAnswer is the crew's.
@@ -27,7 +28,7 @@ func (c ConsumablesAnswer) Low() []string {
 	for _, part := range []struct {
 		name    string
 		percent float64
-	}{{"oxygen", c.OxygenPercent}, {"nitrogen", c.NitrogenPercent}, {"water", c.WaterPercent}, {"propellant", c.PropellantPercent}} {
+	}{{"oxygen", c.OxygenPercent}, {"nitrogen", c.NitrogenPercent}, {"water", c.WaterPercent}} {
 		if part.percent < 20 {
 			low = append(low, part.name)
 		}
@@ -45,19 +46,21 @@ func lifeSupport(kit Kit) Program {
 	}}
 }
 
-type lifeRole struct{ Kit }
+type lifeRole struct {
+	Kit
+	chart chart
+}
 
 func (l *lifeRole) vitals(context.Context) (any, error) {
-	t, _ := l.Clock.MissionTime()
-	return VitalsAnswer{Crew: vitalsAt(t, l.Config.Seed)}, nil
+	t := l.now()
+	return VitalsAnswer{Crew: vitalsOf(t, l.chart.plan().Load(t), l.Config.Seed)}, nil
 }
 
 func (l *lifeRole) atmosphere(context.Context) (any, error) {
-	t, _ := l.Clock.MissionTime()
-	return AtmosphereAnswer{atmosphereAt(t, l.Config.Seed)}, nil
+	air := mission.AirAt(l.now(), l.Config.Seed)
+	return AtmosphereAnswer{Atmosphere(air)}, nil
 }
 
 func (l *lifeRole) consumables(context.Context) (any, error) {
-	t, _ := l.Clock.MissionTime()
-	return ConsumablesAnswer{consumablesAt(t, 0)}, nil
+	return ConsumablesAnswer{storesOf(l.chart.plan().StoresAt(l.now()))}, nil
 }

@@ -1,8 +1,8 @@
 package role
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 	"sync"
 
 	"artemis.example/service/problem"
@@ -33,17 +33,17 @@ func (m *maneuvers) add(all ...Maneuver) bool {
 		added = true
 	}
 	if added {
-		slices.SortStableFunc(m.list, func(a, b Maneuver) int {
-			switch {
-			case a.At < b.At:
-				return -1
-			case a.At > b.At:
-				return 1
-			}
-			return strings.Compare(a.ID, b.ID)
-		})
+		inOrder(m.list)
 	}
 	return added
+}
+
+// inOrder sorts by mission time.
+func inOrder(list []Maneuver) []Maneuver {
+	slices.SortStableFunc(list, func(a, b Maneuver) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.ID, b.ID))
+	})
+	return list
 }
 
 func (m *maneuvers) all() []Maneuver {

@@ -7,7 +7,6 @@ import (
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"
-	"artemis.example/service/problem"
 )
 
 // PadStatus is who is still on LC-39B.
@@ -54,14 +53,22 @@ type padRole struct {
 	since time.Time // when people were told to leave
 }
 
-// people gives how many are still there: they leave within a part of the count.
-func (p *padRole) people() int {
-	if p.Clock.Reading().Known() && !p.over() {
-		return 0
-	}
+// gone tells whether the rocket has left: a count that began after the last
+// lift-off has another.
+func (p *padRole) gone() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.since.IsZero() {
+	return p.Clock.Reading().Known() && p.since.IsZero()
+}
+
+// people gives how many are still there: they leave within a part of the count.
+func (p *padRole) people() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.since.IsZero() && p.Clock.Reading().Known():
+		return 0 // the rocket has left
+	case p.since.IsZero():
 		return padCrew
 	}
 	gone := float64(p.Clock.Now().Sub(p.since)) / (0.3 * float64(p.Config.Countdown))
@@ -83,7 +90,7 @@ func (p *padRole) status(context.Context) (any, error) {
 
 func (p *padRole) cameras(context.Context) (any, error) {
 	rocket := "SLS on the mobile launcher"
-	if p.Clock.Reading().Known() && !p.over() {
+	if p.gone() {
 		rocket = "an empty launcher"
 	}
 	people := "nobody"
@@ -94,9 +101,6 @@ func (p *padRole) cameras(context.Context) (any, error) {
 }
 
 func (p *padRole) clear(ctx context.Context, _ struct{}) (any, error) {
-	if p.Clock.Reading().Known() && !p.over() {
-		return nil, problem.New(problem.WrongPhase, "the rocket has left")
-	}
 	p.mu.Lock()
 	if p.since.IsZero() {
 		p.since = p.Clock.Now()

@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 
 	"artemis.example/service/endpoint"
@@ -25,27 +24,38 @@ func serviceModuleMonitor(kit Kit) Program {
 		NewMission: func(missionclock.Reading) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.deltaV, s.burns = 0, 0
+			s.known = nil
 		},
 	}
 }
 
 type moduleRole struct {
 	Kit
-	mu     sync.Mutex
-	deltaV float64 // m/s burned in corrections, as Houston has seen them
-	burns  int
+	chart chart
+	mu    sync.Mutex
+	known []Maneuver // as Houston has seen them come down
 }
 
 func (s *moduleRole) sample() ServiceModule {
-	t, ok := s.Clock.MissionTime()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := moduleAt(t, ok, s.deltaV, s.burns)
+	known := s.known
+	s.mu.Unlock()
+	m := moduleOf(s.chart.latest(known), s.now(), s.Config.Seed, corrections(known))
 	m.SampledAt = s.Clock.Now().UTC()
 	return m
 }
 
+func corrections(all []Maneuver) int {
+	n := 0
+	for _, m := range all {
+		if m.Type == courseCorrection {
+			n++
+		}
+	}
+	return n
+}
+
+// report sends what the module does to Houston, and hears of burns in return.
 func (s *moduleRole) report(ctx context.Context) {
 	var status RelayStatus
 	if s.Peers.Get(ctx, "mission-relay", "/relay/status", &status) != nil {
@@ -55,22 +65,19 @@ func (s *moduleRole) report(ctx context.Context) {
 	if s.Peers.Post(ctx, "mission-relay", "/relay/telemetry", s.sample(), &out) != nil {
 		return
 	}
-	total := 0.0
-	burns := 0
-	for _, m := range out.Maneuvers {
-		if m.Type == courseCorrection {
-			total += math.Abs(m.DeltaVMS)
-			burns++
-		}
-	}
 	s.mu.Lock()
-	news := burns > s.burns
-	s.deltaV, s.burns = total, burns
+	news := len(out.Maneuvers) > len(s.known)
+	s.known = out.Maneuvers
 	s.mu.Unlock()
-	if news {
-		_ = s.Peers.Post(ctx, "mission-relay", "/relay/alert", Alert{
-			ID: fmt.Sprintf("burn-%d", burns), At: s.Clock.Now().UTC(), Severity: "info", Source: s.Service,
-			Text: fmt.Sprintf("%d corrections burned %.1f m/s", burns, total),
-		}, nil)
+	if !news {
+		return
+	}
+	newest := out.Maneuvers[len(out.Maneuvers)-1]
+	alert := Alert{
+		ID: "module-" + newest.ID, At: s.Clock.Now().UTC(), Severity: "info", Source: s.Service,
+		Text: fmt.Sprintf("engine fired: %s of %.1f m/s", newest.Type, newest.DeltaVMS),
+	}
+	if err := s.Peers.Post(ctx, "mission-relay", "/relay/alert", alert, nil); err != nil {
+		s.Log.WarnContext(ctx, "Houston does not hear of the burn", "error", err)
 	}
 }

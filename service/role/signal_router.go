@@ -38,7 +38,7 @@ func signalRouter(kit Kit) Program {
 		NewMission: func(missionclock.Reading) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.current, s.lastSeq, s.undelivered = "", 0, nil
+			s.current, s.lastSeq, s.undelivered, s.flown = "", 0, nil, nil
 		},
 	}
 }
@@ -54,12 +54,19 @@ type routerRole struct {
 	lastSeq     uint64
 	unseen      int // cycles in which the current station did not see it
 	undelivered []Ingest
+	flown       []Maneuver // as the last frame said
 }
 
 func (s *routerRole) station() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
+}
+
+func (s *routerRole) order() TrackOrder {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return TrackOrder{Track: true, Maneuvers: s.flown}
 }
 
 func (s *routerRole) route(ctx context.Context, in CrewMessage) (any, error) {
@@ -133,7 +140,7 @@ func (s *routerRole) choose(ctx context.Context, seen map[string]AntennaStatus) 
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(*seen[b].ElevationDeg, *seen[a].ElevationDeg) })
 	next := ""
 	for _, name := range names {
-		if s.Peers.Post(ctx, name, "/track", TrackOrder{Track: true}, nil) == nil {
+		if s.Peers.Post(ctx, name, "/track", s.order(), nil) == nil {
 			next = name
 			break
 		}
@@ -158,7 +165,7 @@ func (s *routerRole) acquire(ctx context.Context) string {
 			s.mu.Lock()
 			s.unseen = 0
 			s.mu.Unlock()
-			if s.Peers.Post(ctx, current, "/track", TrackOrder{Track: true}, nil) == nil {
+			if s.Peers.Post(ctx, current, "/track", s.order(), nil) == nil {
 				return current
 			}
 		}
@@ -214,6 +221,9 @@ func (s *routerRole) cycle(ctx context.Context) {
 	frame.Signal = &signal.Signal
 	s.mu.Lock()
 	s.lastSeq = max(s.lastSeq, frame.Sequence)
+	if frame.Maneuvers != nil {
+		s.flown = frame.Maneuvers
+	}
 	s.undelivered = append(s.undelivered, Ingest{
 		Frame: &frame, TraceID: telemetry.TraceID(ctx), Hops: trace.RecorderFrom(ctx).Hops(),
 	})

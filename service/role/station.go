@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 )
@@ -23,6 +24,8 @@ type AntennaStatus struct {
 // TrackOrder tells a station to track the spacecraft, or to let go of it.
 type TrackOrder struct {
 	Track bool `json:"track"`
+	// Maneuvers are those of the last frame: the dish points where they lead.
+	Maneuvers []Maneuver `json:"maneuvers,omitempty"`
 }
 
 // SignalAnswer is the link as the station measures it now.
@@ -61,21 +64,40 @@ func station(kit Kit) Program {
 			endpoint.Get("/signal", s.signal),
 			endpoint.Post("/track", s.track),
 		},
-		Loops:      []func(context.Context){every(kit, kit.Config.Cycle/2, "station watch", s.watch)},
-		NewMission: func(missionclock.Reading) { s.set(false) },
+		Loops: []func(context.Context){every(kit, kit.Config.Cycle/2, "station watch", s.watch)},
+		NewMission: func(missionclock.Reading) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.tracking, s.known = false, nil
+		},
 	}
 }
 
 type stationRole struct {
 	Kit
+	chart    chart
 	mu       sync.Mutex
 	tracking bool
+	known    []Maneuver
 }
 
 func (s *stationRole) set(tracking bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tracking = tracking
+}
+
+// look gives the link to the spacecraft, if there is a flight.
+func (s *stationRole) look() (mission.Link, bool) {
+	place, ok := mission.StationNamed(s.Service)
+	t, flying := s.Clock.MissionTime()
+	if !ok || !flying {
+		return mission.Link{}, false
+	}
+	s.mu.Lock()
+	known := s.known
+	s.mu.Unlock()
+	return place.Hears(s.chart.latest(known).At(t)), true
 }
 
 func (s *stationRole) isTracking() bool {
@@ -103,6 +125,17 @@ func (s *stationRole) signal(context.Context) (any, error) {
 }
 
 func (s *stationRole) track(_ context.Context, in TrackOrder) (any, error) {
+	if len(in.Maneuvers) > maxManeuvers {
+		return nil, problem.New(problem.OutOfRange, "maneuvers: at most %d", maxManeuvers).In("maneuvers")
+	}
+	if in.Track {
+		if _, err := s.chart.with(in.Maneuvers); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.known = in.Maneuvers
+		s.mu.Unlock()
+	}
 	a := AntennaStatus{Station: s.Service}
 	sky, ok := s.look()
 	if in.Track && (!ok || !sky.Visible) {

@@ -2,9 +2,30 @@ package role
 
 import (
 	"context"
+	"time"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 )
+
+// Weather is what the station measures over the pad.
+type Weather struct {
+	TemperatureC   float64 `json:"temperatureC"`
+	WindMS         float64 `json:"windMs"`
+	GustMS         float64 `json:"gustMs"`
+	HumidityPc     float64 `json:"humidityPercent"`
+	CloudCeilingM  float64 `json:"cloudCeilingM"`
+	RainMMH        float64 `json:"rainMmH"`
+	LightningKm    float64 `json:"lightningKm"`
+	UpperWindShear float64 `json:"upperWindShear"` // m/s per km
+}
+
+// Forecast is the weather to be expected at a time.
+type Forecast struct {
+	At time.Time `json:"at"`
+	Weather
+	Violations []string `json:"violations"`
+}
 
 // WeatherAnswer is the weather over the pad.
 type WeatherAnswer struct {
@@ -42,14 +63,20 @@ func weatherStation(kit Kit) Program {
 type weatherRole struct{ Kit }
 
 func (w *weatherRole) conditions(context.Context) (any, error) {
-	return WeatherAnswer{weatherAt(w.Clock.Now(), w.Config.Seed)}, nil
+	return WeatherAnswer{Weather(mission.WeatherAt(w.Clock.Now(), w.Config.Seed))}, nil
 }
 
 func (w *weatherRole) forecast(context.Context) (any, error) {
-	return ForecastAnswer{Forecast: forecastFrom(w.Clock.Now(), w.Config.Seed)}, nil
+	a := ForecastAnswer{}
+	for hours := 1; hours <= 6; hours++ {
+		at := w.Clock.Now().UTC().Add(time.Duration(hours) * time.Hour)
+		weather := mission.WeatherAt(at, w.Config.Seed)
+		a.Forecast = append(a.Forecast, Forecast{At: at, Weather: Weather(weather), Violations: append([]string{}, weather.Violations()...)})
+	}
+	return a, nil
 }
 
 func (w *weatherRole) criteria(context.Context) (any, error) {
-	violations := violationsOf(weatherAt(w.Clock.Now(), w.Config.Seed))
+	violations := append([]string{}, mission.WeatherAt(w.Clock.Now(), w.Config.Seed).Violations()...)
 	return LaunchCriteria{Go: len(violations) == 0, Violations: violations}, nil
 }
