@@ -207,7 +207,7 @@ func (c *checker) principal(p *securityv1.AuthorizationPolicy, rule, v string) {
 
 // account says when a policy names a service account that does not exist.
 func (c *checker) account(p *securityv1.AuthorizationPolicy, rule, written, namespace, account string) {
-	if c.mesh.accounts[namespace+"/"+account] {
+	if c.mesh.exists(namespace, account) {
 		return
 	}
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"artemis.example/local/lint"
+	"artemis.example/local/manifest"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -281,5 +282,43 @@ spec:
 	}
 	if len(r.Findings) != 0 {
 		t.Errorf("findings: %+v, want none", r.Findings)
+	}
+}
+
+func TestTheSuiteIsClosed(t *testing.T) {
+	r, err := lint.Run("../../openchoreo/rendered", "../../istio/cells")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Findings {
+		if f.Severity != lint.Note {
+			t.Errorf("%s:%d: %s %s: %s", f.File, f.Line, f.Check, f.Object, f.Message)
+		}
+	}
+	if diff := cmp.Diff([]lint.NotJudged{}, r.NotJudged); diff != "" {
+		t.Errorf("not judged (-want +got):\n%s", diff)
+	}
+}
+
+// At mtls everything is meant to be open; lint has to see it.
+func TestTheStageBeforeIsNot(t *testing.T) {
+	survey, err := manifest.Read("../../openchoreo/rendered", "../../istio/cells")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, err := manifest.Load("../../istio/stages/mtls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	survey.Set = survey.Set.Overlay(over)
+	got := map[string]int{}
+	for _, f := range lint.Check(survey).Findings {
+		if f.Severity != lint.Note {
+			got[f.Check]++
+		}
+	}
+	// 18 Services without a waypoint, 18 policies for them.
+	if diff := cmp.Diff(map[string]int{"service-without-waypoint": 36}, got); diff != "" {
+		t.Errorf("findings by check (-want +got):\n%s", diff)
 	}
 }

@@ -35,6 +35,7 @@ type mesh struct {
 	namespaces map[string]*corev1.Namespace
 	workloads  []workload
 	accounts   map[string]bool // "namespace/name" of every service account that exists
+	front      map[string]bool // "namespace/name" of every Gateway that a route names
 	waypoint   *authz.Waypoint
 	nodeProxy  *authz.NodeProxy
 	mtls       *peerauth.Policies
@@ -77,6 +78,16 @@ func newMesh(s *manifest.Survey) *mesh {
 	}
 	for _, g := range s.Set.Gateways {
 		m.accounts[g.Namespace+"/"+gatewayAccount(g)] = true
+	}
+	m.front = map[string]bool{}
+	for _, r := range s.Set.HTTPRoutes {
+		for _, p := range r.Spec.ParentRefs {
+			namespace := r.Namespace
+			if p.Namespace != nil {
+				namespace = string(*p.Namespace)
+			}
+			m.front[namespace+"/"+string(p.Name)] = true
+		}
 	}
 	for _, d := range s.Set.Deployments {
 		m.addWorkload(key("Deployment", d.Namespace, d.Name), &d.Spec.Template)
@@ -122,6 +133,16 @@ func gatewayAccount(g *gatewayv1.Gateway) string {
 		return g.Name
 	}
 	return g.Name + "-" + string(g.Spec.GatewayClassName)
+}
+
+// exists tells whether there is such a service account: one of the files, or one
+// that istiod makes, NAME-CLASS, for a Gateway that routes name.
+func (m *mesh) exists(namespace, account string) bool {
+	if m.accounts[namespace+"/"+account] {
+		return true
+	}
+	i := strings.LastIndexByte(account, '-')
+	return i > 0 && m.front[namespace+"/"+account[:i]]
 }
 
 func identity(namespace, account string) string {
