@@ -1,0 +1,414 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"artemis.example/local/decision"
+	"artemis.example/local/mesh/http1"
+	"artemis.example/local/policy/authz"
+)
+
+const (
+	headTimeout = 10 * time.Second // from a request's first byte to the end of its head
+	keepAlive   = 5 * time.Minute  // between requests
+	bodyTimeout = 5 * time.Minute  // between two pieces of a request's body
+	xfcc        = "x-forwarded-client-cert"
+)
+
+// exchange is one HTTP connection through a waypoint: requests and answers, one
+// after the other.
+type exchange struct {
+	*visit
+	in       *http1.Reader
+	request  http1.Head
+	response http1.Head
+	query    authz.Request
+	header   http.Header
+	out      []byte
+	closing  bool
+}
+
+// http serves HTTP/1.1 on the tunnel. first is what was read off it already.
+func (v *visit) http(first []byte) {
+	x := &exchange{visit: v, in: http1.NewReader(v.st)}
+	if len(first) > 0 {
+		x.in = http1.NewReader(io.MultiReader(strings.NewReader(string(first)), v.st))
+	}
+	x.query = authz.Request{
+		HTTP: true, Principal: v.caller, SourceIP: v.remote.Addr(), DestIP: v.dst.Addr(), DestPort: v.dst.Port(),
+	}
+	for first := len(first) > 0; !x.closing; first = false {
+		if !first && x.in.Buffered() == 0 {
+			x.in.Release()
+			_ = v.st.SetReadDeadline(time.Now().Add(keepAlive))
+			if err := v.st.Await(); err != nil {
+				break
+			}
+			_ = v.st.SetReadDeadline(time.Time{})
+		}
+		if !x.one() {
+			break
+		}
+	}
+	_ = v.st.CloseWrite()
+	_ = v.st.Close()
+}
+
+// one serves one request; false ends the connection.
+func (x *exchange) one() bool {
+	slow := false
+	err := x.in.ReadRequest(&x.request, func() {
+		slow = true
+		_ = x.st.SetReadDeadline(time.Now().Add(headTimeout))
+	})
+	if slow {
+		_ = x.st.SetReadDeadline(time.Time{})
+	}
+	start := time.Now()
+	s := x.w.m.state.Load()
+	if c, ok := x.w.find(s, x.dst); ok {
+		x.last = c
+	}
+	switch {
+	case errors.Is(err, http1.ErrTooLarge):
+		return x.fault(s, http.StatusRequestHeaderFieldsTooLarge, "", err)
+	case errors.Is(err, http1.ErrTransfer):
+		return x.fault(s, http.StatusNotImplemented, "Not Implemented", err)
+	case errors.Is(err, http1.ErrMalformed):
+		return x.fault(s, http.StatusBadRequest, "Bad Request", err)
+	case err != nil && slow:
+		return x.fault(s, http.StatusRequestTimeout, "", err)
+	case err != nil:
+		return false
+	}
+	req := &x.request
+	target, err := req.Path()
+	if err != nil {
+		return x.fault(s, http.StatusBadRequest, "Bad Request", err)
+	}
+	if req.Method != "CONNECT" && target != "*" {
+		if target, err = authz.NormalizePath(target); err != nil {
+			return x.fault(s, http.StatusBadRequest, "", err)
+		}
+	}
+	path, _, _ := strings.Cut(target, "?")
+	x.query.Method, x.query.Host, x.query.Path = req.Method, req.Host, path
+	x.query.RemoteIP = req.Client(x.remote.Addr())
+	x.query.Header = nil
+	if s.headers {
+		x.query.Header = x.headerLines()
+	}
+	if req.Expect {
+		// Envoy answers for the pod, before any policy.
+		if _, err := x.st.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+			return false
+		}
+	}
+	ruling := s.waypoints.ForService(x.w.ref.Namespace, x.w.ref.Name, x.last.service.Name).Decide(&x.query)
+	rec := x.record(s)
+	rec.At, rec.Method, rec.Path, rec.TraceID = start, req.Method, path, traceID(req.Get("traceparent"))
+	rec.Policy, rec.Rule, rec.Reason = ruling.Policy, ruling.Rule, string(ruling.Reason)
+	if !ruling.Allowed {
+		rec.Verdict, rec.Status, rec.DurationUS = decision.DeniedL7, http.StatusForbidden, time.Since(start).Microseconds()
+		x.w.m.note(s, rec)
+		return x.reply(http.StatusForbidden, "RBAC: access denied")
+	}
+	if req.Method == "CONNECT" || req.Upgrade != "" && !strings.EqualFold(req.Upgrade, "websocket") {
+		rec.Verdict, rec.Status, rec.Reason = decision.Failed, http.StatusNotFound, "no route for CONNECT or this upgrade"
+		x.w.m.note(s, rec)
+		if req.Method != "CONNECT" {
+			rec.Status = http.StatusForbidden
+		}
+		return x.reply(rec.Status, "")
+	}
+	return x.forward(s, target, rec)
+}
+
+// fault answers a request that no policy gets to see, and ends the connection.
+func (x *exchange) fault(s *state, status int, body string, err error) bool {
+	rec := x.record(s)
+	rec.Layer, rec.Verdict, rec.Status, rec.Reason = 0, decision.Failed, status, "bad request: "+err.Error()
+	x.w.m.note(s, rec)
+	x.closing = true
+	x.request = http1.Head{Minor: 1}
+	return x.reply(status, body)
+}
+
+// reply is an answer of the waypoint's own. When the request has a body that has
+// not come yet, the connection ends with it: nobody waits for it.
+func (x *exchange) reply(status int, body string) bool {
+	if x.request.Body != http1.NoBody || x.request.Close {
+		x.closing = true
+	}
+	b := append(x.out[:0], "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(append(append(b, ' '), http.StatusText(status)...), "\r\n"...)
+	b = append(strconv.AppendInt(append(b, "content-length: "...), int64(len(body)), 10), "\r\n"...)
+	if body != "" {
+		b = append(b, "content-type: text/plain\r\n"...)
+	}
+	b = append(b, "date: "...)
+	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	b = append(b, "\r\nserver: istio-envoy\r\n"...)
+	if x.closing {
+		b = append(b, "connection: close\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	if x.request.Method != "HEAD" {
+		b = append(b, body...)
+	}
+	x.out = b
+	_, err := x.st.Write(b)
+	return err == nil && !x.closing
+}
+
+// headerLines gives the header as policies match it.
+func (x *exchange) headerLines() http.Header {
+	if x.header == nil {
+		x.header = http.Header{}
+	}
+	clear(x.header)
+	x.request.Lines(x.header)
+	return x.header
+}
+
+func traceID(traceparent string) string {
+	if len(traceparent) < 55 || traceparent[2] != '-' || traceparent[35] != '-' {
+		return ""
+	}
+	return traceparent[3:35]
+}
+
+// forward passes an allowed request on and its answer back.
+func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
+	req := &x.request
+	head := x.requestHead(target)
+	up, err := x.upstream(s, false)
+	if err != nil {
+		return x.unavailable(s, rec, err)
+	}
+	whole := x.in.Ready(req)
+	var sending sync.WaitGroup
+	var sendErr error
+	send := func() {
+		sendErr = x.in.CopyBody(up, req, head, trailer)
+		if sendErr != nil && !errors.Is(sendErr, http1.ErrMalformed) && x.request.Body == http1.NoBody {
+			return
+		}
+		if sendErr != nil {
+			abort(up.Conn) // the pod is not to take half a body for a whole one
+		}
+	}
+	if whole {
+		send()
+	} else {
+		_ = x.st.SetReadDeadline(time.Time{})
+		sending.Go(send)
+	}
+	err = up.reader.ReadResponse(&x.response, req.Method)
+	if err != nil && up.used && req.Body == http1.NoBody && replayable(req.Method) {
+		// The pod closed an idle connection as we picked it: take a fresh one, once.
+		_ = up.Close()
+		if up, err = x.upstream(s, true); err == nil {
+			if _, err = up.Write(head); err == nil {
+				err = up.reader.ReadResponse(&x.response, req.Method)
+			}
+		}
+		if up == nil {
+			return x.unavailable(s, rec, err)
+		}
+	}
+	for err == nil && x.response.Status/100 == 1 && x.response.Status != http.StatusSwitchingProtocols {
+		if x.response.Status != http.StatusContinue {
+			if _, err = x.st.Write(x.responseHead()); err != nil {
+				break
+			}
+		}
+		err = up.reader.ReadResponse(&x.response, req.Method)
+	}
+	if err != nil {
+		abort(up.Conn)
+		sent := make(chan struct{})
+		go func() { sending.Wait(); close(sent) }()
+		x.closing = x.closing || !whole
+		ok := x.unavailable(s, rec, err)
+		if !whole {
+			_ = x.st.Close()
+		}
+		<-sent
+		return ok
+	}
+	rec.Verdict, rec.Status, rec.DurationUS = decision.Allowed, x.response.Status, time.Since(rec.At).Microseconds()
+	x.w.m.note(s, rec)
+	if x.response.Status == http.StatusSwitchingProtocols {
+		sending.Wait()
+		x.upgraded(s, up)
+		return false
+	}
+	if req.Close || x.response.Body == http1.UntilClose {
+		x.closing = true
+	}
+	if err := up.reader.CopyBody(x.st, &x.response, x.responseHead(), trailer); err != nil {
+		abort(up.Conn)
+		_ = x.st.Reset()
+		sending.Wait()
+		return false
+	}
+	if !whole {
+		// An answer may come before the request is through: then the rest of it is
+		// of no interest, and where it ends is not known.
+		done := make(chan struct{})
+		go func() { sending.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(time.Second):
+			abort(up.Conn)
+			_ = x.st.CloseWrite()
+			_ = x.st.Close()
+			<-done
+			return false
+		}
+	}
+	if sendErr != nil || x.response.Close {
+		_ = up.Close()
+	} else {
+		x.w.up.put(up)
+	}
+	return !x.closing && sendErr == nil
+}
+
+func replayable(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
+}
+
+// unavailable answers for a pod that cannot be reached or does not answer.
+func (x *exchange) unavailable(s *state, rec decision.Record, err error) bool {
+	rec.Verdict, rec.Status, rec.DurationUS = decision.Failed, http.StatusServiceUnavailable, time.Since(rec.At).Microseconds()
+	rec.Reason = "allowed, but the pod could not be reached: " + err.Error()
+	x.w.m.note(s, rec)
+	if errors.Is(err, errNoRoute) {
+		return x.reply(http.StatusServiceUnavailable, "no healthy upstream")
+	}
+	return x.reply(http.StatusServiceUnavailable, "upstream connect error or disconnect/reset before headers. reset reason: connection termination")
+}
+
+// upstream gives a connection to a pod of the Service, a used one unless fresh
+// is asked for.
+func (x *exchange) upstream(s *state, fresh bool) (*upstream, error) {
+	if !fresh {
+		if b := x.last.service.Backends(x.dst.Port()); len(b) == 1 && b[0].Pod.Meshed {
+			if c := x.w.up.get(netip.AddrPortFrom(b[0].Pod.IP, b[0].Port)); c != nil {
+				return c, nil
+			}
+		}
+	}
+	conn, r, err := x.connect(context.Background(), s, x.dst.Port())
+	if err != nil {
+		return nil, err
+	}
+	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: netip.AddrPortFrom(r.pod.IP, r.port)}, nil
+}
+
+// requestHead writes the request as the pod gets it: the normalised target, the
+// caller's identity where the waypoint vouches for it, and never a claim of it.
+func (x *exchange) requestHead(target string) []byte {
+	req := &x.request
+	b := append(append(append(append(x.out[:0], req.Method...), ' '), target...), " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, req.Host...), "\r\n"...)
+	for f := range req.Kept {
+		switch len(f.Name) {
+		case len("host"), len("expect"), len(xfcc):
+			if strings.EqualFold(f.Name, "host") || strings.EqualFold(f.Name, xfcc) || strings.EqualFold(f.Name, "expect") && req.Expect {
+				continue
+			}
+		}
+		b = append(append(append(append(b, f.Name...), ": "...), f.Value...), "\r\n"...)
+	}
+	if x.last.gateway.XFCC {
+		b = append(append(b, "x-forwarded-client-cert: By="...), x.last.gateway.Pod.Identity...)
+		b = append(append(append(b, ";URI="...), x.caller...), "\r\n"...)
+	}
+	if req.Upgrade != "" {
+		b = append(append(append(b, "connection: Upgrade\r\nupgrade: "...), req.Upgrade...), "\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	x.out = b
+	return b
+}
+
+// responseHead writes the answer as the caller gets it.
+func (x *exchange) responseHead() []byte {
+	res := &x.response
+	b := append(x.out[:0], "HTTP/1.1 "...)
+	b = append(append(append(strconv.AppendInt(b, int64(res.Status), 10), ' '), res.Reason...), "\r\n"...)
+	for f := range res.Kept {
+		if len(f.Name) == len("server") && strings.EqualFold(f.Name, "server") {
+			continue
+		}
+		b = append(append(append(append(b, f.Name...), ": "...), f.Value...), "\r\n"...)
+	}
+	b = append(b, "server: istio-envoy\r\n"...)
+	switch {
+	case res.Status == http.StatusSwitchingProtocols:
+		b = append(append(append(b, "connection: Upgrade\r\nupgrade: "...), res.Upgrade...), "\r\n"...)
+	case x.closing:
+		b = append(b, "connection: close\r\n"...)
+	case x.request.Minor == 0:
+		b = append(b, "connection: keep-alive\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	x.out = b
+	return b
+}
+
+// trailer tells which trailer fields are passed on: none that a reader might
+// take for the identity or the framing of the message.
+func trailer(name string) bool {
+	switch strings.ToLower(name) {
+	case xfcc, "content-length", "transfer-encoding", "host", "connection", "authorization", "trailer", "content-encoding", "content-type", "content-range":
+		return false
+	}
+	return true
+}
+
+// upgraded carries bytes after a change of protocol, until either side ends or a
+// policy forbids what began it.
+func (x *exchange) upgraded(s *state, up *upstream) {
+	if _, err := x.st.Write(append(x.responseHead(), up.reader.Take()...)); err != nil {
+		_ = up.Close()
+		return
+	}
+	if rest := x.in.Take(); len(rest) > 0 {
+		if _, err := up.Write(rest); err != nil {
+			_ = up.Close()
+			return
+		}
+	}
+	query := x.query
+	l := &link{end: func() { abort(x.st); abort(up.Conn) }}
+	l.judge = func(now *state) fate {
+		if _, ok := x.w.find(now, x.dst); !ok {
+			return retire
+		}
+		if !now.waypoints.ForService(x.w.ref.Namespace, x.w.ref.Name, x.last.service.Name).Decide(&query).Allowed {
+			return cut
+		}
+		return keep
+	}
+	x.w.m.links.add(l, s, x.w.m.state.Load)
+	defer x.w.m.links.remove(l)
+	l.carry(x.st, up.Conn)
+}
+
