@@ -240,6 +240,7 @@ func TestWaypoint(t *testing.T) {
 		{"a line of an inline header is not matched alone", when("request.headers[user-agent]", "values: [v1]"), request(header("user-agent: v1", "user-agent: v2")), no},
 		{"an inline header's prefix spans lines", when("request.headers[user-agent]", "values: [\"v1,v*\"]"), request(header("user-agent: v1", "user-agent: v2")), yes},
 		{"an inline header's suffix spans lines", when("request.headers[user-agent]", "values: [\"*1,v2\"]"), request(header("user-agent: v1", "user-agent: v2")), yes},
+		{"a header that no filter registers is not inline", when("request.headers[cookie]", "values: [\"a=1,b=2\"]"), request(header("cookie: a=1", "cookie: b=2")), no},
 		{"request.headers[host] is the authority", when("request.headers[host]", "values: [a.example]"), request(host("a.example")), yes},
 		{"source.namespace as a condition", when("source.namespace", "values: [cell-b]"), request(), yes},
 		{"source.principal as a condition", when("source.principal", "notValues: [cluster.local/ns/cell-b/sa/web]"), request(), no},

@@ -12,16 +12,19 @@ var ErrPath = errors.New("the path cannot be normalised")
 // NormalizePath gives a request target's path as Envoy makes it with Istio's
 // default, BASE, before it matches and forwards it: dot segments resolved,
 // backslashes turned, unreserved characters unescaped and unsafe ones escaped,
-// while double slashes and escaped slashes stay. A query stays as it is; a
-// fragment is dropped. The rules are those of Chromium's URL canonicaliser,
+// while double slashes and escaped slashes stay. A query stays as it is. A
+// target with a fragment, a control character or a byte beyond ASCII is refused,
+// as is one with %00 in its path. The rules are those of Chromium's URL canonicaliser,
 // which Envoy uses (source/common/http/path_utility.cc, googleurl
 // url/url_canon_path.cc). A path that is normal already is returned as it came.
 func NormalizePath(raw string) (string, error) {
 	if raw == "" || raw[0] != '/' {
 		return "", ErrPath
 	}
-	if i := strings.IndexByte(raw, '#'); i >= 0 {
-		raw = raw[:i]
+	for i := range len(raw) {
+		if c := raw[i]; c <= ' ' || c >= 0x7f || c == '#' {
+			return "", ErrPath
+		}
 	}
 	path, query := raw, ""
 	if i := strings.IndexByte(raw, '?'); i >= 0 {
