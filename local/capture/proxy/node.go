@@ -1,0 +1,188 @@
+// Package proxy is the capture for any machine: every pod has an outbound
+// listener on the loopback interface, and its environment asks its programs to
+// use that as their HTTP proxy. It is cooperative: a program that ignores
+// HTTP_PROXY is not confined. It carries bytes; it knows no policy and no
+// identity.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"artemis.example/local/capture"
+)
+
+// introduction is how long an accepted connection waits to be known as one that
+// Dial opened: the two ends finish in any order.
+const introduction = 500 * time.Millisecond
+
+// Node maps every address of the pod network to a port on 127.0.0.1.
+type Node struct {
+	starter *starter
+	tap     tap
+
+	mu        sync.Mutex
+	listeners map[netip.AddrPort]*listener
+	pods      map[*Pod]struct{}
+	sources   map[netip.AddrPort]source // by the local address of a connection that Dial opened
+	arrived   chan struct{}
+}
+
+type source struct{ from, to netip.AddrPort }
+
+// NewNode makes a node. Its pods' processes end with this one.
+func NewNode() (*Node, error) {
+	s, err := newStarter()
+	if err != nil {
+		return nil, fmt.Errorf("prepare to start processes: %w", err)
+	}
+	return &Node{
+		starter:   s,
+		listeners: map[netip.AddrPort]*listener{},
+		pods:      map[*Pod]struct{}{},
+		sources:   map[netip.AddrPort]source{},
+		arrived:   make(chan struct{}),
+	}, nil
+}
+
+// Name is "proxy".
+func (n *Node) Name() string { return "proxy" }
+
+// listener accepts what Dial sends to one address. What other programs on this
+// machine connect to its port is turned away.
+type listener struct {
+	net.Listener
+	node *Node
+	addr netip.AddrPort
+}
+
+// Listen listens under an address of the pod network.
+func (n *Node) Listen(addr netip.AddrPort) (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listeners[addr] != nil {
+		return nil, fmt.Errorf("listen on %v: address already in use", addr)
+	}
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{Listener: ln, node: n, addr: addr}
+	n.listeners[addr] = l
+	return l, nil
+}
+
+// Addr is the address of the pod network.
+func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.addr) }
+
+// Accept gives the next connection that Dial opened.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		port := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+		s, ok := l.node.sourceOf(netip.AddrPortFrom(port.Addr().Unmap(), port.Port()))
+		if !ok {
+			_ = conn.Close()
+			continue
+		}
+		return &hop{TCPConn: conn.(*net.TCPConn), local: l.addr, remote: s.from}, nil
+	}
+}
+
+// Close frees the address.
+func (l *listener) Close() error {
+	l.node.mu.Lock()
+	if l.node.listeners[l.addr] == l {
+		delete(l.node.listeners, l.addr)
+	}
+	l.node.mu.Unlock()
+	return l.Listener.Close()
+}
+
+// sourceOf waits a little for the end that dialled to make itself known.
+func (n *Node) sourceOf(local netip.AddrPort) (source, bool) {
+	limit := time.NewTimer(introduction)
+	defer limit.Stop()
+	for {
+		n.mu.Lock()
+		s, ok := n.sources[local]
+		delete(n.sources, local)
+		arrived := n.arrived
+		n.mu.Unlock()
+		if ok {
+			return s, true
+		}
+		select {
+		case <-arrived:
+		case <-limit.C:
+			return source{}, false
+		}
+	}
+}
+
+// Dial connects to an address of the pod network that somebody listens on.
+func (n *Node) Dial(ctx context.Context, src netip.Addr, dst netip.AddrPort) (net.Conn, error) {
+	n.mu.Lock()
+	l := n.listeners[dst]
+	n.mu.Unlock()
+	if l == nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(dst), Err: errRefused}
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp4", l.Listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	s := source{from: netip.AddrPortFrom(src, local.Port()), to: dst}
+	n.mu.Lock()
+	n.sources[netip.AddrPortFrom(local.Addr().Unmap(), local.Port())] = s
+	close(n.arrived)
+	n.arrived = make(chan struct{})
+	n.mu.Unlock()
+	return &hop{TCPConn: conn.(*net.TCPConn), local: s.from, remote: dst, tap: &n.tap}, nil
+}
+
+// AddPod opens a pod's outbound listener and reserves its ports.
+func (n *Node) AddPod(spec capture.PodSpec) (capture.Pod, error) {
+	p, err := newPod(n, spec)
+	if err != nil {
+		return nil, fmt.Errorf("make the network of pod %s/%s: %w", spec.Namespace, spec.Name, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pods[p] = struct{}{}
+	return p, nil
+}
+
+// Close closes what is still open.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	var closers []interface{ Close() error }
+	for p := range n.pods {
+		closers = append(closers, p)
+	}
+	for _, l := range n.listeners {
+		closers = append(closers, l)
+	}
+	n.mu.Unlock()
+	var errs []error
+	for _, c := range closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(append(errs, n.starter.close())...)
+}
+
+func (n *Node) forget(p *Pod) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.pods, p)
+}

@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"sync"
+
+	"artemis.example/local/capture"
+)
+
+// Pod is an outbound listener and the ports on 127.0.0.1 that stand for the
+// ones its program listens on.
+type Pod struct {
+	node     *Node
+	spec     capture.PodSpec
+	outbound net.Listener
+	ports    map[uint16]uint16 // by the port that the manifests name
+	captured chan capture.Captured
+	closed   chan struct{}
+	closing  sync.Once
+	serving  sync.WaitGroup
+}
+
+func newPod(n *Node, spec capture.PodSpec) (*Pod, error) {
+	p := &Pod{
+		node: n, spec: spec, ports: map[uint16]uint16{},
+		captured: make(chan capture.Captured), closed: make(chan struct{}),
+	}
+	// All at once, so that no two are the same.
+	var held []net.Listener
+	defer func() {
+		for _, ln := range held {
+			_ = ln.Close()
+		}
+	}()
+	for _, port := range spec.Ports {
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, ln)
+		p.ports[port] = uint16(ln.Addr().(*net.TCPAddr).Port)
+	}
+	var err error
+	if p.outbound, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	p.serving.Go(p.acceptOutbound)
+	return p, nil
+}
+
+func (p *Pod) acceptOutbound() {
+	for {
+		conn, err := p.outbound.Accept()
+		if err != nil {
+			return
+		}
+		go p.serve(conn.(*net.TCPConn))
+	}
+}
+
+// Accept gives the next connection that a program of the pod asks for.
+func (p *Pod) Accept() (capture.Captured, error) {
+	select {
+	case c := <-p.captured:
+		return c, nil
+	case <-p.closed:
+		return capture.Captured{}, net.ErrClosed
+	}
+}
+
+// DialApp connects to the pod's program. It sees 127.0.0.1 as its peer.
+func (p *Pod) DialApp(ctx context.Context, _ netip.Addr, port uint16) (net.Conn, error) {
+	actual, ok := p.ports[port]
+	if !ok {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.spec.IP, port)), Err: errRefused}
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp4", netip.AddrPortFrom(loopback, actual).String())
+}
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// Environ asks the pod's programs to use the outbound listener, and says where
+// to listen in place of the manifests' ports.
+func (p *Pod) Environ() []string {
+	proxy := "http://" + p.outbound.Addr().String()
+	env := []string{
+		"HTTP_PROXY=" + proxy, "http_proxy=" + proxy, "HTTPS_PROXY=" + proxy, "https_proxy=" + proxy,
+		"NO_PROXY=", "no_proxy=", "LISTEN_ADDRESS=" + loopback.String(),
+	}
+	for i, name := range []string{"PORT", "ADMIN_PORT"} {
+		if i < len(p.spec.Ports) {
+			env = append(env, fmt.Sprintf("%s=%d", name, p.ports[p.spec.Ports[i]]))
+		}
+	}
+	return env
+}
+
+// Start starts a command on this machine; it ends when this process does.
+func (p *Pod) Start(cmd *exec.Cmd) error { return p.node.starter.start(cmd) }
+
+// Close closes the outbound listener.
+func (p *Pod) Close() error {
+	var err error
+	p.closing.Do(func() {
+		p.node.forget(p)
+		close(p.closed)
+		err = p.outbound.Close()
+		p.serving.Wait()
+	})
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// offer hands a connection to the node proxy.
+func (p *Pod) offer(c net.Conn, dst netip.AddrPort) bool {
+	select {
+	case p.captured <- capture.Captured{Conn: c, Dst: dst}:
+		return true
+	case <-p.closed:
+		return false
+	}
+}

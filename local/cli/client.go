@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"artemis.example/local/control"
+)
+
+// client talks to the launcher over its control socket.
+type client struct {
+	at   place
+	http *http.Client
+}
+
+func newClient(at place) *client {
+	return &client{at: at, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", at.controlSocket())
+		},
+	}}}
+}
+
+// connect resolves the place and gives a client of the suite that runs there,
+// or an error that says that none does.
+func connect(at *place) (*client, error) {
+	if err := at.resolve(); err != nil {
+		return nil, err
+	}
+	runs, err := at.isRunning()
+	if err != nil {
+		return nil, err
+	}
+	if !runs {
+		return nil, errors.New("no suite is running here: start one with `artemis up`")
+	}
+	return newClient(*at), nil
+}
+
+func (c *client) call(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		reader = bytes.NewReader(data)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost/_artemis/"+path, reader)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("ask the launcher: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&problem); err != nil || problem.Detail == "" {
+		return nil, fmt.Errorf("the launcher answered %s", resp.Status)
+	}
+	return nil, errors.New(problem.Detail)
+}
+
+func (c *client) get(ctx context.Context, path string, out any) error {
+	return c.decode(ctx, http.MethodGet, path, nil, out)
+}
+
+func (c *client) decode(ctx context.Context, method, path string, body, out any) error {
+	resp, err := c.call(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("read the launcher's answer: %w", err)
+	}
+	return nil
+}
+
+func (c *client) state(ctx context.Context) (control.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var s control.State
+	return s, c.get(ctx, "state", &s)
+}
+
+// pod finds a pod by CELL/COMPONENT.
+func (c *client) pod(ctx context.Context, name string) (control.State, control.Pod, error) {
+	s, err := c.state(ctx)
+	if err != nil {
+		return s, control.Pod{}, err
+	}
+	i := slices.IndexFunc(s.Pods, func(p control.Pod) bool {
+		return p.Name() == name || p.Namespace+"/"+p.Component == name
+	})
+	if i < 0 {
+		names := make([]string, len(s.Pods))
+		for i, p := range s.Pods {
+			names[i] = p.Name()
+		}
+		return s, control.Pod{}, fmt.Errorf("no pod %q; there are %s", name, strings.Join(names, ", "))
+	}
+	return s, s.Pods[i], nil
+}

@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"artemis.example/local/capture"
+	"artemis.example/local/capture/netns"
+	"artemis.example/local/capture/proxy"
+	"artemis.example/local/launcher"
+	"github.com/spf13/cobra"
+)
+
+// handover is what belongs to the host and is handed into the node: a socket
+// stays in the network namespace in which it was opened, so nothing has to be
+// relayed.
+type handover struct {
+	gateway net.Listener
+	control *net.UnixListener
+	execs   *net.UnixListener
+	service *os.File
+	logs    string
+}
+
+// The node's descriptors, in the order of handover.files.
+const (
+	fdGateway = iota + 3
+	fdControl
+	fdExecs
+	fdService
+	fdLogs
+	fdVerdict
+)
+
+// nodeOptionsVariable carries the launcher's options into the node.
+const nodeOptionsVariable = "ARTEMIS_NODE"
+
+// nodeVerdict is the node's first and only word to the process that started it:
+// whether this machine lets it be one.
+type nodeVerdict struct {
+	Unavailable string `json:"unavailable,omitempty"`
+}
+
+// runNode starts this program again as a node and waits for its end.
+func runNode(ctx context.Context, at place, o launcher.Options, h handover) error {
+	options, err := encodeOptions(o)
+	if err != nil {
+		return err
+	}
+	gateway, err := h.gateway.(*net.TCPListener).File()
+	if err != nil {
+		return err
+	}
+	control, err := h.control.File()
+	if err != nil {
+		return err
+	}
+	execs, err := h.execs.File()
+	if err != nil {
+		return err
+	}
+	logs, err := os.Open(h.logs)
+	if err != nil {
+		return err
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	cmd, err := netns.Command([]string{"node", at.state}, []*os.File{gateway, control, execs, h.service, logs, write})
+	if err != nil {
+		return err
+	}
+	cmd.Env = append(os.Environ(), nodeOptionsVariable+"="+options)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	err = cmd.Start()
+	for _, f := range []*os.File{gateway, control, execs, logs, write} {
+		f.Close() // the node has its own
+	}
+	if err != nil {
+		return netns.Unavailable(fmt.Errorf("make a user namespace: %w", err))
+	}
+	ended := make(chan struct{})
+	go func() { // the drain; the node's own limits are shorter
+		select {
+		case <-ended:
+			return
+		case <-ctx.Done():
+		}
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(drainLimit):
+			_ = cmd.Process.Kill()
+		}
+	}()
+	var verdict nodeVerdict
+	readErr := json.NewDecoder(read).Decode(&verdict)
+	err = cmd.Wait()
+	close(ended)
+	switch {
+	case verdict.Unavailable != "":
+		return fmt.Errorf("%w%s", netns.ErrUnavailable, verdict.Unavailable)
+	case ctx.Err() != nil:
+		return nil
+	case readErr != nil && err == nil:
+		return errors.New("the node ended before it ran")
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		return exitError(exit.ExitCode()) // it said why
+	}
+	return err
+}
+
+// runHere runs the suite in this process, with the capture that needs no node.
+func runHere(ctx context.Context, o launcher.Options, h handover) error {
+	node, err := proxy.NewNode()
+	if err != nil {
+		return err
+	}
+	return run(ctx, o, launcher.Handed{
+		Node: node, Gateway: h.gateway, Control: h.control, Execs: h.execs,
+		Service: h.service.Name(), Logs: h.logs, Root: ".",
+	})
+}
+
+func run(ctx context.Context, o launcher.Options, h launcher.Handed) error {
+	defer h.Node.Close()
+	return launcher.Run(ctx, o, h)
+}
+
+// newNodeCommand is what runs inside: process 1 of the node.
+func newNodeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "node STATE-DIR", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			options, err := decodeOptions(os.Getenv(nodeOptionsVariable))
+			if err != nil {
+				return fmt.Errorf("this command is for `artemis up` to use: %w", err)
+			}
+			if err := os.Unsetenv(nodeOptionsVariable); err != nil {
+				return err
+			}
+			for fd := fdGateway; fd <= fdVerdict; fd++ {
+				syscall.CloseOnExec(fd)
+			}
+			verdict := os.NewFile(fdVerdict, "verdict")
+			node, err := netns.NewNode(netns.Config{Hide: args})
+			if err := tell(verdict, err); err != nil {
+				return err
+			}
+			if err != nil {
+				if errors.Is(err, netns.ErrUnavailable) {
+					return exitError(1)
+				}
+				return err
+			}
+			h, err := received(node)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), options, h)
+		},
+	}
+}
+
+func tell(w io.WriteCloser, err error) error {
+	var v nodeVerdict
+	if errors.Is(err, netns.ErrUnavailable) {
+		v.Unavailable = err.Error()[min(len(err.Error()), len(netns.ErrUnavailable.Error())):]
+	}
+	return errors.Join(json.NewEncoder(w).Encode(v), w.Close())
+}
+
+// received takes up what handover gave. The program and the directory of the
+// logs are used through their descriptors: the node may not be allowed to walk
+// to them, as below root's home when root started it.
+func received(node capture.Node) (launcher.Handed, error) {
+	var listeners [3]net.Listener
+	for i := range listeners {
+		f := os.NewFile(uintptr(fdGateway+i), "listener")
+		ln, err := net.FileListener(f)
+		if err != nil {
+			return launcher.Handed{}, fmt.Errorf("take up a listener: %w", err)
+		}
+		f.Close()
+		listeners[i] = ln
+	}
+	execs, ok := listeners[2].(*net.UnixListener)
+	if !ok {
+		return launcher.Handed{}, errors.New("the socket for exec is none")
+	}
+	execs.SetUnlinkOnClose(false)
+	if control, ok := listeners[1].(*net.UnixListener); ok {
+		control.SetUnlinkOnClose(false)
+	}
+	return launcher.Handed{
+		Node: node, Gateway: listeners[0], Control: listeners[1], Execs: execs,
+		Service: filepath.Join("/proc/self/fd", fmt.Sprint(fdService)),
+		Logs:    filepath.Join("/proc/self/fd", fmt.Sprint(fdLogs)),
+		Root:    ".",
+	}, nil
+}

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// maxSocketPath is what fits into a sockaddr_un everywhere (104 on macOS, 108 on
+// Linux, with the final zero byte).
+const maxSocketPath = 100
+
+// place is where the project and the state of its running suite are.
+type place struct{ root, state string }
+
+// resolve makes both absolute.
+func (p *place) resolve() error {
+	if p.root == "" {
+		root, err := findRoot()
+		switch {
+		case err == nil:
+			p.root = root
+		case p.state == "":
+			return err
+		}
+	}
+	if p.state == "" {
+		p.state = filepath.Join(p.root, ".artemis")
+	}
+	for _, dir := range []*string{&p.root, &p.state} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		*dir = abs
+	}
+	return nil
+}
+
+func findRoot() (string, error) {
+	var starts []string
+	if dir, err := os.Getwd(); err == nil {
+		starts = append(starts, dir)
+	}
+	if exe, err := os.Executable(); err == nil {
+		if real, err := filepath.EvalSymlinks(exe); err == nil {
+			starts = append(starts, filepath.Dir(real))
+		}
+	}
+	for _, dir := range starts {
+		for {
+			if info, err := os.Stat(filepath.Join(dir, "openchoreo", "rendered")); err == nil && info.IsDir() {
+				return dir, nil
+			}
+			parent := filepath.Dir(dir)
+			if parent == dir {
+				break
+			}
+			dir = parent
+		}
+	}
+	return "", errors.New("no directory with openchoreo/rendered from here upwards: run this in the project's directory, or say --root DIR")
+}
+
+func (p place) logs() string          { return filepath.Join(p.state, "logs") }
+func (p place) launcherLog() string   { return filepath.Join(p.state, "artemis.log") }
+func (p place) controlSocket() string { return p.socket("control.sock") }
+func (p place) execSocket() string    { return p.socket("exec.sock") }
+
+// socket gives the path of a socket in the state directory, or a short one in
+// the directory for temporary files where that would be too long.
+func (p place) socket(name string) string {
+	path := filepath.Join(p.state, name)
+	if len(path) <= maxSocketPath {
+		return path
+	}
+	sum := sha256.Sum256([]byte(path))
+	return filepath.Join("/tmp", fmt.Sprintf("artemis-%d-%x-%s", os.Geteuid(), sum[:6], name))
+}
+
+// running is what an `artemis up` leaves in the state directory.
+type running struct {
+	PID       int       `json:"pid"`
+	StartedAt time.Time `json:"startedAt"`
+	Gateway   string    `json:"gateway"`
+}
+
+func (p place) runningFile() string { return filepath.Join(p.state, "up.json") }
+
+func (p place) running() (running, error) {
+	var r running
+	data, err := os.ReadFile(p.runningFile())
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	return r, err
+}
+
+func (p place) write(r running) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(p.runningFile(), append(data, '\n'), 0o644)
+}
+
+// errRunning says that somebody else holds the lock.
+var errRunning = errors.New("a suite is running already")
+
+// lock makes this process the one that runs a suite with this state directory,
+// for as long as it lives: the kernel gives the lock back however it ends, so
+// that nothing stale is left.
+func (p place) lock() (*os.File, error) {
+	if err := os.MkdirAll(p.state, 0o755); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(p.state, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errRunning
+		}
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return f, nil
+}
+
+// isRunning tells whether somebody holds the lock.
+func (p place) isRunning() (bool, error) {
+	if _, err := os.Stat(filepath.Join(p.state, "lock")); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	f, err := p.lock()
+	if errors.Is(err, errRunning) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, f.Close()
+}
+
+// clear takes away what a suite that ended left.
+func (p place) clear() {
+	for _, path := range []string{p.controlSocket(), p.execSocket(), p.runningFile()} {
+		_ = os.Remove(path) // it may be gone already
+	}
+}

@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// newPodInitCommand is process 1 of a command that was run in a pod: it passes
+// signals on and gives the command's exit code. What the command leaves running
+// ends with it.
+func newPodInitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "pod-init plain|terminal PATH ARGV...", Hidden: true, DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) < 3 {
+				return usageError{errors.New("this command is for `artemis exec` to use")}
+			}
+			cmd := &exec.Cmd{Path: args[1], Args: args[2:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+			cmd.SysProcAttr = foreground(args[0] == "terminal")
+			signals := make(chan os.Signal, 4)
+			signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+			if err := cmd.Start(); err != nil {
+				fmt.Fprintf(os.Stderr, "artemis: %v\n", err)
+				if errors.Is(err, os.ErrNotExist) {
+					return exitError(127) // as a shell says it
+				}
+				return exitError(126)
+			}
+			go func() {
+				for s := range signals {
+					_ = cmd.Process.Signal(s)
+				}
+			}()
+			err := cmd.Wait()
+			var exit *exec.ExitError
+			switch {
+			case err == nil:
+				return nil
+			case !errors.As(err, &exit):
+				return err
+			}
+			if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+				return exitError(128 + int(s.Signal()))
+			}
+			return exitError(exit.ExitCode())
+		},
+	}
+}

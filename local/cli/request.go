@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// newRequestCommand makes one HTTP request: the call that `artemis wiretap`
+// listens to, on a machine that may have no curl.
+func newRequestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "request METHOD URL", Hidden: true, Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := http.NewRequestWithContext(cmd.Context(), args[0], args[1], nil)
+			if err != nil {
+				return err
+			}
+			resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(r)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			cmd.Println(resp.Status)
+			_, err = io.Copy(cmd.OutOrStdout(), io.LimitReader(resp.Body, 4<<10))
+			return err
+		},
+	}
+}

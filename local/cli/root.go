@@ -1,0 +1,68 @@
+// Package cli is the command line of artemis, a file per command. A command
+// parses, asks and shows; what it starts or asks lives in the packages beside.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// exitError ends the command with a code and nothing more to say.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Main runs artemis with the arguments and gives its exit code: 0, 1 for a
+// failure, 2 for wrong usage, or what a command that was run inside a pod gave.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var code exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	}
+	fmt.Fprintln(os.Stderr, "artemis:", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func newRootCommand() *cobra.Command {
+	var at place
+	root := &cobra.Command{
+		Use:   "artemis",
+		Short: "The Artemis II mission on this machine: zero trust networking for real, without a cluster",
+		Long: "artemis runs the rendered manifests of the mission: a process per Deployment, real identities,\n" +
+			"real mTLS and the manifests' own policies between them. It needs no root and no cluster.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().StringVar(&at.root, "root", "", "the project's directory (default: the one that holds openchoreo/rendered, from here upwards or beside the program)")
+	root.PersistentFlags().StringVar(&at.state, "state-dir", "", "where the running suite keeps its logs and sockets (default: .artemis in the project's directory)")
+	root.AddCommand(
+		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at),
+		newExecCommand(&at), newDecisionsCommand(&at), newWiretapCommand(&at),
+		newExplainCommand(&at), newLintCommand(&at), newVersionCommand(),
+		newLintCommand(&at), newExplainCommand(&at),
+		newNodeCommand(), newPodInitCommand(), newRequestCommand(),
+	)
+	return root
+}

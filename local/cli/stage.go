@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"artemis.example/local/control"
+	"artemis.example/local/manifest"
+	"github.com/spf13/cobra"
+)
+
+func newStageCommand(at *place) *cobra.Command {
+	return &cobra.Command{
+		Use:       "stage open|mtls|zero-trust",
+		Short:     "Switch the layers of the running suite; no process restarts",
+		ValidArgs: manifest.Stages(),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || !slices.Contains(manifest.Stages(), args[0]) {
+				return usageError{fmt.Errorf("which stage? one of %s", strings.Join(manifest.Stages(), ", "))}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := connect(at)
+			if err != nil {
+				return err
+			}
+			var s control.State
+			if err := c.decode(cmd.Context(), http.MethodPost, "stage", map[string]string{"stage": args[0]}, &s); err != nil {
+				return fmt.Errorf("switch to %s: %w", args[0], err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "stage %s\n", s.Stage)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net"
+	"text/tabwriter"
+
+	"artemis.example/local/control"
+)
+
+const gatewayHost = "development-default.openchoreoapis.localhost"
+
+// writeTable shows what runs where.
+func writeTable(w io.Writer, s control.State) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CELL\tCOMPONENT\tIDENTITY\tPOD IP\tPID\tREADY\tRESTARTS\tSTATE")
+	for _, p := range s.Pods {
+		ready := "no"
+		if p.Ready {
+			ready = "yes"
+		}
+		pid := "-"
+		if p.PID != 0 {
+			pid = fmt.Sprint(p.PID)
+		}
+		state := p.State
+		if p.Reason != "" {
+			state += " (" + p.Reason + ")"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", p.Cell, p.Component, cmp.Or(p.Identity, "-"), p.Address, pid, ready, p.Restarts, state)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%d of %d ready, stage %s, capture %s, waypoint %s\n", s.Ready(), len(s.Pods), s.Stage, captureWords(s.Capture), s.Waypoint)
+	if s.CaptureNote != "" {
+		fmt.Fprintf(w, "capture: %s\n", s.CaptureNote)
+	}
+	if s.Problem != "" {
+		fmt.Fprintf(w, "the manifests on disk are not in force, the last good ones are:\n%s\n", s.Problem)
+	}
+	return nil
+}
+
+func captureWords(capture string) string {
+	if capture == "proxy" {
+		return "proxy (cooperative capture)"
+	}
+	return capture
+}
+
+func writeURLs(w io.Writer, gateway string) {
+	_, port, err := net.SplitHostPort(gateway)
+	if err != nil {
+		return
+	}
+	base := "http://" + net.JoinHostPort(gatewayHost, port)
+	fmt.Fprintf(w, `
+mission control   %[1]s/flight-director-http/
+mission status    curl %[1]s/flight-director-http/mission/status
+launch            curl -X POST %[1]s/launch-control-http/countdown/start
+who may do what   artemis exec orion/comms-system -- curl -s http://guidance-nav:8080/position
+`, base)
+}

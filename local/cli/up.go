@@ -1,0 +1,365 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"artemis.example/local/capture/netns"
+	"artemis.example/local/launcher"
+	"artemis.example/local/manifest"
+	"github.com/spf13/cobra"
+)
+
+const (
+	readyLimit = 60 * time.Second // from the start until every pod is ready
+	drainLimit = 40 * time.Second // from the signal until the node has to be gone
+)
+
+type upOptions struct {
+	launcher.Options
+	gateway          string
+	capture          string
+	service          string
+	detach           bool
+	withoutAdversary bool
+}
+
+func newUpCommand(at *place) *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start the whole mission on this machine and stay in front of it",
+		Long: "up starts a process per Deployment of the rendered manifests, each in a pod of its own, with the mesh\n" +
+			"between them, and serves the gateway. Ctrl-C drains and stops everything; nothing outlives artemis.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return usageError{err}
+			}
+			if err := at.resolve(); err != nil {
+				return err
+			}
+			o.Adversary = !o.withoutAdversary
+			if o.detach {
+				return upDetached(cmd, *at)
+			}
+			return up(cmd.Context(), cmd.OutOrStdout(), *at, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Stage, "stage", "zero-trust", "the layers to start with: "+strings.Join(manifest.Stages(), ", "))
+	f.BoolVar(&o.detach, "detach", false, "return when everything is ready and leave it running")
+	f.StringVar(&o.capture, "capture", "", "how a pod's traffic is taken: netns (Linux; no way around it) or proxy (anywhere; cooperative); default: netns where it works")
+	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin or envoy")
+	f.BoolVar(&o.withoutAdversary, "without-adversary", false, "leave the attacker's pods out")
+	f.StringVar(&o.gateway, "gateway", "127.0.0.1:19080", "where the gateway listens")
+	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject", "what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")
+	f.StringVar(&o.service, "service-binary", "", "the services' program (default: `service` beside artemis)")
+	return cmd
+}
+
+func (o upOptions) check() error {
+	for _, c := range []struct {
+		flag, value string
+		of          []string
+	}{
+		{"stage", o.Stage, manifest.Stages()},
+		{"capture", o.capture, []string{"", "netns", "proxy"}},
+		{"waypoint", o.Waypoint, []string{"builtin", "envoy"}},
+		{"network-policy-action", o.NetworkPolicyAction, []string{"reject", "drop"}},
+	} {
+		if !slices.Contains(c.of, c.value) {
+			return fmt.Errorf("--%s %s: it takes %s", c.flag, c.value, strings.Join(slices.DeleteFunc(c.of, func(s string) bool { return s == "" }), ", "))
+		}
+	}
+	return nil
+}
+
+// up runs the suite in this process and its node until ctx ends.
+func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
+	gateway, err := net.Listen("tcp", o.gateway)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `artemis down`), or choose another with --gateway 127.0.0.1:PORT", o.gateway)
+		}
+		return fmt.Errorf("open the gateway's port: %w", err)
+	}
+	defer gateway.Close()
+	service, err := findService(o.service)
+	if err != nil {
+		return err
+	}
+	defer service.Close()
+	lock, err := at.lock()
+	if errors.Is(err, errRunning) {
+		r, _ := at.running()
+		return fmt.Errorf("a suite is running already with %s (process %d): see `artemis status`, stop it with `artemis down`, or give this one its own --state-dir", at.state, r.PID)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	at.clear() // of a launcher that was killed: we hold the lock, it is gone
+	defer at.clear()
+	if err := prepareLogs(at); err != nil {
+		return err
+	}
+	if err := at.write(running{PID: os.Getpid(), StartedAt: time.Now(), Gateway: gateway.Addr().String()}); err != nil {
+		return err
+	}
+	control, err := listenUnix(at.controlSocket())
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	execs, err := listenUnix(at.execSocket())
+	if err != nil {
+		return err
+	}
+	defer execs.Close()
+	if err := os.Chdir(at.root); err != nil { // the node may not be able to walk there
+		return err
+	}
+	o.Gateway, o.StartedAt = gateway.Addr().String(), time.Now()
+	h := handover{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs()}
+
+	// The main thread stays with the node: it is killed when that thread ends.
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	go func() {
+		if announce(watching, out, newClient(at), o.StartedAt) == nil {
+			writeURLs(out, o.Gateway)
+			fmt.Fprintln(out, "\nCtrl-C stops everything")
+		}
+	}()
+	if o.capture != "proxy" {
+		err := runNode(ctx, at, o.Options, h)
+		if !errors.Is(err, netns.ErrUnavailable) || o.capture == "netns" {
+			return err
+		}
+		o.CaptureNote = err.Error() + "; so the capture is proxy: a program that ignores HTTP_PROXY is not confined"
+		fmt.Fprintln(os.Stderr, "artemis:", o.CaptureNote)
+	}
+	return runHere(ctx, o.Options, h)
+}
+
+func listenUnix(path string) (*net.UnixListener, error) {
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, fmt.Errorf("keep %s to ourselves: %w", path, err)
+	}
+	return ln, nil
+}
+
+// prepareLogs makes the directory of the logs, which the node writes to.
+func prepareLogs(at place) error {
+	if err := os.MkdirAll(at.logs(), 0o755); err != nil {
+		return fmt.Errorf("make the directory of the logs: %w", err)
+	}
+	old, err := filepath.Glob(filepath.Join(at.logs(), "*.log"))
+	if err != nil {
+		return err
+	}
+	for _, f := range old {
+		if err := os.Remove(f); err != nil {
+			return fmt.Errorf("remove an old log: %w", err)
+		}
+	}
+	uid, gid, err := netns.Owner()
+	if err != nil || uid == os.Geteuid() {
+		return err
+	}
+	return os.Chown(at.logs(), uid, gid)
+}
+
+// findService opens the services' program.
+func findService(path string) (*os.File, error) {
+	if path == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		if exe, err = filepath.EvalSymlinks(exe); err != nil {
+			return nil, err
+		}
+		path = filepath.Join(filepath.Dir(exe), "service")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("the services' program is missing: %w; build it with `make binaries`, or `go build -o %s ./service`", err, path)
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&0o111 == 0 || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("the services' program %s cannot be executed; build it with `make binaries`", path)
+	}
+	return f, nil
+}
+
+// announce shows the progress until all is ready, and then the table.
+func announce(ctx context.Context, out io.Writer, c *client, began time.Time) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	terminal := isTerminal(out)
+	last, told := "", map[string]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		s, err := c.state(ctx)
+		if err != nil || len(s.Pods) == 0 {
+			continue // it does not listen yet
+		}
+		if s.Ready() == len(s.Pods) {
+			if terminal {
+				fmt.Fprint(out, "\r\033[K")
+			}
+			fmt.Fprintf(out, "%d pods ready after %.2f s\n\n", len(s.Pods), time.Since(began).Seconds())
+			return writeTable(out, s)
+		}
+		if !terminal { // a line per trouble, and no more
+			for _, p := range s.Pods {
+				if p.State == "back-off" && !told[p.Name()] {
+					told[p.Name()] = true
+					fmt.Fprintf(out, "%s does not stay up: %s; see %s\n", p.Name(), p.Reason, filepath.Join(c.at.logs(), p.Log))
+				}
+			}
+			continue
+		}
+		line := fmt.Sprintf("%d of %d ready", s.Ready(), len(s.Pods))
+		if waiting := waitingFor(s); waiting != "" {
+			line += ", waiting for " + waiting
+		}
+		if line != last {
+			last = line
+			fmt.Fprint(out, "\r\033[K"+line)
+		}
+	}
+}
+
+// upDetached starts `up` in a session of its own and waits until it is ready.
+func upDetached(cmd *cobra.Command, at place) error {
+	if err := os.MkdirAll(at.state, 0o755); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	log, err := os.CreateTemp(at.state, "artemis-*.log")
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	defer os.Remove(log.Name()) // renamed by then, if it ran
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"up", "--root", at.root, "--state-dir", at.state}
+	cmd.Flags().Visit(func(f *pflagFlag) {
+		if f.Name != "detach" && f.Name != "root" && f.Name != "state-dir" {
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	child := exec.Command(exe, args...)
+	child.Stdout, child.Stderr = log, log
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	began := time.Now()
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("start in the background: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	ctx, cancel := context.WithTimeout(cmd.Context(), readyLimit)
+	defer cancel()
+	ready := make(chan error, 1)
+	go func() {
+		if err := awaitOwn(ctx, at, child.Process.Pid); err != nil {
+			ready <- err
+			return
+		}
+		_ = os.Rename(log.Name(), at.launcherLog())
+		ready <- announce(ctx, cmd.OutOrStdout(), newClient(at), began)
+	}()
+	select {
+	case err = <-ended:
+		return backgroundFailure(log.Name(), at.launcherLog(), err)
+	case err = <-ready:
+	}
+	if err == nil {
+		r, err := at.running()
+		if err != nil {
+			return err
+		}
+		writeURLs(cmd.OutOrStdout(), r.Gateway)
+		fmt.Fprintln(cmd.OutOrStdout(), "\n`artemis down` stops everything")
+		return nil
+	}
+	// Interrupted or too late: nothing half-started stays.
+	_ = child.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(drainLimit):
+		_ = child.Process.Kill()
+	}
+	if cmd.Context().Err() != nil {
+		return errors.New("interrupted")
+	}
+	return fmt.Errorf("not everything was ready after %v: see %s", readyLimit, at.state)
+}
+
+// awaitOwn waits until the process with that number runs the suite.
+func awaitOwn(ctx context.Context, at place, pid int) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if r, err := at.running(); err == nil && r.PID == pid {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// backgroundFailure says what the process in the background said last.
+func backgroundFailure(temporary, final string, err error) error {
+	text, readErr := os.ReadFile(temporary)
+	if readErr != nil {
+		text, _ = os.ReadFile(final)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	said := strings.TrimPrefix(lines[len(lines)-1], "artemis: ")
+	if i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "artemis: ") }); i >= 0 {
+		said = strings.TrimPrefix(strings.Join(lines[i:], "\n"), "artemis: ")
+	}
+	if said == "" {
+		return fmt.Errorf("the suite ended: %w", err)
+	}
+	return errors.New(said)
+}
+
+// encodeOptions and decodeOptions carry the options into the node.
+func encodeOptions(o launcher.Options) (string, error) {
+	data, err := json.Marshal(o)
+	return string(data), err
+}
+
+func decodeOptions(s string) (launcher.Options, error) {
+	var o launcher.Options
+	return o, json.Unmarshal([]byte(s), &o)
+}

@@ -1,0 +1,222 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"artemis.example/local/capture"
+	"artemis.example/local/control"
+	"github.com/spf13/cobra"
+)
+
+// tapQuiet is how long nothing of the call has to be heard before it is over.
+const tapQuiet = 150 * time.Millisecond
+
+func newWiretapCommand(at *place) *cobra.Command {
+	var from, to string
+	cmd := &cobra.Command{
+		Use:   "wiretap [METHOD PATH]",
+		Short: "What a listener on the node's network sees of one call",
+		Long: "wiretap listens on the node's network between the hops, makes one call, and shows every piece that went by:\n" +
+			"the plaintext at stage open, TLS records from mtls on. Other calls of the two pods may show in between.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 0 && len(args) != 2 {
+				return usageError{fmt.Errorf("both METHOD and PATH, or none")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{http.MethodGet, "/position"}
+			}
+			c, err := connect(at)
+			if err != nil {
+				return err
+			}
+			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, from, to, args[0], args[1])
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "orion/comms-system", "who calls")
+	cmd.Flags().StringVar(&to, "to", "orion/guidance-nav", "who is called")
+	return cmd
+}
+
+func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, path string) error {
+	state, caller, err := c.pod(ctx, from)
+	if err != nil {
+		return err
+	}
+	_, callee, err := c.pod(ctx, to)
+	if err != nil {
+		return err
+	}
+	listening, stop := context.WithCancel(ctx)
+	defer stop()
+	resp, err := c.call(listening, http.MethodGet, "wiretap", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	fmt.Fprintf(out, "stage %s, capture %s, listening at: %s\n", state.Stage, captureWords(state.Capture), resp.Header.Get("Artemis-Tap"))
+	tap := &tapView{out: out, ends: []string{caller.Address, callee.Address}, names: podNames(state), heard: make(chan struct{}, 1)}
+	go tap.read(resp.Body)
+
+	url := fmt.Sprintf("http://%s.%s.svc.cluster.local:8080%s", callee.Component, callee.Namespace, path)
+	fmt.Fprintf(out, "%s calls %s %s\n\n", from, method, url)
+	answer, code, err := requestInPod(c.at, state, caller, method, url)
+	if err != nil {
+		return err
+	}
+	quiet := time.NewTimer(tapQuiet)
+	limit := time.NewTimer(2 * time.Second)
+	for waiting := true; waiting; {
+		select {
+		case <-tap.heard:
+			quiet.Reset(tapQuiet)
+		case <-quiet.C:
+			waiting = false
+		case <-limit.C:
+			waiting = false
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	stop()
+	tap.mu.Lock()
+	defer tap.mu.Unlock()
+	fmt.Fprintf(out, "\nwhat the caller got: %s", strings.TrimSpace(answer))
+	if code != 0 {
+		fmt.Fprintf(out, " (exit code %d)", code)
+	}
+	fmt.Fprintf(out, "\n%d pieces seen: %d in plaintext, %d TLS\n", tap.plain+tap.tls, tap.plain, tap.tls)
+	return nil
+}
+
+func podNames(s control.State) map[string]string {
+	names := map[string]string{}
+	for _, p := range s.Pods {
+		names[p.Address] = p.Name()
+	}
+	return names
+}
+
+// requestInPod makes the call from inside the pod and gives what it printed.
+func requestInPod(at place, s control.State, pod control.Pod, method, url string) (string, int, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return "", 0, err
+	}
+	defer read.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return "", 0, err
+	}
+	defer null.Close()
+	text := make(chan string, 1)
+	go func() {
+		data, _ := io.ReadAll(read)
+		text <- string(data)
+	}()
+	exe := "/proc/self/exe" // in a pod: this program, wherever it lies
+	if s.Capture != "netns" {
+		if exe, err = os.Executable(); err != nil {
+			return "", 0, err
+		}
+	}
+	code, err := execInPod(at, s, pod, []string{exe, "request", method, url}, [3]*os.File{null, write, write})
+	write.Close()
+	return <-text, code, err
+}
+
+// tapView shows the segments of a call.
+type tapView struct {
+	out   io.Writer
+	ends  []string
+	names map[string]string
+	heard chan struct{}
+
+	mu         sync.Mutex
+	plain, tls int
+}
+
+func (v *tapView) read(r io.Reader) {
+	for d := json.NewDecoder(r); ; {
+		var s struct {
+			capture.Segment
+			Error string `json:"error"`
+		}
+		if d.Decode(&s) != nil {
+			return
+		}
+		if s.Error != "" {
+			fmt.Fprintln(v.out, s.Error)
+			return
+		}
+		if !v.concerns(s.From) && !v.concerns(s.To) {
+			continue
+		}
+		v.show(s.Segment)
+		select {
+		case v.heard <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (v *tapView) concerns(addr string) bool {
+	for _, end := range v.ends {
+		if strings.HasPrefix(addr, end+":") {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *tapView) show(s capture.Segment) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.From), v.name(s.To), len(s.Data))
+	if kind := tlsRecord(s.Data); kind != "" {
+		v.tls++
+		fmt.Fprintf(v.out, "TLS %s  % x...\n", kind, s.Data[:min(24, len(s.Data))])
+		return
+	}
+	v.plain++
+	fmt.Fprintln(v.out, "plaintext")
+	for line := range strings.SplitSeq(strings.TrimRight(string(s.Data), "\r\n"), "\n") {
+		fmt.Fprintf(v.out, "    | %s\n", printable(strings.TrimRight(line, "\r")))
+	}
+}
+
+func (v *tapView) name(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if name := v.names[host]; err == nil && name != "" {
+		return addr + " (" + name + ")"
+	}
+	return addr
+}
+
+// tlsRecord names the record (RFC 8446, 5.1) that the bytes start with.
+func tlsRecord(b []byte) string {
+	if len(b) < 5 || b[1] != 3 || b[2] > 4 {
+		return ""
+	}
+	return map[byte]string{20: "change cipher spec", 21: "alert", 22: "handshake", 23: "application data"}[b[0]]
+}
+
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r == '\uFFFD' {
+			return '.'
+		}
+		return r
+	}, s[:min(len(s), 300)])
+}

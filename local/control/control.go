@@ -1,0 +1,74 @@
+// Package control is how the launcher is watched and steered while it runs: one
+// HTTP handler, on the launcher's own Unix socket and, under /_artemis/, on the
+// gateway's port, where the dashboard finds it. It answers from what it is
+// given; starting, stopping and deciding are done elsewhere.
+package control
+
+import (
+	"context"
+	"time"
+
+	"artemis.example/local/decision"
+)
+
+// Pod is one row of what runs.
+type Pod struct {
+	Cell      string `json:"cell"`      // the Project, or the namespace outside the Cells
+	Component string `json:"component"` // the Component, or the Deployment's name outside the Cells
+	Namespace string `json:"namespace"`
+	Role      string `json:"role"`
+	Identity  string `json:"identity"` // SPIFFE ID of its service account
+	PID       int    `json:"pid"`      // on the host, 0 while it does not run
+	Address   string `json:"address"`  // the pod's IP
+	Ready     bool   `json:"ready"`
+	Restarts  int    `json:"restarts"`
+	State     string `json:"state"`            // "starting", "running", "back-off", "stopping", "stopped"
+	Reason    string `json:"reason,omitempty"` // why it last ended or is not ready
+	Log       string `json:"log,omitempty"`    // its log file's name in the state directory
+}
+
+// Name is how people name a pod: CELL/COMPONENT.
+func (p Pod) Name() string { return p.Cell + "/" + p.Component }
+
+// State is the whole suite at one moment.
+type State struct {
+	Stage       string    `json:"stage"`
+	Capture     string    `json:"capture"`
+	CaptureNote string    `json:"captureNote,omitempty"` // why it is not netns
+	Waypoint    string    `json:"waypoint"`
+	StartedAt   time.Time `json:"startedAt"`
+	Gateway     string    `json:"gateway"`           // address of the gateway's port on this machine
+	Problem     string    `json:"problem,omitempty"` // what is wrong with the manifests on disk while an earlier set is in force
+	Pods        []Pod     `json:"pods"`
+}
+
+// Ready counts the pods that are.
+func (s State) Ready() int {
+	n := 0
+	for _, p := range s.Pods {
+		if p.Ready {
+			n++
+		}
+	}
+	return n
+}
+
+// Suite is what the handler shows and steers.
+type Suite interface {
+	State() State
+	// Changed is closed at the next change of the State.
+	Changed() <-chan struct{}
+	// SetStage returns when the next call is judged at that stage.
+	SetStage(ctx context.Context, stage string) error
+}
+
+// Decisions is what the handler reads decisions from.
+type Decisions interface {
+	// Since gives up to limit records after seq, oldest first, and the number to
+	// ask with next.
+	Since(seq uint64, limit int) (records []decision.Record, next uint64)
+	// Last gives the number of the latest record.
+	Last() uint64
+	// Wait returns when there is a record after seq, or with the context's error.
+	Wait(ctx context.Context, seq uint64) error
+}

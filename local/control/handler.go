@@ -1,0 +1,266 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"artemis.example/local/decision"
+	"artemis.example/local/manifest"
+)
+
+const (
+	maxBody      = 4 << 10
+	maxRecords   = 1000
+	heartbeat    = 15 * time.Second // keeps idle event streams from being cut
+	statePause   = 50 * time.Millisecond
+	jsonType     = "application/json"
+	streamType   = "text/event-stream"
+	methodsRead  = "GET, HEAD"
+	methodsWrite = "POST"
+)
+
+// Handler serves /_artemis/.
+type Handler struct {
+	suite     Suite
+	decisions Decisions
+	mux       *http.ServeMux
+}
+
+// NewHandler makes the handler of the control socket. What comes in over the
+// gateway's port has to go through Guard.
+func NewHandler(suite Suite, decisions Decisions) *Handler {
+	h := &Handler{suite: suite, decisions: decisions, mux: http.NewServeMux()}
+	h.mux.HandleFunc("/_artemis/state", only(methodsRead, h.state))
+	h.mux.HandleFunc("/_artemis/decisions", only(methodsRead, h.recent))
+	h.mux.HandleFunc("/_artemis/events", only(methodsRead, h.events))
+	h.mux.HandleFunc("/_artemis/stage", only(methodsWrite, h.stage))
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		problem(w, http.StatusNotFound, "not-found", "there is no "+r.URL.Path)
+	})
+	return h
+}
+
+// ServeHTTP answers a request for /_artemis/.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	h.mux.ServeHTTP(w, r)
+}
+
+// Guard admits to next what a browser on this machine may send: a Host that is
+// this machine's, so that no foreign name that was made to point here gets
+// answers, and writes only from a page of the same origin.
+func Guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLocal(r.Host) {
+			problem(w, http.StatusForbidden, "foreign-host", "the host has to be localhost, below .localhost, or a loopback address")
+			return
+		}
+		if site := r.Header.Get("Sec-Fetch-Site"); r.Method != http.MethodGet && r.Method != http.MethodHead {
+			if (site != "" && site != "same-origin" && site != "none") || !sameOrigin(r) {
+				problem(w, http.StatusForbidden, "foreign-origin", "only a page of this origin may do this")
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isLocal(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+func sameOrigin(r *http.Request) bool {
+	origins := r.Header.Values("Origin")
+	if len(origins) == 0 { // no browser sends a write without it
+		return true
+	}
+	u, err := url.Parse(origins[0])
+	return len(origins) == 1 && err == nil && u.Scheme == "http" && strings.EqualFold(u.Host, r.Host)
+}
+
+func only(methods string, next http.HandlerFunc) http.HandlerFunc {
+	allowed := strings.Split(methods, ", ")
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(allowed, r.Method) {
+			w.Header().Set("Allow", methods)
+			problem(w, http.StatusMethodNotAllowed, "method-not-allowed", r.Method+" is not for "+r.URL.Path)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (h *Handler) state(w http.ResponseWriter, _ *http.Request) { answer(w, h.suite.State()) }
+
+func (h *Handler) stage(w http.ResponseWriter, r *http.Request) {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != jsonType {
+		problem(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "the content type has to be "+jsonType)
+		return
+	}
+	var body struct {
+		Stage string `json:"stage"`
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&body); err != nil || d.More() {
+		problem(w, http.StatusBadRequest, "malformed", `the body has to be {"stage":"open|mtls|zero-trust"}`)
+		return
+	}
+	if !slices.Contains(manifest.Stages(), body.Stage) {
+		problem(w, http.StatusBadRequest, "unknown-stage", fmt.Sprintf("there are only the stages %s", strings.Join(manifest.Stages(), ", ")))
+		return
+	}
+	if err := h.suite.SetStage(r.Context(), body.Stage); err != nil {
+		problem(w, http.StatusConflict, "stage-refused", err.Error())
+		return
+	}
+	answer(w, h.suite.State())
+}
+
+func (h *Handler) recent(w http.ResponseWriter, r *http.Request) {
+	since, ok1 := number(r, "since", 0)
+	limit, ok2 := number(r, "limit", 200)
+	if !ok1 || !ok2 || limit > maxRecords {
+		problem(w, http.StatusBadRequest, "malformed", fmt.Sprintf("since and limit are whole numbers, limit is at most %d", maxRecords))
+		return
+	}
+	records, next := h.decisions.Since(since, int(max(limit, 1)))
+	answer(w, struct {
+		Decisions []decision.Record `json:"decisions"`
+		Next      uint64            `json:"next"`
+	}{records, next})
+}
+
+// events sends every decision after ?since=SEQ, or every new one, and the state
+// now and at each change. A client that reconnects goes on by Last-Event-ID.
+func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
+	since, ok := number(r, "since", ^uint64(0))
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		n, err := strconv.ParseUint(id, 10, 64)
+		since, ok = n, ok && err == nil
+	}
+	if !ok {
+		problem(w, http.StatusBadRequest, "malformed", "since is a whole number")
+		return
+	}
+	if since == ^uint64(0) {
+		since = h.decisions.Last()
+	}
+	w.Header().Set("Content-Type", streamType)
+	if r.Method == http.MethodHead {
+		return
+	}
+	out := http.NewResponseController(w)
+	send := func(event, id string, v any) error {
+		data, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if id != "" {
+			id = "id: " + id + "\n"
+		}
+		_, err = fmt.Fprintf(w, "event: %s\n%sdata: %s\n\n", event, id, data)
+		return err
+	}
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	pause := time.NewTimer(time.Hour)
+	pause.Stop()
+	defer pause.Stop()
+	stateChanged, due := h.suite.Changed(), true
+	var newDecision <-chan struct{}
+	for {
+		for {
+			records, next := h.decisions.Since(since, maxRecords)
+			for _, rec := range records {
+				if send("decision", strconv.FormatUint(rec.Seq, 10), rec) != nil {
+					return
+				}
+			}
+			since = next
+			if len(records) < maxRecords {
+				break
+			}
+		}
+		if due {
+			stateChanged, due = h.suite.Changed(), false
+			if send("state", "", h.suite.State()) != nil {
+				return
+			}
+		}
+		if out.Flush() != nil {
+			return
+		}
+		if newDecision == nil {
+			newDecision = h.await(r.Context(), since)
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-newDecision:
+			newDecision = nil
+		case <-stateChanged: // many pods change at once: tell of them together
+			stateChanged = nil
+			pause.Reset(statePause)
+		case <-pause.C:
+			due = true
+		case <-tick.C:
+			if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// await gives a channel that is closed when there is a decision after seq.
+func (h *Handler) await(ctx context.Context, seq uint64) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = h.decisions.Wait(ctx, seq) // an error is the end of the context
+	}()
+	return done
+}
+
+func number(r *http.Request, name string, otherwise uint64) (uint64, bool) {
+	v := r.URL.Query().Get(name)
+	if v == "" {
+		return otherwise, true
+	}
+	n, err := strconv.ParseUint(v, 10, 63)
+	return n, err == nil
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", jsonType)
+	// The client went away: nobody is left to be told.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// problem answers with an RFC 9457 problem document.
+func problem(w http.ResponseWriter, status int, code, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"type": "about:blank", "title": http.StatusText(status), "status": status, "code": code, "detail": detail,
+	})
+}

@@ -1,0 +1,365 @@
+package launcher
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"artemis.example/local/capture"
+	"artemis.example/local/control"
+	"artemis.example/local/identity"
+	"artemis.example/local/manifest"
+	"artemis.example/local/mesh"
+	"artemis.example/local/world"
+)
+
+// keptDecisions is how many decisions are remembered for who asks late.
+const keptDecisions = 20_000
+
+// Options are what a person chooses. They are handed into the node as JSON.
+type Options struct {
+	Stage               string
+	Waypoint            string // "builtin" or "envoy"
+	NetworkPolicyAction string // "reject" or "drop"
+	Adversary           bool   // run the attacker's manifests too, where there are some
+	Gateway             string // address of the gateway's port, to be shown
+	CaptureNote         string // why the capture is not netns
+	StartedAt           time.Time
+}
+
+// Handed is what the launcher is given to work with.
+type Handed struct {
+	Node    capture.Node
+	Gateway net.Listener
+	Control net.Listener
+	Execs   *net.UnixListener
+	Service string // path of the services' program
+	Logs    string // directory
+	Root    string // the project's directory
+}
+
+// mover moves what the pods send and decides on it: a mesh.Mesh.
+type mover interface {
+	Apply(stage string, w *world.World) error
+	AttachPod(ref world.Ref, pod capture.Pod) error
+	DetachPod(ref world.Ref)
+	ServeGateway(ln net.Listener, control http.Handler) error
+	Close() error
+}
+
+type launcher struct {
+	options Options
+	handed  Handed
+	node    capture.Node
+	log     control.Decisions
+	mesh    mover
+	alloc   *world.Allocator
+
+	applying  sync.Mutex // one change of the world at a time
+	mu        sync.Mutex
+	world     *world.World
+	stage     string
+	problem   string
+	processes []*process
+	changed   chan struct{}
+}
+
+// Run starts the suite and keeps it running until ctx ends; then it drains and
+// stops everything.
+func Run(ctx context.Context, o Options, h Handed) error {
+	ca, err := identity.NewCA(identity.Options{})
+	if err != nil {
+		return fmt.Errorf("make the certificate authority: %w", err)
+	}
+	decisions := mesh.NewDecisionLog(keptDecisions)
+	m, err := mesh.New(mesh.Config{
+		Node: h.Node, CA: ca, Log: decisions,
+		Logger:              slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		NetworkPolicyAction: mesh.Action(o.NetworkPolicyAction),
+	})
+	if err != nil {
+		return err
+	}
+	return run(ctx, o, h, m, decisions)
+}
+
+func run(ctx context.Context, o Options, h Handed, m mover, decisions control.Decisions) error {
+	l := &launcher{
+		options: o, handed: h, node: h.Node, stage: o.Stage, mesh: m,
+		log: decisions, alloc: world.NewAllocator(), changed: make(chan struct{}),
+	}
+	defer m.Close()
+	// The suite outlives ctx by its drain.
+	living, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	if err := l.start(living); err != nil {
+		l.stopAll()
+		return err
+	}
+	stopServing := l.serve()
+	defer stopServing()
+	watching := make(chan error, 1)
+	go func() { watching <- l.watch(ctx) }()
+	select {
+	case <-ctx.Done():
+	case err := <-watching:
+		if err != nil { // editing will not be noticed: all else works
+			l.setProblem("manifest files are not watched: " + err.Error())
+		}
+		<-ctx.Done()
+	}
+	l.stopAll()
+	return nil
+}
+
+// load reads the manifests of a stage and makes a world of them.
+func (l *launcher) load(stage string) (*world.World, []workload, error) {
+	adversary := l.options.Adversary
+	if _, err := os.Stat(filepath.Join(l.handed.Root, "adversary", "manifests")); err != nil {
+		adversary = false
+	}
+	set, err := manifest.LoadStage(l.handed.Root, stage, adversary)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := world.Build(set, l.alloc)
+	if err != nil {
+		return nil, nil, err
+	}
+	loads, err := workloads(set)
+	return w, loads, err
+}
+
+func (l *launcher) start(ctx context.Context) error {
+	w, loads, err := l.load(l.stage)
+	if err != nil {
+		return err
+	}
+	l.world = w
+	if err := l.mesh.Apply(l.stage, w); err != nil {
+		return err
+	}
+	return l.reconcile(ctx, w, loads)
+}
+
+// reconcile makes what runs what the workloads ask for.
+func (l *launcher) reconcile(ctx context.Context, w *world.World, loads []workload) error {
+	l.mu.Lock()
+	old := l.processes
+	l.mu.Unlock()
+	var next []*process
+	var gone []*process
+	for _, p := range old {
+		i := slices.IndexFunc(loads, func(load workload) bool { return load.key() == p.workload.key() })
+		if i < 0 || !loads[i].same(p.workload) {
+			gone = append(gone, p)
+		}
+	}
+	l.stop(gone)
+	for _, load := range loads {
+		i := slices.IndexFunc(old, func(p *process) bool { return p.workload.same(load) })
+		if i >= 0 {
+			next = append(next, old[i])
+			continue
+		}
+		p, err := l.add(w, load)
+		if err != nil {
+			l.stop(next)
+			return err
+		}
+		p.start(ctx)
+		next = append(next, p)
+		l.mu.Lock()
+		l.processes = append(slices.Clone(next), missing(old, next)...)
+		l.mu.Unlock()
+	}
+	l.mu.Lock()
+	l.processes = next
+	l.mu.Unlock()
+	l.notify()
+	return nil
+}
+
+// missing gives those of old that are still running and not yet in next.
+func missing(old, next []*process) []*process {
+	return slices.DeleteFunc(slices.Clone(old), func(p *process) bool {
+		return slices.Contains(next, p) || slices.ContainsFunc(next, func(n *process) bool { return n.workload.key() == p.workload.key() })
+	})
+}
+
+func (l *launcher) add(w *world.World, load workload) (*process, error) {
+	ref := world.Ref{Namespace: load.Namespace, Name: load.Deployment}
+	pod := w.Pod(ref)
+	if pod == nil {
+		return nil, fmt.Errorf("pod %v has no place in the world", ref)
+	}
+	network, err := l.node.AddPod(capture.PodSpec{
+		Namespace: load.Namespace, Name: load.Deployment, IP: pod.IP, Ports: load.Ports,
+		Resolve: func(name string) ([]netip.Addr, bool) { return l.currentWorld().Resolve(load.Namespace, name) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.mesh.AttachPod(ref, network); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect pod %v to the mesh: %w", ref, err), network.Close())
+	}
+	log := fmt.Sprintf("%s_%s.log", load.Cell, load.Component)
+	return &process{
+		workload: load, pod: network, binary: l.handed.Service, probeIP: nodeIP, changed: l.notify,
+		hostPID: func(pid int) int { return hostPID(l.node, pid) },
+		openLog: func() (*os.File, error) {
+			return os.OpenFile(filepath.Join(l.handed.Logs, log), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		},
+		view: control.Pod{
+			Cell: load.Cell, Component: load.Component, Namespace: load.Namespace, Role: load.Role,
+			Identity: pod.Identity, Address: pod.IP.String(), State: "starting", Log: log,
+		},
+	}, nil
+}
+
+// stop drains processes at the same time and takes their pods away.
+func (l *launcher) stop(processes []*process) {
+	var all sync.WaitGroup
+	for _, p := range processes {
+		all.Go(func() {
+			p.stop()
+			l.mesh.DetachPod(world.Ref{Namespace: p.workload.Namespace, Name: p.workload.Deployment})
+			// Its process is gone: what closing could say changes nothing.
+			_ = p.pod.Close()
+		})
+	}
+	all.Wait()
+}
+
+func (l *launcher) stopAll() {
+	l.applying.Lock()
+	defer l.applying.Unlock()
+	l.mu.Lock()
+	processes := l.processes
+	l.mu.Unlock()
+	l.stop(processes)
+}
+
+// serve answers on the control socket and on the gateway's port.
+func (l *launcher) serve() (stop func()) {
+	steer := control.NewHandler(l, l.log)
+	inside := http.NewServeMux()
+	inside.Handle("/", steer)
+	inside.HandleFunc("GET /_artemis/wiretap", l.wiretap)
+	server := &http.Server{Handler: inside, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(controlListener{l.handed.Control}) }()
+	go func() { _ = l.mesh.ServeGateway(l.handed.Gateway, control.Guard(steer)) }()
+	go l.serveExec(l.handed.Execs)
+	return func() {
+		_ = server.Close()
+		_ = l.handed.Execs.Close()
+	}
+}
+
+// controlListener turns away who is not to steer.
+type controlListener struct{ net.Listener }
+
+func (c controlListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := c.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if unix, ok := conn.(*net.UnixConn); !ok || fromOutside(unix) == nil {
+			return conn, nil
+		}
+		_ = conn.Close()
+	}
+}
+
+// SetStage loads the manifests of a stage and makes them the ones in force.
+func (l *launcher) SetStage(ctx context.Context, stage string) error { return l.apply(ctx, stage) }
+
+// apply reads everything again and puts it in force, or leaves all as it is.
+func (l *launcher) apply(ctx context.Context, stage string) error {
+	l.applying.Lock()
+	defer l.applying.Unlock()
+	w, loads, err := l.load(cmp.Or(stage, l.currentStage()))
+	if err != nil {
+		return err
+	}
+	stage = cmp.Or(stage, l.currentStage())
+	if err := l.mesh.Apply(stage, w); err != nil {
+		return fmt.Errorf("put the manifests in force: %w", err)
+	}
+	l.mu.Lock()
+	l.world, l.stage, l.problem = w, stage, ""
+	l.mu.Unlock()
+	err = l.reconcile(context.WithoutCancel(ctx), w, loads)
+	l.notify()
+	return err
+}
+
+func (l *launcher) currentWorld() *world.World {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.world
+}
+
+func (l *launcher) currentStage() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stage
+}
+
+func (l *launcher) setProblem(text string) {
+	l.mu.Lock()
+	l.problem = text
+	l.mu.Unlock()
+	l.notify()
+}
+
+func (l *launcher) podOf(namespace, component string) capture.Pod {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.processes {
+		if p.workload.Namespace == namespace && p.workload.Component == component {
+			return p.pod
+		}
+	}
+	return nil
+}
+
+func (l *launcher) notify() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Changed is closed at the next change of the State.
+func (l *launcher) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+// State shows the suite as it is.
+func (l *launcher) State() control.State {
+	l.mu.Lock()
+	s := control.State{
+		Stage: l.stage, Capture: l.node.Name(), CaptureNote: l.options.CaptureNote, Waypoint: l.options.Waypoint,
+		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Pods: []control.Pod{},
+	}
+	processes := slices.Clone(l.processes)
+	l.mu.Unlock()
+	for _, p := range processes {
+		s.Pods = append(s.Pods, p.snapshot())
+	}
+	return s
+}

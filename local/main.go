@@ -1,0 +1,11 @@
+// Command artemis runs the mission on this machine, without a cluster: the
+// rendered manifests, a process per Deployment, and the mesh between them.
+package main
+
+import (
+	"os"
+
+	"artemis.example/local/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args[1:])) }
