@@ -9,7 +9,7 @@ COPY service ./service
 COPY adversary ./adversary
 ARG TARGETOS TARGETARCH VERSION=dev
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
-    -ldflags "-s -w -X artemis.example/service/version.Version=$VERSION" -o /service ./service
+    -ldflags "-s -w -X main.version=$VERSION" -o /service ./service
 
 FROM gcr.io/distroless/static:nonroot
 COPY --from=build /service /ko-app/service

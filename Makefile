@@ -10,7 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAGE   ?= zero-trust
 # netns (Linux, nobody walks around it) or proxy (anywhere, cooperative); empty lets artemis choose.
 CAPTURE ?=
-GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X artemis.example/service/version.Version=$(VERSION)'
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 ##@ One machine, no cluster (needs Go)
 

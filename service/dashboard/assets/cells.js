@@ -68,7 +68,7 @@ export function makeCells(store) {
     const element = s("g", { class: "node" + (v.rogue ? " rogue" : ""), tabindex: 0, role: "button", "aria-label": `${v.name}, ${v.cell || "outside the Cells"}${v.rogue ? ", attacker's pod" : ""}` },
       s("rect", { x: x - NODE_W / 2, y: y - NODE_H / 2, width: NODE_W, height: NODE_H, rx: 8 }),
       s("text", { x, y: y + 4 }, (v.rogue ? "☠ " : "") + (v.name.length > 20 ? v.name.slice(0, 19) + "…" : v.name)));
-    if (outsideCell) element.append(s("text", { x, y: y + 28, style: "fill:var(--soft);font-size:11px" }, outsideCell));
+    if (outsideCell) element.append(s("text", { x, y: y + 28, class: "where" }, outsideCell));
     element.addEventListener("click", () => choose(id));
     element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(id); } });
     boxes.append(element);

@@ -41,7 +41,7 @@ export function makeOperator(store) {
   form("Course correction (houston → capcom → Orion)", [["deltaV", "delta-v, m/s", { type: "number", step: "0.1", value: "2.3", required: true }]], "Send the burn",
     (box, f) => run(box, "burn", "POST", `${paths.director}uplink/command`, { type: "course-correction", deltaV: Number(f.deltaV.value) }));
   form("Voice to the crew", [["message", "message", { class: "wide", value: "Integrity, Houston: you look good for the flyby.", maxlength: 300, required: true }]], "Say it",
-    (box, f) => run(box, "voice", "POST", `${paths.director}uplink/command`, { type: "crew-message", message: f.message.value }));
+    (box, f) => run(box, "voice", "POST", `${paths.director}uplink/command`, { type: "crew-message", text: f.message.value }));
   form("Abort", [["reason", "reason", { class: "wide", value: "operator's decision", maxlength: 200, required: true }]], "Abort the mission",
     (box, f) => { if (confirm("Abort the mission? The spacecraft goes to its abort mode.")) run(box, "abort", "POST", `${paths.director}decision/abort`, { reason: f.reason.value }); });
 
