@@ -44,8 +44,9 @@ export function makeOrbit(store) {
     label("Earth", { x: 0, y: 0 }, 9, 4);
     if (moon) { disc(moon, Math.max(MOON, 4 / scale), "#c9d3e0"); label("Moon", moon, 8, 4); }
     for (const burn of (t && t.burns) || []) {
-      if (!Number.isFinite(burn.x)) continue;
-      const [x, y] = at(burn);
+      const there = nearest((t.flown || []).length ? t.flown : path, burn.at);
+      if (!there) continue;
+      const [x, y] = at(there);
       g.beginPath(); g.moveTo(x, y - 6); g.lineTo(x + 5, y + 4); g.lineTo(x - 5, y + 4); g.closePath(); g.fillStyle = "#e69f00"; g.fill();
     }
     const ship = t && t.position;
@@ -74,4 +75,11 @@ export function makeOrbit(store) {
   store.on("theme", later);
   addEventListener("resize", later);
   later();
+}
+
+// nearest gives the point of a path that is closest to a mission time.
+function nearest(list, time) {
+  let best = null;
+  for (const p of list) if (Number.isFinite(p.t) && (!best || Math.abs(p.t - time) < Math.abs(best.t - time))) best = p;
+  return best;
 }
