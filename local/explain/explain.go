@@ -216,6 +216,10 @@ func (c *call) authorize(w *world.WaypointGateway) bool {
 		Method: c.Method, Host: fmt.Sprintf("%s:%d", svc.Host, c.to.port), Header: c.q.Header, HTTP: port.Protocol != world.TCP,
 	}
 	if req.HTTP {
+		if c.Method != strings.ToUpper(c.Method) {
+			c.stop(decision.DeniedL7, "400", Step{Layer: 3, Hop: decision.HopWaypoint, What: what, Reason: "the waypoint knows no method in lower case"})
+			return false
+		}
 		path, err := authz.NormalizePath(c.q.Path)
 		if err != nil {
 			c.stop(decision.DeniedL7, "400", Step{Layer: 3, Hop: decision.HopWaypoint, What: what, Reason: "the waypoint refuses the path before any policy: " + err.Error()})

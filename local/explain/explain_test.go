@@ -88,6 +88,7 @@ func TestTheThreeStages(t *testing.T) {
 		{"the waypoint's own identity by pod IP", "spiffe://cluster.local/ns/orion-ns/sa/waypoint", "pod:" + nav, "GET", "/position", 0, map[string]outcome{"zero-trust": app(viaOrion)}},
 		{"an identity that nobody has", "spiffe://cluster.local/ns/houston-ns/sa/nobody", nav, "GET", "/position", 0, map[string]outcome{"zero-trust": l7}},
 		{"a path with a null byte", "houston/capcom", nav, "GET", "/position%00", 0, map[string]outcome{"zero-trust": l7}},
+		{"a method in lower case", "houston/capcom", nav, "get", "/position", 0, map[string]outcome{"zero-trust": l7}},
 		{"a path that the waypoint makes the right one", "houston/capcom", nav, "GET", "/x/%2e%2e/position", 0, map[string]outcome{"zero-trust": {decision.Allowed, decision.HopWaypoint, 3, navRule}}},
 	} {
 		for stage, want := range c.want {

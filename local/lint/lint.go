@@ -27,7 +27,7 @@ const (
 // Finding is one thing that is not as it looks.
 type Finding struct {
 	Severity Severity `json:"severity"`
-	// Check is the finding's class, from the closed set of Checks.
+	// Check is the finding's class: a key of Checks.
 	Check  string `json:"check"`
 	File   string `json:"file"`
 	Line   int    `json:"line"`
@@ -35,6 +35,45 @@ type Finding struct {
 	// Message says what is the case, Fix what to write.
 	Message string `json:"message"`
 	Fix     string `json:"fix,omitempty"`
+}
+
+// Checks gives every class of finding with what it means, in one sentence.
+func Checks() map[string]string {
+	return map[string]string{
+		"attached-to-nothing":          "a policy or route names something that is not there",
+		"service-without-waypoint":     "nothing judges methods and paths for this Service",
+		"waypoint-missing":             "a Service is to use a waypoint that does not exist: calls go past it",
+		"waypoint-does-not-cover":      "the waypoint that a Service is to use does not serve Services",
+		"not-in-the-mesh":              "pods that a policy is for are not enrolled: nothing enforces it",
+		"l7-in-selector-policy":        "a policy without a target says something about HTTP, which node proxies do not see",
+		"deny-no-op":                   "a DENY that denies nothing at node proxies",
+		"not-enforced-by-node-proxy":   "an action that node proxies do not know",
+		"trust-domains-ignored":        "trustDomains in a policy for node proxies",
+		"literal-star":                 "a star that is taken literally",
+		"dry-run":                      "a policy that is only watched",
+		"bypass-pod-ip":                "pods behind a waypoint take connections from others than the waypoint",
+		"bypass-headless":              "a headless Service leads past the waypoint",
+		"bypass-shadow":                "a Service without the waypoint leads past it",
+		"bypass-second-service":        "a second Service over protected pods has no policy",
+		"refused-by-node-proxy":        "a Service leads past the waypoint and is refused at the pods",
+		"plaintext":                    "pods take connections without an identity",
+		"no-default-deny":              "a waypoint lets everyone through to Services without a policy",
+		"ingress-not-through-waypoint": "the gateway goes past the waypoint",
+		"unknown-principal":            "a policy names an identity that nobody has",
+		"whole-cell-callers":           "a rule admits everybody of a namespace",
+		"admits-anyone":                "a rule for a Service names no caller",
+		"port-not-http":                "a port behind a waypoint is no HTTP to it",
+		"escape-by-decoding":           "a path rule that an application which decodes %2f would let escape",
+		"deny-by-path":                 "a DENY that another spelling of the path passes",
+		"mesh-refused":                 "a NetworkPolicy keeps the mesh's own port closed",
+
+		string(manifest.CodeSyntax):          "not the YAML of an object",
+		string(manifest.CodeYAMLBoolean):     "an unquoted word that YAML reads as a boolean",
+		string(manifest.CodeDuplicateKey):    "a key given twice",
+		string(manifest.CodeDuplicateObject): "an object given twice",
+		string(manifest.CodeUnknownField):    "a field that the kind does not have",
+		string(manifest.CodeInvalid):         "a value that admission refuses",
+	}
 }
 
 // NotJudged is something that lint has read and does not understand.

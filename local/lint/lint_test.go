@@ -96,6 +96,7 @@ func policy(name, spec string) string {
 
 func TestFindings(t *testing.T) {
 	const onSvc = `targetRefs: [{group: "", kind: Service, name: guidance-nav}]`
+	found := map[string]bool{}
 	for _, c := range []struct {
 		name string
 		edit func(t *testing.T, cell string) string
@@ -220,6 +221,24 @@ func TestFindings(t *testing.T) {
 		{"a StatefulSet's pods count", func(t *testing.T, s string) string {
 			return without(t, replace(t, s, "kind: Deployment", "kind: StatefulSet"), "via-waypoint-only")
 		}, []seen{{lint.Error, "bypass-pod-ip", "StatefulSet orion/guidance-nav", 0}}},
+		{"a star that is none", func(t *testing.T, s string) string {
+			return replace(t, s, apCallers, "principals: [\"cluster.local/ns/houston/sa/capcom\", \"*/sa/capcom*\"]")
+		}, []seen{
+			{lint.Warning, "literal-star", "AuthorizationPolicy orion/guidance-nav-authz", 0},
+			{lint.Warning, "whole-cell-callers", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"no YAML", func(_ *testing.T, s string) string { return s + "---\na: [" }, []seen{{lint.Error, "syntax", "", 0}}},
+		{"a key given twice", func(_ *testing.T, s string) string {
+			return s + policy("k", `{`+onSvc+`, rules: [], rules: []}`)
+		}, []seen{{lint.Error, "duplicate-key", "AuthorizationPolicy orion/k", 0}}},
+		{"an object given twice", func(_ *testing.T, s string) string {
+			return s + policy("default-deny", `{}`)
+		}, []seen{{lint.Error, "duplicate-object", "AuthorizationPolicy orion/default-deny", 0}}},
+		{"a misspelt field", func(_ *testing.T, s string) string {
+			return s + policy("f", `{rule: [{}]}`)
+		}, []seen{{lint.Error, "unknown-field", "AuthorizationPolicy orion/f", 0}}},
+		{"a value that admission refuses", func(_ *testing.T, s string) string {
+			return s + policy("v", `{`+onSvc+`, action: DENY}`)
+		}, []seen{{lint.Error, "invalid", "AuthorizationPolicy orion/v", 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := report(t, c.edit(t, cell(t)))
@@ -228,6 +247,10 @@ func TestFindings(t *testing.T) {
 				if f.Line < 1 || f.File == "" {
 					t.Errorf("finding without a place: %+v", f)
 				}
+				if lint.Checks()[f.Check] == "" {
+					t.Errorf("%q is none of the checks", f.Check)
+				}
+				found[f.Check] = true
 				got = append(got, seen{f.Severity, f.Check, f.Object, 0})
 			}
 			if diff := cmp.Diff(c.want, got, cmp.Transformer("set", func(s []seen) map[seen]int {
@@ -240,6 +263,11 @@ func TestFindings(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s\n%+v", diff, r.Findings)
 			}
 		})
+	}
+	for check := range lint.Checks() {
+		if !found[check] {
+			t.Errorf("no row finds %s", check)
+		}
 	}
 }
 

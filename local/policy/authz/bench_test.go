@@ -5,6 +5,7 @@ import (
 	"iter"
 	"strings"
 	"testing"
+	"time"
 
 	"artemis.example/local/policy/authz"
 	"artemis.example/service/catalog"
@@ -185,6 +186,35 @@ func BenchmarkDecide(b *testing.B) {
 			e.Decide(r)
 		}
 	})
+}
+
+// TestOtherPoliciesCostNothing compares a decision with and without 10,000 other
+// policies loaded. The faster of many short runs counts on each side, in turns,
+// so that what else the machine does does not; three tries for a bad moment.
+func TestOtherPoliciesCostNothing(t *testing.T) {
+	qs := questions()
+	alone, among := engines(suite(), qs), engines(append(suite(), others(10_000)...), qs)
+	run := func(es []*authz.Engine) time.Duration {
+		start := time.Now()
+		for range 20 {
+			for i, e := range es {
+				e.Decide(qs[i].req)
+			}
+		}
+		return time.Since(start)
+	}
+	var ratio float64
+	for range 3 {
+		best := [2]time.Duration{time.Hour, time.Hour}
+		for range 200 {
+			best[0], best[1] = min(best[0], run(alone)), min(best[1], run(among))
+		}
+		if ratio = float64(best[1]) / float64(best[0]); ratio < 1.10 {
+			t.Logf("%v a decision alone, ratio %.3f", best[0]/time.Duration(20*len(qs)), ratio)
+			return
+		}
+	}
+	t.Errorf("a decision takes %.2f times as long with 10,000 other policies, want less than 1.10", ratio)
 }
 
 func BenchmarkCompile10000(b *testing.B) {
