@@ -2,18 +2,218 @@ package hbone
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"sync"
+
+	"artemis.example/local/identity"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // Dialer opens the connection under a tunnel.
 type Dialer func(ctx context.Context, src netip.Addr, dst netip.AddrPort) (net.Conn, error)
 
-// Pool keeps tunnels' connections.
-type Pool struct{ dial Dialer }
+// Target is one way to a peer. Connections are shared among the calls of one
+// Target and never between two, as ztunnel's are
+// (istio/ztunnel src/proxy/h2/client.rs, WorkloadKey).
+type Target struct {
+	Source   *identity.Source // who calls
+	SourceIP netip.Addr
+	Address  netip.AddrPort // where the peer listens
+	Peer     spiffeid.ID    // who it has to be
+}
+
+type key struct {
+	source, peer spiffeid.ID
+	sourceIP     netip.Addr
+	address      netip.AddrPort
+}
+
+// Pool keeps the connections of a client. It may be used from many goroutines.
+type Pool struct {
+	dial Dialer
+
+	mu     sync.Mutex
+	to     map[key]*entry
+	closed bool
+}
+
+type entry struct {
+	mu      sync.Mutex
+	conns   []*conn
+	dialing chan struct{} // closed when a dial in progress is over
+	err     error         // of that dial
+}
 
 // NewPool gives an empty pool.
-func NewPool(dial Dialer) *Pool { return &Pool{dial: dial} }
+func NewPool(dial Dialer) *Pool { return &Pool{dial: dial, to: map[key]*entry{}} }
 
-// Close closes every connection.
-func (p *Pool) Close() {}
+// Open opens a tunnel through the target to authority, an IP:port. forwarded, if
+// not empty, tells the peer who asks; nobody may rest a decision on it. A refusal
+// by the peer is a *StatusError.
+func (p *Pool) Open(ctx context.Context, t Target, authority, forwarded string) (*Stream, error) {
+	var extra []hpack.HeaderField
+	if forwarded != "" {
+		extra = []hpack.HeaderField{{Name: "forwarded", Value: forwarded}}
+	}
+	k := key{t.Source.ID(), t.Peer, t.SourceIP, t.Address}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, net.ErrClosed
+	}
+	e := p.to[k]
+	if e == nil {
+		e = &entry{}
+		p.to[k] = e
+	}
+	p.mu.Unlock()
+	// A connection may end between being found and being used; its peer has then
+	// seen nothing, and another will do.
+	for attempt := 0; ; attempt++ {
+		c, err := p.connection(ctx, e, t)
+		if err != nil {
+			return nil, err
+		}
+		s, err := c.openStream(ctx, authority, extra)
+		switch {
+		case err == nil:
+			return s, nil
+		case errors.Is(err, errFull), errors.Is(err, errGone) && attempt < 3:
+			e.drop(c, errors.Is(err, errGone))
+			continue
+		}
+		return nil, err
+	}
+}
+
+// connection gives one with room, or dials; of several callers one dials.
+func (p *Pool) connection(ctx context.Context, e *entry, t Target) (*conn, error) {
+	for {
+		e.mu.Lock()
+		for _, c := range e.conns {
+			if c.hasRoom() {
+				e.mu.Unlock()
+				return c, nil
+			}
+		}
+		if wait := e.dialing; wait != nil {
+			e.mu.Unlock()
+			select {
+			case <-wait:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			e.mu.Lock()
+			err := e.err
+			e.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		done := make(chan struct{})
+		e.dialing, e.err = done, nil
+		e.mu.Unlock()
+
+		c, err := p.connect(ctx, e, t)
+		e.mu.Lock()
+		e.dialing, e.err = nil, err
+		if err == nil {
+			e.conns = append(e.conns, c)
+		}
+		e.mu.Unlock()
+		close(done)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
+}
+
+func (p *Pool) connect(ctx context.Context, e *entry, t Target) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	raw, err := p.dial(ctx, t.SourceIP, t.Address)
+	if err != nil {
+		return nil, err
+	}
+	nc := tls.Client(raw, t.Source.ClientConfig(t.Peer))
+	if err := nc.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("hbone: handshake with %s: %w", t.Address, err)
+	}
+	if nc.ConnectionState().NegotiatedProtocol != "h2" {
+		raw.Close()
+		return nil, fmt.Errorf("hbone: %s speaks no HTTP/2", t.Address)
+	}
+	c := newConn(nc, t.Peer, nil)
+	c.ended = func(c *conn) { e.drop(c, true) }
+	// Goes out ahead of the first frame.
+	c.w.pending = append(c.w.pending, http2.ClientPreface...)
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		raw.Close()
+		return nil, net.ErrClosed
+	}
+	c.start()
+	go func() { _ = c.read() }()
+	return c, nil
+}
+
+func (c *conn) hasRoom() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err == nil && !c.leaving && len(c.streams) < int(min(clientStreams, c.peerStreams))
+}
+
+// drop forgets a connection that is gone.
+func (e *entry) drop(c *conn, gone bool) {
+	if !gone {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, x := range e.conns {
+		if x == c {
+			e.conns = append(e.conns[:i], e.conns[i+1:]...)
+			return
+		}
+	}
+}
+
+// Connections tells how many connections are open.
+func (p *Pool) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, e := range p.to {
+		e.mu.Lock()
+		n += len(e.conns)
+		e.mu.Unlock()
+	}
+	return n
+}
+
+// Close closes every connection; the Pool opens no more.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	var all []*conn
+	for _, e := range p.to {
+		e.mu.Lock()
+		all = append(all, e.conns...)
+		e.mu.Unlock()
+	}
+	p.mu.Unlock()
+	for _, c := range all {
+		c.close(net.ErrClosed, http2.ErrCodeNo)
+	}
+}

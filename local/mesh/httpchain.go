@@ -32,7 +32,8 @@ type exchange struct {
 	response http1.Head
 	query    authz.Request
 	header   http.Header
-	out      []byte
+	out      []byte // the request's head; a request that is still being sent owns it
+	back     []byte // the answer's
 	closing  bool
 }
 
@@ -148,7 +149,7 @@ func (x *exchange) reply(status int, body string) bool {
 	if x.request.Body != http1.NoBody || x.request.Close {
 		x.closing = true
 	}
-	b := append(x.out[:0], "HTTP/1.1 "...)
+	b := append(x.back[:0], "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(append(append(b, ' '), http.StatusText(status)...), "\r\n"...)
 	b = append(strconv.AppendInt(append(b, "content-length: "...), int64(len(body)), 10), "\r\n"...)
@@ -165,7 +166,7 @@ func (x *exchange) reply(status int, body string) bool {
 	if x.request.Method != "HEAD" {
 		b = append(b, body...)
 	}
-	x.out = b
+	x.back = b
 	_, err := x.st.Write(b)
 	return err == nil && !x.closing
 }
@@ -200,17 +201,14 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 	var sendErr error
 	send := func() {
 		sendErr = x.in.CopyBody(up, req, head, trailer)
-		if sendErr != nil && !errors.Is(sendErr, http1.ErrMalformed) && x.request.Body == http1.NoBody {
-			return
-		}
-		if sendErr != nil {
+		if sendErr != nil && req.Body != http1.NoBody {
 			abort(up.Conn) // the pod is not to take half a body for a whole one
 		}
 	}
 	if whole {
 		send()
 	} else {
-		_ = x.st.SetReadDeadline(time.Time{})
+		x.out = nil
 		sending.Go(send)
 	}
 	err = up.reader.ReadResponse(&x.response, req.Method)
@@ -351,7 +349,7 @@ func (x *exchange) requestHead(target string) []byte {
 // responseHead writes the answer as the caller gets it.
 func (x *exchange) responseHead() []byte {
 	res := &x.response
-	b := append(x.out[:0], "HTTP/1.1 "...)
+	b := append(x.back[:0], "HTTP/1.1 "...)
 	b = append(append(append(strconv.AppendInt(b, int64(res.Status), 10), ' '), res.Reason...), "\r\n"...)
 	for f := range res.Kept {
 		if len(f.Name) == len("server") && strings.EqualFold(f.Name, "server") {
@@ -369,7 +367,7 @@ func (x *exchange) responseHead() []byte {
 		b = append(b, "connection: keep-alive\r\n"...)
 	}
 	b = append(b, "\r\n"...)
-	x.out = b
+	x.back = b
 	return b
 }
 
@@ -411,4 +409,3 @@ func (x *exchange) upgraded(s *state, up *upstream) {
 	defer x.w.m.links.remove(l)
 	l.carry(x.st, up.Conn)
 }
-

@@ -58,7 +58,9 @@ type Mesh struct {
 	log   *slog.Logger
 	state atomic.Pointer[state]
 	pool  *hbone.Pool
-	conns tracker
+	links tracker
+	ready readiness
+	turn  turn
 
 	mu        sync.Mutex
 	pods      map[world.Ref]*nodeProxy
@@ -87,8 +89,9 @@ func New(cfg Config) (*Mesh, error) {
 		log:       cfg.Logger,
 		pods:      map[world.Ref]*nodeProxy{},
 		waypoints: map[world.Ref]*waypoint{},
+		links:     tracker{all: map[*link]struct{}{}},
 	}
-	m.pool = hbone.NewPool(m.dialHBONE)
+	m.pool = hbone.NewPool(cfg.Node.Dial)
 	m.gateway = newGateway(m)
 	return m, nil
 }
@@ -103,13 +106,13 @@ func (m *Mesh) Apply(stage string, w *world.World) error {
 	if m.closed {
 		return net.ErrClosed
 	}
-	s := compile(stage, w, m.state.Load())
-	if err := m.startWaypoints(w, s); err != nil {
+	s := compile(stage, w)
+	if err := m.startWaypoints(w); err != nil {
 		return fmt.Errorf("apply stage %s: %w", stage, err)
 	}
 	m.state.Store(s)
 	m.gateway.applied()
-	m.conns.judge(s)
+	m.links.judge(s)
 	return nil
 }
 
@@ -186,9 +189,7 @@ func (m *Mesh) StartWaypoint(ref world.Ref) error {
 // and for good afterwards, it behaves as on a cluster: a waypoint that was never
 // ready is gone around, one that went away is waited for in vain.
 func (m *Mesh) SetWaypointReady(ref world.Ref) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.state.Load().ready.set(ref)
+	m.ready.set(ref)
 }
 
 // Source gives the identity of a pod, a waypoint or the gateway of the applied
@@ -228,6 +229,7 @@ func (m *Mesh) Close() error {
 	for _, w := range waypoints {
 		w.stop()
 	}
+	m.links.cutAll()
 	m.pool.Close()
 	return err
 }

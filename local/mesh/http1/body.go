@@ -1,0 +1,194 @@
+package http1
+
+import (
+	"io"
+	"strconv"
+	"strings"
+)
+
+// CopyBody passes a message's body on, as it arrives and delimited as it was.
+// keep tells which trailer fields go along; nil drops them all. prefix is
+// written first, together with what is there already.
+func (r *Reader) CopyBody(dst io.Writer, h *Head, prefix []byte, keep func(name string) bool) error {
+	switch h.Body {
+	case Sized:
+		return r.copySized(dst, h.Length, prefix)
+	case Chunked:
+		return r.copyChunked(dst, prefix, keep)
+	case UntilClose:
+		return r.copyAll(dst, prefix)
+	}
+	if len(prefix) == 0 {
+		return nil
+	}
+	_, err := dst.Write(prefix)
+	return err
+}
+
+// Ready tells whether the whole body has arrived, so that passing it on waits
+// for nobody.
+func (r *Reader) Ready(h *Head) bool {
+	return h.Body == NoBody || h.Body == Sized && int64(r.Buffered()) >= h.Length
+}
+
+func (r *Reader) copySized(dst io.Writer, left int64, out []byte) error {
+	for {
+		if n := min(int64(r.Buffered()), left); n > 0 {
+			b := r.buf[r.r : r.r+int(n)]
+			if len(out) > 0 {
+				out = append(out, b...)
+				b = out
+			}
+			r.r += int(n)
+			left -= n
+			if _, err := dst.Write(b); err != nil {
+				return err
+			}
+			out = nil
+		} else if len(out) > 0 {
+			if _, err := dst.Write(out); err != nil {
+				return err
+			}
+			out = nil
+		}
+		if left == 0 {
+			return nil
+		}
+		if err := r.fillBody(); err != nil {
+			return unexpected(err)
+		}
+	}
+}
+
+// fillBody reads more of a body, in larger pieces than a head.
+func (r *Reader) fillBody() error {
+	if r.r == r.w && len(r.buf) < 32<<10 {
+		r.buf, r.r, r.w = make([]byte, 32<<10), 0, 0
+	}
+	return r.fill(MaxHead)
+}
+
+func (r *Reader) copyAll(dst io.Writer, out []byte) error {
+	for {
+		if b := r.Take(); len(b) > 0 || len(out) > 0 {
+			if _, err := dst.Write(append(out, b...)); err != nil {
+				return err
+			}
+			out = nil
+		}
+		if err := r.fillBody(); err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// copyChunked writes chunks again, without their extensions. What is buffered
+// goes out in one piece, and never waits for more than is there.
+func (r *Reader) copyChunked(dst io.Writer, out []byte, keep func(string) bool) error {
+	flush := func() error {
+		if len(out) == 0 {
+			return nil
+		}
+		_, err := dst.Write(out)
+		out = out[:0]
+		return err
+	}
+	for {
+		if !r.hasLine() {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		line, err := r.line(maxChunkLine)
+		if err != nil {
+			return err
+		}
+		size, err := chunkSize(line)
+		if err != nil {
+			return err
+		}
+		if size == 0 {
+			break
+		}
+		out = append(strconv.AppendInt(out, size, 16), '\r', '\n')
+		for size > 0 {
+			if r.Buffered() == 0 {
+				if err := flush(); err != nil {
+					return err
+				}
+				if err := r.fillBody(); err != nil {
+					return unexpected(err)
+				}
+			}
+			n := min(size, int64(r.Buffered()))
+			out = append(out, r.buf[r.r:r.r+int(n)]...)
+			r.r += int(n)
+			size -= n
+		}
+		end, err := r.lineAfter(flush)
+		if err != nil {
+			return err
+		}
+		if end != "" {
+			return malformed("a chunk is longer than it says")
+		}
+		out = append(out, '\r', '\n')
+	}
+	out = append(out, '0', '\r', '\n')
+	total := 0
+	for {
+		line, err := r.lineAfter(flush)
+		if err != nil {
+			return err
+		}
+		if line == "" {
+			break
+		}
+		name, value, ok := strings.Cut(line, ":")
+		value = strings.Trim(value, " \t")
+		if total += len(line); !ok || !validName(name) || !validValue(value) || total > maxTrailer {
+			return malformed("trailer")
+		}
+		if keep != nil && keep(name) {
+			out = append(append(append(append(out, name...), ": "...), value...), "\r\n"...)
+		}
+	}
+	out = append(out, '\r', '\n')
+	return flush()
+}
+
+// lineAfter reads a line, after writing out what waits if it is not there yet.
+func (r *Reader) lineAfter(flush func() error) (string, error) {
+	if !r.hasLine() {
+		if err := flush(); err != nil {
+			return "", err
+		}
+	}
+	return r.line(maxChunkLine)
+}
+
+func (r *Reader) hasLine() bool {
+	for i := r.r; i < r.w; i++ {
+		if r.buf[i] == '\n' {
+			return true
+		}
+	}
+	return false
+}
+
+// chunkSize reads a size in hexadecimal; extensions are ignored.
+func chunkSize(line string) (int64, error) {
+	digits, _, _ := strings.Cut(line, ";")
+	digits = strings.TrimRight(digits, " \t")
+	if digits == "" || len(digits) > 15 {
+		return 0, malformed("chunk size")
+	}
+	n, err := strconv.ParseUint(digits, 16, 62)
+	if err != nil || strings.ContainsAny(digits, "+-_xX") {
+		return 0, malformed("chunk size")
+	}
+	return int64(n), nil
+}

@@ -1,0 +1,321 @@
+package http1
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Field is one header line.
+type Field struct{ Name, Value string }
+
+// Body is how a message's body is delimited.
+type Body int
+
+// The ways.
+const (
+	NoBody     Body = iota
+	Sized           // by Length
+	Chunked         // by chunks
+	UntilClose      // by the end of the connection
+)
+
+// Head is a message's head: a request's or a response's. It is read again and
+// again into the same value; its strings stay valid.
+type Head struct {
+	Method, Target string // of a request
+	Host           string
+	Status         int // of a response
+	Reason         string
+	Minor          int // of the version 1.x
+	Fields         []Field
+	Body           Body
+	Length         int64
+	Close          bool   // no further message on this connection
+	Upgrade        string // the protocol to upgrade to
+	Expect         bool   // waits for 100 Continue
+	nominated      []string
+}
+
+// methods are what Envoy's parser knows (quiche BalsaFrame with Envoy's list,
+// source/common/http/http1/balsa_parser.cc).
+func knownMethod(m string) bool {
+	switch m {
+	case "GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
+		"ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL",
+		"MOVE", "MSEARCH", "M-SEARCH", "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND", "REPORT",
+		"SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE":
+		return true
+	}
+	return false
+}
+
+// ReadRequest reads a request's head. partial, if given, is called when the head
+// does not arrive in one piece.
+func (r *Reader) ReadRequest(h *Head, partial func()) error {
+	raw, err := r.head(partial)
+	if err != nil {
+		return err
+	}
+	fields := h.Fields[:0]
+	*h = Head{Fields: fields, nominated: h.nominated[:0]}
+	line, rest, _ := strings.Cut(raw, "\r\n")
+	method, rest2, ok1 := strings.Cut(line, " ")
+	target, version, ok2 := strings.Cut(rest2, " ")
+	if !ok1 || !ok2 || !knownMethod(method) {
+		return malformed("request line")
+	}
+	if h.Minor, err = minor(version); err != nil {
+		return err
+	}
+	for i := range len(target) {
+		if c := target[i]; c <= ' ' || c == 0x7f {
+			return malformed("request target")
+		}
+	}
+	h.Method, h.Target = method, target
+	if err := h.parseFields(rest); err != nil {
+		return err
+	}
+	return h.frameRequest()
+}
+
+func minor(version string) (int, error) {
+	switch version {
+	case "HTTP/1.1":
+		return 1, nil
+	case "HTTP/1.0":
+		return 0, nil
+	}
+	return 0, malformed("version")
+}
+
+// ReadResponse reads a response's head; the request's method tells whether a
+// body follows.
+func (r *Reader) ReadResponse(h *Head, method string) error {
+	raw, err := r.head(nil)
+	if err != nil {
+		return err
+	}
+	fields := h.Fields[:0]
+	*h = Head{Fields: fields, nominated: h.nominated[:0]}
+	line, rest, _ := strings.Cut(raw, "\r\n")
+	version, rest2, _ := strings.Cut(line, " ")
+	code, reason, _ := strings.Cut(rest2, " ")
+	if h.Minor, err = minor(version); err != nil {
+		return err
+	}
+	if len(code) != 3 || code[0] < '1' || code[0] > '9' || code[1] < '0' || code[1] > '9' || code[2] < '0' || code[2] > '9' {
+		return malformed("status")
+	}
+	if !validValue(reason) {
+		return malformed("reason")
+	}
+	h.Status, h.Reason = int(code[0]-'0')*100+int(code[1]-'0')*10+int(code[2]-'0'), reason
+	if err := h.parseFields(rest); err != nil {
+		return err
+	}
+	return h.frameResponse(method)
+}
+
+func (h *Head) parseFields(raw string) error {
+	for raw != "" {
+		var line string
+		line, raw, _ = strings.Cut(raw, "\r\n")
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || !validName(name) {
+			return malformed("header name")
+		}
+		value = strings.Trim(value, " \t")
+		if !validValue(value) {
+			return malformed("value of header %s", name)
+		}
+		if len(h.Fields) >= maxFields {
+			return ErrTooLarge
+		}
+		h.Fields = append(h.Fields, Field{name, value})
+	}
+	return nil
+}
+
+func validName(s string) bool {
+	if s == "" {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' {
+			continue
+		}
+		if strings.IndexByte("!#$%&'*+.^`|~", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func validValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// framing is what the fields say about where a body ends.
+type framing struct {
+	length   int64
+	sized    bool
+	chunked  bool
+	transfer int
+	hosts    int
+}
+
+func (h *Head) readFraming() (framing, error) {
+	f := framing{length: -1}
+	h.Close = h.Minor == 0
+	for _, field := range h.Fields {
+		switch len(field.Name) {
+		case len("host"), len("expect"), len("upgrade"), len("connection"), len("content-length"), len("transfer-encoding"):
+		default:
+			continue
+		}
+		switch {
+		case strings.EqualFold(field.Name, "content-length"):
+			n, err := strconv.ParseUint(field.Value, 10, 62)
+			if err != nil || f.sized || field.Value[0] == '+' {
+				return f, malformed("content-length")
+			}
+			f.sized, f.length = true, int64(n)
+		case strings.EqualFold(field.Name, "transfer-encoding"):
+			if f.transfer++; f.transfer > 1 {
+				return f, malformed("transfer-encoding is given twice")
+			}
+			if !strings.EqualFold(field.Value, "chunked") {
+				return f, ErrTransfer
+			}
+			f.chunked = true
+		case strings.EqualFold(field.Name, "connection"):
+			h.readConnection(field.Value)
+		case strings.EqualFold(field.Name, "upgrade"):
+			h.Upgrade = field.Value
+		case strings.EqualFold(field.Name, "host"):
+			f.hosts++
+			h.Host = field.Value
+		case strings.EqualFold(field.Name, "expect"):
+			h.Expect = strings.EqualFold(field.Value, "100-continue")
+		}
+	}
+	if f.chunked && f.sized {
+		return f, malformed("content-length and transfer-encoding")
+	}
+	if f.chunked && h.Minor == 0 {
+		return f, malformed("transfer-encoding in HTTP/1.0")
+	}
+	if containsFold(h.nominated, "content-length") || containsFold(h.nominated, "transfer-encoding") {
+		return f, malformed("connection names what delimits the body")
+	}
+	if !containsFold(h.nominated, "upgrade") {
+		h.Upgrade = ""
+	}
+	return f, nil
+}
+
+func (h *Head) readConnection(value string) {
+	for option := range strings.SplitSeq(value, ",") {
+		option = strings.Trim(option, " \t")
+		switch {
+		case strings.EqualFold(option, "close"):
+			h.Close = true
+		case strings.EqualFold(option, "keep-alive"):
+			if h.Minor == 0 {
+				h.Close = false
+			}
+		case option != "":
+			h.nominated = append(h.nominated, option)
+		}
+	}
+}
+
+func containsFold(list []string, s string) bool {
+	for _, x := range list {
+		if strings.EqualFold(x, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Head) frameRequest() error {
+	f, err := h.readFraming()
+	if err != nil {
+		return err
+	}
+	if f.hosts > 1 || f.hosts == 0 && h.Minor == 1 {
+		return malformed("exactly one Host is needed")
+	}
+	for _, n := range h.nominated {
+		if n[0] == ':' || strings.EqualFold(n, "x-forwarded-for") || strings.EqualFold(n, "x-forwarded-host") || strings.EqualFold(n, "x-forwarded-proto") || strings.EqualFold(n, "host") {
+			return malformed("connection names %s", n)
+		}
+	}
+	switch {
+	case f.chunked:
+		h.Body = Chunked
+	case f.length > 0:
+		h.Body, h.Length = Sized, f.length
+	}
+	if h.Upgrade != "" && h.Body != NoBody {
+		return malformed("an upgrade with a body")
+	}
+	return nil
+}
+
+func (h *Head) frameResponse(method string) error {
+	f, err := h.readFraming()
+	if err != nil {
+		return err
+	}
+	switch {
+	case h.Status/100 == 1, h.Status == 204, h.Status == 304, method == "HEAD":
+	case f.chunked:
+		h.Body = Chunked
+	case f.sized:
+		if f.length > 0 {
+			h.Body, h.Length = Sized, f.length
+		}
+	default:
+		h.Body, h.Close = UntilClose, true
+	}
+	return nil
+}
+
+// Get gives the first value of a field.
+func (h *Head) Get(name string) string {
+	for _, f := range h.Fields {
+		if len(f.Name) == len(name) && strings.EqualFold(f.Name, name) {
+			return f.Value
+		}
+	}
+	return ""
+}
+
+// hopByHop tells whether a field concerns this connection only.
+func (h *Head) hopByHop(name string) bool {
+	switch len(name) {
+	case 2, 7, 10, 16:
+		if strings.EqualFold(name, "te") || strings.EqualFold(name, "upgrade") || strings.EqualFold(name, "connection") || strings.EqualFold(name, "keep-alive") || strings.EqualFold(name, "proxy-connection") {
+			return true
+		}
+	}
+	return len(h.nominated) > 0 && containsFold(h.nominated, name)
+}
+
+// Kept calls yield for each field that a proxy passes on.
+func (h *Head) Kept(yield func(Field) bool) {
+	for _, f := range h.Fields {
+		if !h.hopByHop(f.Name) && !yield(f) {
+			return
+		}
+	}
+}

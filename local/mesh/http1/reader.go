@@ -1,0 +1,156 @@
+// Package http1 reads HTTP/1.1 messages off a connection and passes them on, as
+// strictly as Envoy's codec where two readers could take a message for two
+// different ones (RFC 9112 sections 2.2, 5 and 6). It decides nothing and knows
+// no peer; what a proxy adds or takes away is its caller's business.
+package http1
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Bounds of a message. Envoy's own limit of a head is 60 KiB.
+const (
+	MaxHead   = 60 << 10
+	maxFields = 200
+	// maxChunkLine bounds a chunk's size with its extensions.
+	maxChunkLine = 1 << 10
+	maxTrailer   = 8 << 10
+	bufferSize   = 8 << 10
+)
+
+// The faults of a message.
+var (
+	ErrMalformed = errors.New("malformed message")
+	ErrTooLarge  = errors.New("message head is too large")
+	ErrTransfer  = errors.New("transfer coding is not implemented")
+)
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// Reader reads messages from a connection.
+type Reader struct {
+	src  io.Reader
+	buf  []byte
+	r, w int
+}
+
+// NewReader gives a Reader without a buffer: it takes one when it first reads.
+func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
+
+// Buffered gives how many bytes are read but not used.
+func (r *Reader) Buffered() int { return r.w - r.r }
+
+// Release gives the buffer up while nothing is in it.
+func (r *Reader) Release() {
+	if r.r == r.w {
+		r.buf, r.r, r.w = nil, 0, 0
+	}
+}
+
+// Take gives what is read but not used, and forgets it.
+func (r *Reader) Take() []byte {
+	b := r.buf[r.r:r.w]
+	r.r = r.w
+	return b
+}
+
+// fill reads more, with room for at least some bytes.
+func (r *Reader) fill(limit int) error {
+	switch {
+	case r.buf == nil:
+		r.buf = make([]byte, bufferSize)
+	case r.r == r.w:
+		r.r, r.w = 0, 0
+	case r.w == len(r.buf) && r.r > 0:
+		r.w = copy(r.buf, r.buf[r.r:r.w])
+		r.r = 0
+	case r.w == len(r.buf):
+		if len(r.buf) >= limit {
+			return ErrTooLarge
+		}
+		bigger := make([]byte, min(2*len(r.buf), max(limit, bufferSize)))
+		r.w = copy(bigger, r.buf[r.r:r.w])
+		r.r, r.buf = 0, bigger
+	}
+	n, err := r.src.Read(r.buf[r.w:])
+	r.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// head reads to the empty line that ends a head and gives the bytes before it,
+// each line with its end. partial is called when the head does not come in one
+// piece.
+func (r *Reader) head(partial func()) (string, error) {
+	for r.Buffered() == 0 {
+		if err := r.fill(MaxHead); err != nil {
+			return "", err
+		}
+	}
+	// A client may end its last message with a stray empty line.
+	for skipped := 0; skipped < 2 && r.Buffered() >= 2 && r.buf[r.r] == '\r' && r.buf[r.r+1] == '\n'; skipped++ {
+		r.r += 2
+	}
+	searched := 0
+	for {
+		b := r.buf[r.r:r.w]
+		if i := bytes.Index(b[searched:], []byte("\r\n\r\n")); i >= 0 {
+			end := searched + i + 2
+			head := string(b[:end])
+			r.r += end + 2
+			return head, nil
+		}
+		if len(b) >= MaxHead {
+			return "", ErrTooLarge
+		}
+		searched = max(0, len(b)-3)
+		if partial != nil {
+			partial()
+			partial = nil
+		}
+		if err := r.fill(MaxHead); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return "", err
+		}
+	}
+}
+
+// line reads a short line without its end.
+func (r *Reader) line(limit int) (string, error) {
+	for {
+		b := r.buf[r.r:r.w]
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			if i == 0 || b[i-1] != '\r' {
+				return "", malformed("a line ends without a carriage return")
+			}
+			line := string(b[:i-1])
+			r.r += i + 1
+			return line, nil
+		}
+		if len(b) >= limit {
+			return "", malformed("a line of more than %d bytes", limit)
+		}
+		if err := r.fill(MaxHead); err != nil {
+			return "", unexpected(err)
+		}
+	}
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,396 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"artemis.example/local/capture"
+	"artemis.example/local/decision"
+	"artemis.example/local/hbone"
+	"artemis.example/local/world"
+)
+
+const (
+	// maxOutbound bounds the connections that one pod may have open through its
+	// node proxy, maxInbound those that come to it in plaintext.
+	maxOutbound = 4096
+	maxInbound  = 2048
+)
+
+// nodeProxy is one pod's share of the node proxy.
+type nodeProxy struct {
+	m      *Mesh
+	ref    world.Ref
+	ip     netip.Addr
+	pod    capture.Pod
+	tunnel *hbone.Server
+	hbone  net.Listener
+	plain  []plainListener
+
+	outbound, inbound atomic.Int64
+	mu                sync.Mutex
+	closed            bool
+	links             map[*link]struct{}
+}
+
+type plainListener struct {
+	net.Listener
+	port uint16
+}
+
+func (m *Mesh) newNodeProxy(p *world.Pod, pod capture.Pod) (*nodeProxy, error) {
+	n := &nodeProxy{m: m, ref: p.Ref, ip: p.IP, pod: pod, links: map[*link]struct{}{}}
+	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, hbone.Port))
+	if err != nil {
+		return nil, fmt.Errorf("listen for HBONE: %w", err)
+	}
+	n.hbone = ln
+	for _, port := range p.Ports {
+		ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, port))
+		if err != nil {
+			n.closeListeners()
+			return nil, fmt.Errorf("listen on port %d: %w", port, err)
+		}
+		n.plain = append(n.plain, plainListener{ln, port})
+	}
+	n.tunnel = &hbone.Server{
+		Identity: m.cfg.CA.Source(p.ID),
+		Handle:   n.handle,
+		// A pod that is not enrolled has nobody on that port.
+		Admit:  func(net.Conn) bool { q := n.self(m.state.Load()); return q != nil && q.Meshed },
+		Failed: func(remote net.Addr, err error) { m.noteHostile(n.ref, decision.HopNodeProxyInbound, remote, err) },
+	}
+	return n, nil
+}
+
+// self gives the pod as a state knows it, nil when it is no longer part of it.
+func (n *nodeProxy) self(s *state) *world.Pod { return s.world.Pod(n.ref) }
+
+func (n *nodeProxy) start() {
+	go func() { _ = n.tunnel.Serve(n.hbone) }()
+	for _, ln := range n.plain {
+		go n.acceptPlain(ln)
+	}
+	go n.acceptCaptured()
+}
+
+func (n *nodeProxy) closeListeners() {
+	_ = n.hbone.Close()
+	for _, ln := range n.plain {
+		_ = ln.Close()
+	}
+}
+
+func (n *nodeProxy) close() {
+	n.closeListeners()
+	n.tunnel.Close()
+	n.mu.Lock()
+	n.closed = true
+	links := n.links
+	n.links = map[*link]struct{}{}
+	n.mu.Unlock()
+	for l := range links {
+		l.end()
+	}
+}
+
+// keep tracks a link of this pod until done is called.
+func (n *nodeProxy) track(l *link, s *state) (done func()) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		l.end()
+		return func() {}
+	}
+	n.links[l] = struct{}{}
+	n.mu.Unlock()
+	n.m.links.add(l, s, n.m.state.Load)
+	return func() {
+		n.m.links.remove(l)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.links, l)
+	}
+}
+
+// acceptCaptured takes what the pod's program opens.
+func (n *nodeProxy) acceptCaptured() {
+	for {
+		c, err := n.pod.Accept()
+		if err != nil {
+			return
+		}
+		if n.outbound.Add(1) > maxOutbound {
+			n.outbound.Add(-1)
+			abort(c.Conn)
+			continue
+		}
+		go func() {
+			defer n.outbound.Add(-1)
+			n.carryOut(c)
+		}()
+	}
+}
+
+// carryOut is the caller's side: it finds the way and goes it.
+func (n *nodeProxy) carryOut(c capture.Captured) {
+	m := n.m
+	s := m.state.Load()
+	src := n.self(s)
+	if src == nil {
+		abort(c.Conn)
+		return
+	}
+	r := m.routeOutbound(s, src, c.Dst)
+	start := time.Now()
+	up, err := m.dial(context.Background(), s, src, r)
+	if err != nil {
+		m.noteFailure(s, src, r, err)
+		n.refuse(c.Conn, err)
+		return
+	}
+	if !r.tunnel && !r.pod.Meshed {
+		// Nobody else will look at it.
+		d := s.network.Decide(src.Endpoint, r.pod.Endpoint, r.outer)
+		rec := decision.Record{
+			From: peerOf(src), To: r.to(), Hop: decision.HopNetworkPolicy, Layer: 1, Verdict: decision.Allowed,
+			Policy: d.Policy, Reason: "plaintext; no mesh looks at it", DurationUS: time.Since(start).Microseconds(),
+		}
+		if d.Policy == "" {
+			rec.Layer, rec.Reason = 0, "plaintext; no policy applies"
+		}
+		rec.From.Identity, rec.From.Address = "", src.IP.String()
+		rec.To.Identity = ""
+		m.note(s, rec)
+	}
+	l := &link{end: func() { abort(c.Conn); abort(up) }}
+	l.judge = func(now *state) fate {
+		src := n.self(now)
+		if src == nil {
+			return cut
+		}
+		return m.judgeRoute(now, src, r, func() route { return m.routeOutbound(now, src, c.Dst) })
+	}
+	done := n.track(l, s)
+	defer done()
+	l.carry(c.Conn, up)
+}
+
+// judgeRoute compares an open connection's way with the one that a new
+// connection would take.
+func (m *Mesh) judgeRoute(now *state, src *world.Pod, was route, again func() route) fate {
+	r := again()
+	if r.pod == nil {
+		return cut
+	}
+	if d := now.network.Decide(src.Endpoint, r.pod.Endpoint, r.outer); !d.Allowed {
+		return cut
+	}
+	if r.same(was) {
+		return keep
+	}
+	// Another pod of the same Service is no other way.
+	if r.service != nil && !r.tunnel == !was.tunnel && r.outer == was.outer && r.pod.Kind == was.pod.Kind {
+		for _, b := range r.service.Backends(r.authority.Port()) {
+			if b.Pod.IP == was.pod.IP {
+				return keep
+			}
+		}
+	}
+	return retire
+}
+
+// refuse ends a captured connection whose way is barred. With Drop a refusal by
+// NetworkPolicy is a silence, and the caller waits as for a host that is not
+// there.
+func (n *nodeProxy) refuse(c net.Conn, err error) {
+	var refused *networkError
+	if n.m.cfg.NetworkPolicyAction == Drop && errors.As(err, &refused) {
+		_ = c.SetReadDeadline(time.Now().Add(n.m.cfg.DropTimeout))
+		buf := make([]byte, 512)
+		for {
+			if _, err := c.Read(buf); err != nil {
+				break
+			}
+		}
+	}
+	abort(c)
+}
+
+// handle is the callee's side of a tunnel.
+func (n *nodeProxy) handle(st *hbone.Stream) {
+	m := n.m
+	s := m.state.Load()
+	pod := n.self(s)
+	dst, err := netip.ParseAddrPort(st.Authority())
+	if st.Malformed() || err != nil || dst.Addr() != n.ip || dst.Port() == hbone.Port || dst.Port() == 0 {
+		_ = st.Refuse(http.StatusBadRequest)
+		m.noteHostile(n.ref, decision.HopNodeProxyInbound, st.RemoteAddr(), fmt.Errorf("%s asked for %.60q, which is not here", st.Peer(), st.Authority()))
+		return
+	}
+	if pod == nil || !pod.Meshed {
+		_ = st.Refuse(http.StatusServiceUnavailable)
+		return
+	}
+	remote, caller := addrPort(st.RemoteAddr()), st.Peer().String()
+	rec := func(now *state, r ruling) decision.Record {
+		to := peerOf(pod)
+		to.Address = dst.String()
+		out := decision.Record{
+			From: callerOf(now.world, caller, remote), To: to, Hop: decision.HopNodeProxyInbound, Layer: r.layer,
+			Verdict: decision.Allowed, Encrypted: true, Policy: r.policy, Rule: r.rule, Reason: r.reason,
+		}
+		if !r.allowed {
+			out.Verdict = decision.DeniedL4
+		}
+		return out
+	}
+	r := s.admit(pod, caller, remote.Addr(), dst.Port())
+	if !r.allowed {
+		m.note(s, rec(s, r))
+		_ = st.Refuse(http.StatusUnauthorized)
+		return
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	app, err := n.pod.DialApp(ctx, remote.Addr(), dst.Port())
+	cancel()
+	if err != nil {
+		out := rec(s, r)
+		out.Verdict, out.Reason, out.Policy, out.Rule, out.Layer = decision.Failed, "the program does not answer: "+err.Error(), "", "", 0
+		m.note(s, out)
+		_ = st.Refuse(http.StatusServiceUnavailable)
+		return
+	}
+	if err := st.Accept(); err != nil {
+		_ = app.Close()
+		return
+	}
+	out := rec(s, r)
+	out.DurationUS = time.Since(start).Microseconds()
+	m.note(s, out)
+	l := &link{end: func() { abort(st); abort(app) }}
+	l.judge = func(now *state) fate {
+		pod := n.self(now)
+		if pod == nil {
+			return cut
+		}
+		if !pod.Meshed {
+			return retire
+		}
+		if r := now.admit(pod, caller, remote.Addr(), dst.Port()); !r.allowed {
+			r.reason = "connection closed due to policy change: " + r.reason
+			m.note(now, rec(now, r))
+			return cut
+		}
+		return keep
+	}
+	done := n.track(l, s)
+	defer done()
+	l.carry(st, app)
+}
+
+func (n *nodeProxy) acceptPlain(ln plainListener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			var temporary interface{ Temporary() bool }
+			if errors.As(err, &temporary) && temporary.Temporary() {
+				time.Sleep(5 * time.Millisecond) // out of descriptors: others have to end first
+				continue
+			}
+			return
+		}
+		if n.inbound.Add(1) > maxInbound {
+			n.inbound.Add(-1)
+			abort(c)
+			continue
+		}
+		go func() {
+			defer n.inbound.Add(-1)
+			n.carryIn(c, ln.port)
+		}()
+	}
+}
+
+// carryIn is the callee's side of a plaintext connection.
+func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
+	m := n.m
+	s := m.state.Load()
+	pod := n.self(s)
+	if pod == nil {
+		abort(c)
+		return
+	}
+	remote := addrPort(c.RemoteAddr())
+	rec := func(now *state, pod *world.Pod, r ruling) decision.Record {
+		to := peerOf(pod)
+		to.Address = netip.AddrPortFrom(n.ip, port).String()
+		out := decision.Record{
+			From: callerOf(now.world, "", remote), To: to, Hop: decision.HopNodeProxyInbound, Layer: r.layer,
+			Verdict: decision.Allowed, Policy: r.policy, Rule: r.rule, Reason: r.reason,
+		}
+		if !r.allowed {
+			out.Verdict = decision.DeniedL4
+		}
+		return out
+	}
+	r := s.admit(pod, "", remote.Addr(), port)
+	if !r.allowed {
+		m.note(s, rec(s, pod, r))
+		abort(c)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	app, err := n.pod.DialApp(ctx, remote.Addr(), port)
+	cancel()
+	if err != nil {
+		out := rec(s, pod, r)
+		out.Verdict, out.Reason, out.Policy, out.Rule, out.Layer = decision.Failed, "the program does not answer: "+err.Error(), "", "", 0
+		m.note(s, out)
+		abort(c)
+		return
+	}
+	if pod.Meshed {
+		m.note(s, rec(s, pod, r))
+	}
+	l := &link{end: func() { abort(c); abort(app) }}
+	l.judge = func(now *state) fate {
+		pod := n.self(now)
+		if pod == nil {
+			return cut
+		}
+		if r := now.admit(pod, "", remote.Addr(), port); !r.allowed {
+			r.reason = "connection closed due to policy change: " + r.reason
+			m.note(now, rec(now, pod, r))
+			return cut
+		}
+		return keep
+	}
+	done := n.track(l, s)
+	defer done()
+	l.carry(c, app)
+}
+
+// noteHostile records a connection to a mesh port that came to nothing because
+// of what the peer did or did not prove.
+func (m *Mesh) noteHostile(at world.Ref, hop decision.Hop, remote net.Addr, err error) {
+	s := m.state.Load()
+	if s == nil {
+		return
+	}
+	from := callerOf(s.world, "", addrPort(remote))
+	reason := strings.ToValidUTF8(err.Error(), "?")
+	if len(reason) > 300 {
+		reason = reason[:300]
+	}
+	m.note(s, decision.Record{From: from, To: peerOf(s.world.Pod(at)), Hop: hop, Layer: 2, Verdict: decision.DeniedL4, Reason: reason})
+}

@@ -1,0 +1,220 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"artemis.example/local/decision"
+	"artemis.example/local/hbone"
+	"artemis.example/local/world"
+)
+
+// waypoint is a Cell's waypoint: it takes tunnels to the Services bound to it,
+// judges what comes through, and opens tunnels to their pods.
+type waypoint struct {
+	m   *Mesh
+	ref world.Ref
+	ip  netip.Addr
+	up  upstreams
+
+	mu     sync.Mutex
+	server *hbone.Server // nil while stopped
+}
+
+// startWaypoints starts the waypoints that a World has and stops those that it
+// has no more.
+func (m *Mesh) startWaypoints(w *world.World) error {
+	for ref, wp := range m.waypoints {
+		if w.WaypointGateway(ref) == nil {
+			wp.stop()
+			m.ready.forget(ref)
+			delete(m.waypoints, ref)
+		}
+	}
+	if m.cfg.ExternalWaypoints {
+		return nil
+	}
+	for _, g := range w.Waypoints {
+		if m.waypoints[g.Pod.Ref] != nil {
+			continue
+		}
+		wp := &waypoint{m: m, ref: g.Pod.Ref, ip: g.Pod.IP}
+		if err := wp.startAs(g.Pod); err != nil {
+			return err
+		}
+		m.waypoints[g.Pod.Ref] = wp
+	}
+	return nil
+}
+
+func (w *waypoint) start() error {
+	pod := w.m.state.Load().world.Pod(w.ref)
+	if pod == nil {
+		return fmt.Errorf("start waypoint %s: %w", w.ref, ErrUnknownPod)
+	}
+	return w.startAs(pod)
+}
+
+func (w *waypoint) startAs(pod *world.Pod) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.server != nil {
+		return nil
+	}
+	ln, err := w.m.cfg.Node.Listen(netip.AddrPortFrom(w.ip, hbone.Port))
+	if err != nil {
+		return fmt.Errorf("start waypoint %s: %w", w.ref, err)
+	}
+	server := &hbone.Server{
+		Identity: w.m.cfg.CA.Source(pod.ID),
+		Handle:   w.handle,
+		Failed:   func(remote net.Addr, err error) { w.m.noteHostile(w.ref, decision.HopWaypoint, remote, err) },
+	}
+	w.server = server
+	w.m.ready.set(w.ref)
+	go func() { _ = server.Serve(ln) }()
+	return nil
+}
+
+func (w *waypoint) stop() {
+	w.mu.Lock()
+	server := w.server
+	w.server = nil
+	w.mu.Unlock()
+	if server != nil {
+		server.Close()
+	}
+	w.up.close()
+}
+
+// chain is what a waypoint does with the connections to one port of a Service.
+type chain struct {
+	service *world.Service
+	port    world.Port
+	gateway *world.WaypointGateway
+}
+
+// find gives the chain of an address: of a Service that is bound to this
+// waypoint, and of nothing else (filter chains inbound-vip of a waypoint with
+// waypoint-for: service).
+func (w *waypoint) find(s *state, dst netip.AddrPort) (chain, bool) {
+	svc := s.world.ServiceAt(dst.Addr())
+	if svc == nil || svc.Waypoint == nil || svc.Waypoint.Pod.Ref != w.ref {
+		return chain{}, false
+	}
+	port, ok := svc.Port(dst.Port())
+	return chain{svc, port, svc.Waypoint}, ok
+}
+
+// visit is one tunnel through a waypoint.
+type visit struct {
+	w      *waypoint
+	st     *hbone.Stream
+	dst    netip.AddrPort
+	caller string
+	remote netip.AddrPort
+	// last is the chain that the tunnel was last seen under. Calls that are under
+	// way when its Service leaves the waypoint end under it.
+	last chain
+}
+
+func (w *waypoint) handle(st *hbone.Stream) {
+	dst, err := netip.ParseAddrPort(st.Authority())
+	if st.Malformed() || err != nil {
+		_ = st.Refuse(http.StatusBadRequest)
+		w.m.noteHostile(w.ref, decision.HopWaypoint, st.RemoteAddr(), fmt.Errorf("%s asked for %.60q", st.Peer(), st.Authority()))
+		return
+	}
+	s := w.m.state.Load()
+	v := &visit{w: w, st: st, dst: dst, caller: st.Peer().String(), remote: addrPort(st.RemoteAddr())}
+	var ok bool
+	v.last, ok = w.find(s, dst)
+	if err := st.Accept(); err != nil {
+		return
+	}
+	if !ok {
+		rec := v.record(s)
+		rec.Verdict, rec.Reason = decision.Failed, "the waypoint serves no such address: "+dst.String()
+		w.m.note(s, rec)
+		_ = st.Reset()
+		return
+	}
+	l := &link{end: func() { _ = st.Reset() }}
+	l.judge = func(now *state) fate {
+		if now.world.WaypointGateway(w.ref) == nil {
+			return cut
+		}
+		return keep
+	}
+	w.m.links.add(l, s, w.m.state.Load)
+	defer w.m.links.remove(l)
+	switch v.last.port.Protocol {
+	case world.TCP:
+		v.tcp(s, nil)
+	case world.Sniffed:
+		v.sniff(s)
+	default:
+		v.http(nil)
+	}
+}
+
+// record begins a record of this visit.
+func (v *visit) record(s *state) decision.Record {
+	r := decision.Record{
+		From: callerOf(s.world, v.caller, v.remote), Hop: decision.HopWaypoint, Layer: 3, Encrypted: true,
+		To: decision.Peer{Namespace: v.w.ref.Namespace, Address: v.dst.String()},
+	}
+	if svc := v.last.service; svc != nil {
+		if b := svc.Backends(v.dst.Port()); len(b) > 0 {
+			r.To = peerOf(b[0].Pod)
+			r.To.Address = v.dst.String()
+		}
+		r.To.Service, r.To.Namespace = svc.Name, svc.Namespace
+	} else {
+		r.Layer = 0
+	}
+	return r
+}
+
+// connect opens a connection to a pod of the Service.
+func (v *visit) connect(ctx context.Context, s *state, port uint16) (net.Conn, route, error) {
+	self := s.world.Pod(v.w.ref)
+	if self == nil {
+		return nil, route{}, fmt.Errorf("%w: the waypoint is gone", errNoRoute)
+	}
+	r := v.w.m.routeToService(v.last.service, true, port)
+	conn, err := v.w.m.dial(ctx, s, self, r)
+	if err != nil {
+		v.w.m.noteFailure(s, self, r, err)
+	}
+	return conn, r, err
+}
+
+const sniffTimeout = 5 * time.Second
+
+// sniff waits for the caller's first bytes, as Envoy's HTTP inspector does on a
+// port whose protocol nobody named.
+func (v *visit) sniff(s *state) {
+	_ = v.st.SetReadDeadline(time.Now().Add(sniffTimeout))
+	first := make([]byte, 1024)
+	n, err := 0, error(nil)
+	for n < 24 && err == nil && couldBeHTTP(first[:n]) {
+		var k int
+		k, err = v.st.Read(first[n:])
+		n += k
+		if looksLikeHTTP(first[:n]) {
+			break
+		}
+	}
+	_ = v.st.SetReadDeadline(time.Time{})
+	if looksLikeHTTP(first[:n]) {
+		v.http(first[:n])
+		return
+	}
+	v.tcp(s, first[:n])
+}
