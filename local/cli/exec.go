@@ -23,7 +23,7 @@ func newExecCommand(at *place) *cobra.Command {
 		Example: "  artemis exec orion/comms-system -- curl -s http://guidance-nav:8080/position\n" +
 			"  artemis exec orion/adversary -- sh",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) < 2 {
+			if len(commandOf(args)) == 0 {
 				return usageError{errors.New("which pod and which command? exec CELL/COMPONENT -- COMMAND [ARG...]")}
 			}
 			return nil
@@ -37,7 +37,7 @@ func newExecCommand(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			code, err := execInPod(*at, state, pod, args[1:], [3]*os.File{os.Stdin, os.Stdout, os.Stderr})
+			code, err := execInPod(*at, state, pod, commandOf(args), [3]*os.File{os.Stdin, os.Stdout, os.Stderr})
 			if err != nil {
 				return fmt.Errorf("in %s: %w", pod.Name(), err)
 			}
@@ -49,6 +49,15 @@ func newExecCommand(at *place) *cobra.Command {
 	}
 	cmd.Flags().SetInterspersed(false)
 	return cmd
+}
+
+// commandOf gives what follows the pod's name.
+func commandOf(args []string) []string {
+	args = args[min(1, len(args)):]
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	return args
 }
 
 // execInPod runs a command in a pod on the three descriptors and gives its exit

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -31,6 +32,44 @@ type Node struct {
 	pods      map[*Pod]struct{}
 	sources   map[netip.AddrPort]source // by the local address of a connection that Dial opened
 	arrived   chan struct{}
+	ports     map[uint16]bool // reserved for the pods' programs
+	nextPort  uint16
+}
+
+// The pods' programs listen on ports from this range: below those that systems
+// give to outgoing connections (from 32768 on Linux, 49152 on macOS), one of
+// which could otherwise be in the way when a program starts again.
+const (
+	firstPort = 20000
+	lastPort  = 32000
+)
+
+// reserve gives a port on 127.0.0.1 that is free.
+func (n *Node) reserve() (uint16, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for range lastPort - firstPort {
+		if n.nextPort++; n.nextPort >= lastPort {
+			n.nextPort = firstPort
+		}
+		port := n.nextPort
+		if n.ports[port] {
+			continue
+		}
+		ln, err := net.Listen("tcp4", netip.AddrPortFrom(loopback, port).String())
+		if err != nil {
+			continue
+		}
+		n.ports[port] = true
+		return port, ln.Close()
+	}
+	return 0, fmt.Errorf("no free port between %d and %d", firstPort, lastPort)
+}
+
+func (n *Node) free(port uint16) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.ports, port)
 }
 
 type source struct{ from, to netip.AddrPort }
@@ -47,6 +86,8 @@ func NewNode() (*Node, error) {
 		pods:      map[*Pod]struct{}{},
 		sources:   map[netip.AddrPort]source{},
 		arrived:   make(chan struct{}),
+		ports:     map[uint16]bool{},
+		nextPort:  firstPort + uint16(rand.IntN(lastPort-firstPort)),
 	}, nil
 }
 

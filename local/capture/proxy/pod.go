@@ -30,20 +30,12 @@ func newPod(n *Node, spec capture.PodSpec) (*Pod, error) {
 		node: n, spec: spec, ports: map[uint16]uint16{},
 		captured: make(chan capture.Captured), closed: make(chan struct{}),
 	}
-	// All at once, so that no two are the same.
-	var held []net.Listener
-	defer func() {
-		for _, ln := range held {
-			_ = ln.Close()
-		}
-	}()
 	for _, port := range spec.Ports {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		actual, err := n.reserve()
 		if err != nil {
 			return nil, err
 		}
-		held = append(held, ln)
-		p.ports[port] = uint16(ln.Addr().(*net.TCPAddr).Port)
+		p.ports[port] = actual
 	}
 	var err error
 	if p.outbound, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
@@ -109,6 +101,9 @@ func (p *Pod) Close() error {
 	var err error
 	p.closing.Do(func() {
 		p.node.forget(p)
+		for _, port := range p.ports {
+			p.node.free(port)
+		}
 		close(p.closed)
 		err = p.outbound.Close()
 		p.serving.Wait()

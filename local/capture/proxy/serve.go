@@ -100,7 +100,8 @@ func (s *session) relay(method string, head []byte) bool {
 	if request.ContentLength == 0 && len(request.TransferEncoding) == 0 {
 		sent <- nil
 	} else {
-		go func() { sent <- copyBody(s.server, s.in, request.ContentLength) }()
+		server := s.server // relay may be over before the copying is
+		go func() { sent <- copyBody(server, s.in, request.ContentLength) }()
 	}
 	for {
 		answer, err := readHead(s.out)
