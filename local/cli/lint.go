@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"artemis.example/local/lint"
@@ -28,7 +29,13 @@ func newLintCommand(at *place) *cobra.Command {
 				if err := at.resolve(); err != nil {
 					return err
 				}
-				args = []string{filepath.Join(at.root, "openchoreo", "rendered"), filepath.Join(at.root, "istio", "cells")}
+				root := at.root
+				if dir, err := os.Getwd(); err == nil {
+					if rel, err := filepath.Rel(dir, root); err == nil {
+						root = rel // shorter to read
+					}
+				}
+				args = []string{filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells")}
 			}
 			report, err := lint.Run(args...)
 			if err != nil {

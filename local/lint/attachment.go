@@ -112,7 +112,7 @@ func (c *checker) rules(p *securityv1.AuthorizationPolicy) {
 		if r == nil {
 			continue
 		}
-		rule := fmt.Sprintf("rule %d", i)
+		rule := ruleRef(i)
 		if onNode {
 			c.nodeRule(p, rule, r)
 		}
@@ -121,39 +121,39 @@ func (c *checker) rules(p *securityv1.AuthorizationPolicy) {
 	}
 }
 
-func (c *checker) nodeRule(p *securityv1.AuthorizationPolicy, rule string, r *securityv1beta1.Rule) {
+func (c *checker) nodeRule(p *securityv1.AuthorizationPolicy, rule ruleRef, r *securityv1beta1.Rule) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	attributes := authz.HTTPAttributes(r)
 	deny := p.Spec.Action == securityv1beta1.AuthorizationPolicy_DENY
 	const fix = "write it with targetRefs to the Service, for the waypoint"
 	switch {
 	case deny && len(attributes) > 0 && authz.NoOpAtNodeProxy(p.Namespace, r):
-		c.add(Error, "deny-no-op", at, fmt.Sprintf("%s denies nothing: without a target it goes to node proxies, which lose %s, and what is left never matches", rule, strings.Join(attributes, ", ")), fix)
+		c.addAt(Error, "deny-no-op", at, rule.path(), fmt.Sprintf("%s denies nothing: without a target it goes to node proxies, which lose %s, and what is left never matches", rule, strings.Join(attributes, ", ")), fix)
 	case deny && len(attributes) > 0:
-		c.add(Warning, "l7-in-selector-policy", at, fmt.Sprintf("%s denies more than it says: node proxies lose %s", rule, strings.Join(attributes, ", ")), fix)
+		c.addAt(Warning, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s denies more than it says: node proxies lose %s", rule, strings.Join(attributes, ", ")), fix)
 	case len(attributes) > 0:
-		c.add(Error, "l7-in-selector-policy", at, fmt.Sprintf("%s allows nothing: without a target it goes to node proxies, which leave out a rule with %s", rule, strings.Join(attributes, ", ")), fix)
+		c.addAt(Error, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s allows nothing: without a target it goes to node proxies, which leave out a rule with %s", rule, strings.Join(attributes, ", ")), fix)
 	}
 	for _, f := range r.From {
 		s := f.GetSource()
 		if len(s.GetTrustDomains())+len(s.GetNotTrustDomains()) > 0 {
-			c.add(Error, "trust-domains-ignored", at, rule+" names trustDomains, which node proxies silently ignore", "write principals, trust domain included")
+			c.addAt(Error, "trust-domains-ignored", at, rule.path(), rule.String()+" names trustDomains, which node proxies silently ignore", "write principals, trust domain included")
 		}
 		for _, v := range append(slices.Clone(s.GetNamespaces()), s.GetNotNamespaces()...) {
 			if inner := strings.Trim(v, "*"); strings.Contains(inner, "*") || strings.Count(v, "*") > 1 {
-				c.add(Warning, "literal-star", at, fmt.Sprintf("%s: in namespace %q only one star at an end counts at node proxies; the rest is taken literally", rule, v), "list the namespaces")
+				c.addAt(Warning, "literal-star", at, rule.path(), fmt.Sprintf("%s: in namespace %q only one star at an end counts at node proxies; the rest is taken literally", rule, v), "list the namespaces")
 			}
 		}
 	}
 }
 
 // sources says whom a rule admits without meaning to.
-func (c *checker) sources(p *securityv1.AuthorizationPolicy, rule string, r *securityv1beta1.Rule) {
+func (c *checker) sources(p *securityv1.AuthorizationPolicy, rule ruleRef, r *securityv1beta1.Rule) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	allow := p.Spec.Action == securityv1beta1.AuthorizationPolicy_ALLOW
 	targeted := len(targetRefs(p)) > 0
 	if allow && targeted && len(r.From) == 0 && !slices.ContainsFunc(r.When, func(w *securityv1beta1.Condition) bool { return strings.HasPrefix(w.GetKey(), "source.") }) {
-		c.add(Warning, "admits-anyone", at, rule+" names no caller: every identity of the mesh may", "name the callers by principals")
+		c.addAt(Warning, "admits-anyone", at, rule.path(), rule.String()+" names no caller: every identity of the mesh may", "name the callers by principals")
 	}
 	for _, f := range r.From {
 		s := f.GetSource()
@@ -171,31 +171,31 @@ func (c *checker) sources(p *securityv1.AuthorizationPolicy, rule string, r *sec
 			continue
 		}
 		if len(s.GetNamespaces()) > 0 && len(s.GetPrincipals())+len(s.GetServiceAccounts()) == 0 {
-			c.add(Warning, "whole-cell-callers", at, fmt.Sprintf("%s admits every workload of namespace %s, whoever starts one there", rule, strings.Join(s.GetNamespaces(), ", ")), "name the callers by principals")
+			c.addAt(Warning, "whole-cell-callers", at, rule.path(), fmt.Sprintf("%s admits every workload of namespace %s, whoever starts one there", rule, strings.Join(s.GetNamespaces(), ", ")), "name the callers by principals")
 		}
 		for _, v := range s.GetPrincipals() {
 			if strings.Contains(v, "*") {
-				c.add(Warning, "whole-cell-callers", at, fmt.Sprintf("%s admits every identity that fits %q", rule, v), "name the callers exactly")
+				c.addAt(Warning, "whole-cell-callers", at, rule.path(), fmt.Sprintf("%s admits every identity that fits %q", rule, v), "name the callers exactly")
 			}
 		}
 	}
 }
 
-func (c *checker) principal(p *securityv1.AuthorizationPolicy, rule, v string) {
+func (c *checker) principal(p *securityv1.AuthorizationPolicy, rule ruleRef, v string) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	if strings.HasPrefix(v, "spiffe://") {
-		c.add(Error, "unknown-principal", at, fmt.Sprintf("%s: %q never matches: a principal is written without spiffe://", rule, v), "write "+strings.TrimPrefix(v, "spiffe://"))
+		c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %q never matches: a principal is written without spiffe://", rule, v), "write "+strings.TrimPrefix(v, "spiffe://"))
 		return
 	}
 	if strings.Contains(v, "*") {
 		if inner := strings.TrimSuffix(strings.TrimPrefix(v, "*"), "*"); strings.Contains(inner, "*") || (strings.HasPrefix(v, "*") && strings.HasSuffix(v, "*") && v != "*") {
-			c.add(Warning, "literal-star", at, fmt.Sprintf("%s: in %q only one star at an end counts; the other is taken literally", rule, v), "name the callers exactly")
+			c.addAt(Warning, "literal-star", at, rule.path(), fmt.Sprintf("%s: in %q only one star at an end counts; the other is taken literally", rule, v), "name the callers exactly")
 		}
 		return
 	}
 	parts := strings.Split(v, "/")
 	if len(parts) != 5 || parts[1] != "ns" || parts[3] != "sa" {
-		c.add(Error, "unknown-principal", at, fmt.Sprintf("%s: %q has not the form TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT: it never matches", rule, v), "")
+		c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %q has not the form TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT: it never matches", rule, v), "")
 		return
 	}
 	if parts[0] != trustDomain {
@@ -206,7 +206,7 @@ func (c *checker) principal(p *securityv1.AuthorizationPolicy, rule, v string) {
 }
 
 // account says when a policy names a service account that does not exist.
-func (c *checker) account(p *securityv1.AuthorizationPolicy, rule, written, namespace, account string) {
+func (c *checker) account(p *securityv1.AuthorizationPolicy, rule ruleRef, written, namespace, account string) {
 	if c.mesh.exists(namespace, account) {
 		return
 	}
@@ -220,7 +220,7 @@ func (c *checker) account(p *securityv1.AuthorizationPolicy, rule, written, name
 	if near := c.nearest(namespace, account); near != "" {
 		fix = "did you mean " + near + "?"
 	}
-	c.add(Error, "unknown-principal", at, fmt.Sprintf("%s: %s names service account %s/%s, which does not exist", rule, written, namespace, account), fix)
+	c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %s names service account %s/%s, which does not exist", rule, written, namespace, account), fix)
 }
 
 // nearest gives an existing account of the same name in another namespace, or of
@@ -242,7 +242,7 @@ func (c *checker) nearest(namespace, account string) string {
 
 // paths says how a rule by path can be walked past by an application that reads
 // paths differently.
-func (c *checker) paths(p *securityv1.AuthorizationPolicy, rule string, r *securityv1beta1.Rule) {
+func (c *checker) paths(p *securityv1.AuthorizationPolicy, rule ruleRef, r *securityv1beta1.Rule) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	if len(targetRefs(p)) == 0 {
 		return
@@ -252,7 +252,7 @@ func (c *checker) paths(p *securityv1.AuthorizationPolicy, rule string, r *secur
 		if p.Spec.Action == securityv1beta1.AuthorizationPolicy_DENY {
 			for _, v := range op.GetPaths() {
 				if v != "*" && v != "/*" {
-					c.add(Warning, "deny-by-path", at, fmt.Sprintf("%s denies %s as it is spelled: /%s, other case and %%2f pass, and are the same to many applications", rule, v, v), "allow what may be called instead")
+					c.addAt(Warning, "deny-by-path", at, rule.path(), fmt.Sprintf("%s denies %s as it is spelled: /%s, other case and %%2f pass, and are the same to many applications", rule, v, v), "allow what may be called instead")
 					break
 				}
 			}
@@ -260,7 +260,7 @@ func (c *checker) paths(p *securityv1.AuthorizationPolicy, rule string, r *secur
 		}
 		for _, v := range op.GetPaths() {
 			if escapable(v) {
-				c.add(Note, "escape-by-decoding", at, fmt.Sprintf("%s allows %s: that includes %s, which leaves the prefix in an application that decodes %%2f before it routes", rule, v, escapeOf(v)),
+				c.addAt(Note, "escape-by-decoding", at, rule.path(), fmt.Sprintf("%s allows %s: that includes %s, which leaves the prefix in an application that decodes %%2f before it routes", rule, v, escapeOf(v)),
 					"list the paths exactly, or make sure that the application routes on the raw path")
 			}
 		}
@@ -281,3 +281,10 @@ func escapeOf(v string) string {
 	}
 	return strings.TrimSuffix(v, "*") + "..%2fx"
 }
+
+// ruleRef is a rule of a policy by its number.
+type ruleRef int
+
+func (r ruleRef) String() string { return fmt.Sprintf("rule %d", int(r)) }
+
+func (r ruleRef) path() string { return fmt.Sprintf("spec.rules[%d]", int(r)) }

@@ -148,9 +148,17 @@ type checker struct {
 }
 
 func (c *checker) add(sev Severity, check string, at manifest.Key, message, fix string) {
+	c.addAt(sev, check, at, "", message, fix)
+}
+
+// addAt adds a finding in the line of a field of the object.
+func (c *checker) addAt(sev Severity, check string, at manifest.Key, path, message, fix string) {
 	origin := c.mesh.set.Origins[at]
 	if origin.File == "" {
 		origin = c.mesh.origins[at]
+	}
+	if line, ok := c.mesh.lines[at][path]; ok && path != "" {
+		origin.Line = line
 	}
 	c.report.Findings = append(c.report.Findings, Finding{
 		Severity: sev, Check: check, File: origin.File, Line: origin.Line,

@@ -283,6 +283,16 @@ func TestAFindingSaysWhereAndWhatToWrite(t *testing.T) {
 	}
 }
 
+func TestAFindingAboutARuleIsInItsLine(t *testing.T) {
+	r := report(t, cell(t)+policy("many", `
+  rules:
+  - from: [{source: {serviceAccounts: [waypoint]}}]
+  - to: [{operation: {methods: [GET]}}]`))
+	if len(r.Findings) != 1 || r.Findings[0].Line != 91 {
+		t.Errorf("findings %+v, want one in line 91", r.Findings)
+	}
+}
+
 func TestWhatLintDoesNotKnowIsListed(t *testing.T) {
 	r := report(t, cell(t)+`---
 apiVersion: networking.istio.io/v1

@@ -32,6 +32,7 @@ const (
 type mesh struct {
 	set        *manifest.Set
 	origins    map[manifest.Key]manifest.Origin // of kinds that the Set does not hold
+	lines      map[manifest.Key]map[string]int
 	namespaces map[string]*corev1.Namespace
 	workloads  []workload
 	accounts   map[string]bool // "namespace/name" of every service account that exists
@@ -63,7 +64,7 @@ var podTemplates = map[string][]string{
 
 func newMesh(s *manifest.Survey) *mesh {
 	m := &mesh{
-		set: s.Set, origins: map[manifest.Key]manifest.Origin{}, namespaces: map[string]*corev1.Namespace{}, accounts: map[string]bool{},
+		set: s.Set, lines: s.Lines, origins: map[manifest.Key]manifest.Origin{}, namespaces: map[string]*corev1.Namespace{}, accounts: map[string]bool{},
 		waypoint:  authz.NewWaypoint(authz.Config{}, s.Set.AuthorizationPolicies),
 		nodeProxy: authz.NewNodeProxy(authz.Config{}, s.Set.AuthorizationPolicies),
 		mtls:      peerauth.New("", s.Set.PeerAuthentications),

@@ -27,6 +27,9 @@ type Survey struct {
 	Other    []Object
 	Problems Problems
 	Files    []string
+	// Lines gives the line of every field of an object in Set by its path, such
+	// as spec.rules[0].
+	Lines map[Key]map[string]int
 }
 
 // Load reads files, and directories recursively for *.yaml and *.yml, strictly:
@@ -115,7 +118,7 @@ type reader struct {
 }
 
 func newReader() *reader {
-	return &reader{survey: &Survey{Set: &Set{Origins: map[Key]Origin{}}}, trees: acceptedTrees()}
+	return &reader{survey: &Survey{Set: &Set{Origins: map[Key]Origin{}}, Lines: map[Key]map[string]int{}}, trees: acceptedTrees()}
 }
 
 func (r *reader) file(name string, docs []*yaml.Node, err error) {
@@ -242,5 +245,6 @@ func (o *object) read(impl kindOf) {
 		}
 	})
 	o.survey.Set.Origins[o.key] = o.origin
+	o.survey.Lines[o.key] = o.lines
 	impl.add(o, value)
 }
