@@ -9,13 +9,14 @@ import (
 )
 
 // Path gives the path and query that a request's target names, not yet
-// normalised. The host of an absolute-form target replaces Host.
+// normalised. The host of an absolute-form target replaces Host. Envoy has no
+// use for the asterisk form: with normalize_path it is no path.
 func (h *Head) Path() (string, error) {
 	t := h.Target
 	switch {
 	case h.Method == "CONNECT":
 		return t, nil
-	case t[0:min(1, len(t))] == "/", t == "*" && h.Method == "OPTIONS":
+	case strings.HasPrefix(t, "/"):
 		return t, nil
 	}
 	scheme, rest, ok := strings.Cut(t, "://")

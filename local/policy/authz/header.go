@@ -53,11 +53,18 @@ func (f *field) anyHeader(ms []matcher, req *Request) bool {
 	return false
 }
 
-// matchesJoined matches the lines as if they stood in one, separated by commas.
+// matchesJoined matches the lines as if they stood in one, separated by commas;
+// Envoy joins nothing to an empty line, nor an empty line to anything
+// (source/common/http/header_map_impl.cc, appendToHeader).
 func (m *matcher) matchesJoined(lines []string) bool {
-	length := len(lines) - 1
+	length := 0
 	for _, l := range lines {
-		length += len(l)
+		if l != "" {
+			if length > 0 {
+				length++
+			}
+			length += len(l)
+		}
 	}
 	var from int
 	switch m.op {
@@ -79,8 +86,11 @@ func (m *matcher) matchesJoined(lines []string) bool {
 		return false
 	}
 	at := 0 // position in the joined value
-	for i, l := range lines {
-		if i > 0 {
+	for _, l := range lines {
+		if l == "" {
+			continue
+		}
+		if at > 0 {
 			if p := at - from; p >= 0 && p < len(m.s) && m.s[p] != ',' {
 				return false
 			}

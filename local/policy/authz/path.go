@@ -12,20 +12,23 @@ var ErrPath = errors.New("the path cannot be normalised")
 // NormalizePath gives a request target's path as Envoy makes it with Istio's
 // default, BASE, before it matches and forwards it: dot segments resolved,
 // backslashes turned, unreserved characters unescaped and unsafe ones escaped,
-// while double slashes and escaped slashes stay. A query stays as it is. A
-// target with a fragment, a control character or a byte beyond ASCII is refused,
-// as is one with %00 in its path. The rules are those of Chromium's URL canonicaliser,
-// which Envoy uses (source/common/http/path_utility.cc, googleurl
-// url/url_canon_path.cc). A path that is normal already is returned as it came.
+// while double slashes and escaped slashes stay. A query stays as it is, a
+// fragment is cut off (Istio's bootstrap sets http_reject_path_with_fragment to
+// false), and so are the parameters of a dot segment: /a/..;x/b is /b. A target
+// with a control character or a byte beyond ASCII is refused, as is one with %00
+// in its path. The rules are those of Chromium's URL canonicaliser, which Envoy
+// uses (source/common/http/path_utility.cc, googleurl url/url_canon_path.cc). A
+// path that is normal already is returned as it came.
 func NormalizePath(raw string) (string, error) {
 	if raw == "" || raw[0] != '/' {
 		return "", ErrPath
 	}
 	for i := range len(raw) {
-		if c := raw[i]; c <= ' ' || c >= 0x7f || c == '#' {
+		if c := raw[i]; c <= ' ' || c >= 0x7f {
 			return "", ErrPath
 		}
 	}
+	raw, _, _ = strings.Cut(raw, "#")
 	path, query := raw, ""
 	if i := strings.IndexByte(raw, '?'); i >= 0 {
 		path, query = raw[:i], raw[i:]
@@ -33,11 +36,30 @@ func NormalizePath(raw string) (string, error) {
 	if isNormal(path) {
 		return raw, nil
 	}
-	c := canonicalizer{in: path, out: make([]byte, 0, len(path)+16), badPercent: -10}
+	c := canonicalizer{in: withoutDotParameters(path), out: make([]byte, 0, len(path)+16), badPercent: -10}
 	if !c.run() {
 		return "", ErrPath
 	}
 	return string(c.out) + query, nil
+}
+
+// withoutDotParameters takes what follows a semicolon off segments that are one
+// or two literal dots up to it.
+func withoutDotParameters(path string) string {
+	if !strings.Contains(path, ".;") {
+		return path
+	}
+	var b strings.Builder
+	for i, segment := range strings.Split(path, "/") {
+		if i > 0 {
+			b.WriteByte('/')
+		}
+		if strings.HasPrefix(segment, ".;") || strings.HasPrefix(segment, "..;") {
+			segment, _, _ = strings.Cut(segment, ";")
+		}
+		b.WriteString(segment)
+	}
+	return b.String()
 }
 
 // class is what becomes of a character.

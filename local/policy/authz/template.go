@@ -58,12 +58,12 @@ func (t *template) matches(v string) bool {
 	return true
 }
 
-// isPchar tells whether a character may stand in a segment: pchar of RFC 3986
-// without the asterisk.
+// isPchar tells whether a character may stand in a segment: pchar of RFC 3986,
+// the asterisk included: it is what Envoy was seen to take.
 func isPchar(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		return true
 	}
-	return strings.IndexByte("-._~%!$&'()+,;:@=", c) >= 0
+	return strings.IndexByte("-._~%!$&'()*+,;:@=", c) >= 0
 }

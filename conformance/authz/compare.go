@@ -1,0 +1,131 @@
+package authz
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	rbac "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	"sigs.k8s.io/yaml"
+
+	"artemis.example/conformance/enforcer"
+	"artemis.example/conformance/translate"
+	"artemis.example/local/policy/authz"
+)
+
+// group is a policy set with the requests that it judges.
+type group struct {
+	policies policySet
+	requests []enforcer.Request
+}
+
+// disagreement is one request that the two sides judge differently.
+type disagreement struct {
+	policies     policySet
+	request      enforcer.Request
+	envoy, local outcome
+}
+
+// tally counts comparisons.
+type tally struct {
+	policies, requests        int
+	allowed, denied, refused  int
+	byRule                    int // a rule was named and compared
+	byAllowRule, byDenialRule int
+}
+
+func (t *tally) add(o outcome) {
+	t.requests++
+	switch o.Status {
+	case 200:
+		t.allowed++
+		if o.Rule != "" {
+			t.byAllowRule++
+		}
+	case 403:
+		t.denied++
+		if o.Rule != "" {
+			t.byDenialRule++
+		}
+	default:
+		t.refused++
+	}
+	if o.Rule != "" {
+		t.byRule++
+	}
+}
+
+// referee asks both sides.
+type referee struct {
+	envoy   *enforcer.Envoy
+	clients []enforcer.Client
+	target  translate.Target
+}
+
+// compare has both sides judge all requests and gives those on which they
+// differ.
+func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disagreement, error) {
+	sets := make(map[string][]*rbac.RBAC, len(groups))
+	var requests []enforcer.Judged
+	for i, g := range groups {
+		name := fmt.Sprint("set-", i)
+		filters, err := translate.Waypoint(g.policies, r.target)
+		if err != nil {
+			return nil, err
+		}
+		sets[name] = filters
+		for _, req := range g.requests {
+			requests = append(requests, enforcer.Judged{Set: name, Request: req})
+		}
+		t.policies += len(g.policies)
+	}
+	verdicts, err := r.envoy.Decide(ctx, sets, requests)
+	if err != nil {
+		return nil, err
+	}
+	var out []disagreement
+	n := 0
+	for _, g := range groups {
+		engine := localEngine(g.policies, r.target)
+		for _, req := range g.requests {
+			theirs, err := envoyOutcome(verdicts[n], g.policies.allows)
+			if err != nil {
+				return nil, fmt.Errorf("%w\n%s", err, describe(g.policies, r.clients[req.Client], req))
+			}
+			n++
+			t.add(theirs)
+			if ours := r.local(engine, req); ours != theirs {
+				out = append(out, disagreement{g.policies, req, theirs, ours})
+			}
+		}
+	}
+	return out, nil
+}
+
+func (r *referee) local(engine *authz.Engine, req enforcer.Request) outcome {
+	return localOutcome(engine, r.clients[req.Client], r.envoy.Port(req.Client), req)
+}
+
+// allows tells whether a rule belongs to an ALLOW policy of the set.
+func (s policySet) allows(rule string) bool {
+	for _, p := range s {
+		if p.Spec.Action == securityv1beta1.AuthorizationPolicy_ALLOW && strings.HasPrefix(rule, "ns["+p.Namespace+"]-policy["+p.Name+"]-") {
+			return true
+		}
+	}
+	return false
+}
+
+func describe(set policySet, c enforcer.Client, r enforcer.Request) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "request: %s %q host %q headers %q\nclient:  %+v\n", r.Method, r.Target, r.Host, r.Header, c)
+	for _, p := range set {
+		y, err := yaml.Marshal(p)
+		if err != nil {
+			y = []byte(err.Error())
+		}
+		fmt.Fprintf(&b, "---\n%s", y)
+	}
+	return b.String()
+}
