@@ -5,10 +5,10 @@ import { verdict, identity, cellOf } from "./format.js";
 
 // Where the Cells lie in the picture: x, y, width, columns of services.
 const places = {
-  "kennedy": [20, 20, 270, 1], "houston": [345, 20, 270, 1], "esa-ops": [670, 20, 270, 1],
-  "orion": [130, 330, 300, 2], "deep-space-network": [530, 330, 300, 2],
+  "kennedy": [8, 14, 244, 1], "houston": [268, 14, 244, 1], "esa-ops": [528, 14, 244, 1],
+  "orion": [8, 330, 374, 2], "deep-space-network": [398, 330, 374, 2],
 };
-const ROW = 44, NODE_W = 128, NODE_H = 30, MOST = 40;
+const ROW = 52, NODE_W = 172, NODE_H = 36, MOST = 40;
 
 export function makeCells(store) {
   const { state } = store;
@@ -40,19 +40,19 @@ export function makeCells(store) {
     for (const g of [ways, boxes, moving]) g.replaceChildren();
     const outside = rogues.filter((r) => !places[r.cell]);
     for (const name of graph.cells) {
-      const [x, y, w, columns] = places[name] || [20, 560, 270, 3];
+      const [x, y, w, columns] = places[name] || [528, 190, 244, 1];
       const list = graph.services.filter((v) => v.cell === name).map((v) => ({ ...v, rogue: false })).concat(rogues.filter((r) => r.cell === name).map((r) => ({ ...r, rogue: true })));
       const rows = Math.ceil(list.length / columns);
-      const height = 42 + rows * ROW;
+      const height = 44 + rows * ROW;
       const waypoint = s("path", { class: "waypoint", d: `M${x + w / 2} ${y - 10}l10 10-10 10-10-10z` }, s("title", {}, `waypoint of ${name}`));
       boxes.append(s("g", { class: "cell" }, s("rect", { x, y, width: w, height, rx: 14 }), s("text", { x: x + 12, y: y + 23 }, name), waypoint));
       cells.set(name, { x, y, w, h: height, waypoint });
-      list.forEach((v, i) => place(v, x + (w / columns) * (i % columns) + w / columns / 2, y + 50 + Math.floor(i / columns) * ROW));
+      list.forEach((v, i) => place(v, x + (w / columns) * (i % columns) + w / columns / 2, y + 60 + Math.floor(i / columns) * ROW));
     }
     // The gateway and the attacker's pods outside the Cells stand at the bottom.
     const below = [{ cell: "", name: "ingress", rogue: false }, ...outside.map((r) => ({ ...r, rogue: true }))];
-    const step = Math.min(190, 940 / below.length);
-    below.forEach((v, i) => place(v, 70 + i * step, 622, v.cell));
+    const step = Math.min(196, 770 / below.length);
+    below.forEach((v, i) => place(v, 94 + i * step, 690, v.cell));
     for (const e of graph.edges) {
       const a = nodes.get(key(cellIn(graph, e.from), bare(e.from))), b = nodes.get(key(cellIn(graph, e.to), bare(e.to)));
       if (!a || !b) continue;
@@ -67,8 +67,8 @@ export function makeCells(store) {
     const id = key(v.cell, v.name);
     const element = s("g", { class: "node" + (v.rogue ? " rogue" : ""), tabindex: 0, role: "button", "aria-label": `${v.name}, ${v.cell || "outside the Cells"}${v.rogue ? ", attacker's pod" : ""}` },
       s("rect", { x: x - NODE_W / 2, y: y - NODE_H / 2, width: NODE_W, height: NODE_H, rx: 8 }),
-      s("text", { x, y: y + 4 }, (v.rogue ? "☠ " : "") + (v.name.length > 20 ? v.name.slice(0, 19) + "…" : v.name)));
-    if (outsideCell) element.append(s("text", { x, y: y + 28, class: "where" }, outsideCell));
+      s("text", { x, y: y + 5 }, (v.rogue ? "☠ " : "") + (v.name.length > 22 ? v.name.slice(0, 21) + "…" : v.name)));
+    if (outsideCell) element.append(s("text", { x, y: y + 33, class: "where" }, outsideCell));
     element.addEventListener("click", () => choose(id));
     element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(id); } });
     boxes.append(element);

@@ -5,15 +5,15 @@ import { number, rate, elapsed, time } from "./format.js";
 export function makeMission(store) {
   const { state } = store;
   const figures = [
-    ["Distance to Earth", (m) => number(m.distanceEarthKm, 0, "km"), "distance"],
-    ["Distance to Moon", (m) => number(m.distanceMoonKm, 0, "km")],
-    ["Speed", (m) => number(m.speedKmS, 3, "km/s"), "speed"],
-    ["One-way light time", (m) => number(m.oneWayLightTimeS, 3, "s"), "light"],
-    ["Signal", (m) => number(m.signal && m.signal.dBm, 1, "dBm"), "signal"],
-    ["Data rate", (m) => rate(m.signal && m.signal.dataRateBps), "rate"],
-    ["Station", (m) => m.station || "–"],
-    ["Frames", (m) => (m.contact ? `${number(m.contact.received)} · ${number(m.contact.lost)} lost · ${number(m.contact.late)} late` : "–")],
-    ["Spacecraft", (m) => m.spacecraftMode || "–"],
+    ["to Earth, km", (m) => number(m.distanceEarthKm), "distance"],
+    ["to Moon, km", (m) => number(m.distanceMoonKm)],
+    ["speed, km/s", (m) => number(m.speedKmS, 3), "speed"],
+    ["light time, s", (m) => number(m.oneWayLightTimeS, 3), "light"],
+    ["signal, dBm", (m) => number(m.signal && m.signal.dBm, 1), "signal"],
+    ["data rate", (m) => rate(m.signal && m.signal.dataRateBps), "rate"],
+    ["station", (m) => m.station || "–"],
+    ["frames, lost, late", (m) => (m.contact ? [m.contact.received, m.contact.lost, m.contact.late].map((v) => number(v)).join(" · ") : "–")],
+    ["spacecraft", (m) => m.spacecraftMode || "–"],
   ].map(([name, show, history]) => {
     const value = h("dd", {}, "–");
     const spark = history ? s("polyline", { class: "spark", points: "" }) : null;
@@ -36,8 +36,9 @@ export function makeMission(store) {
       f.value.title = f.value.textContent;
       if (f.spark) f.spark.setAttribute("points", points(state.histories[f.history]));
     }
-    for (const member of m.crew || []) row($("crew"), crewRows, member.name, `${number(member.heartRateBpm)} bpm · ${number(member.spO2Percent)} % · ${number(member.temperatureC, 1)} °C`);
-    for (const [name, value] of Object.entries(m.consumables || {})) {
+    for (const member of m.crew || []) row($("crew"), crewRows, member.name.split(" ").pop(), `${number(member.heartRateBpm)} bpm · ${number(member.spO2Percent)} % · ${number(member.temperatureC, 1)} °C`);
+    for (const [name, value] of Object.entries({ ...m.consumables, ...((m.serviceModule && m.serviceModule.propulsion) ? { propellantPercent: m.serviceModule.propulsion.propellantPercent } : {}) })) {
+      if (!name.endsWith("Percent")) continue;
       const [words, unit] = unitOf(name);
       row($("consumables"), consumableRows, words, typeof value === "number" ? number(value, 1, unit) : value === null ? "–" : String(value));
     }

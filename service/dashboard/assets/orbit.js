@@ -19,8 +19,8 @@ export function makeOrbit(store) {
     g.fillRect(0, 0, w, hgt);
     const path = (t && t.nominal) || [];
     const moon = t && t.moon;
-    // The view holds Earth, Moon and the whole path; it is turned so that the longer side lies across.
-    const points = path.concat(moon ? [moon] : [], [{ x: -2 * EARTH, y: -2 * EARTH }, { x: 2 * EARTH, y: 2 * EARTH }]);
+    // The view holds Earth and the whole path, which turns behind the Moon; the longer side lies across.
+    const points = path.concat([{ x: -2 * EARTH, y: -2 * EARTH }, { x: 2 * EARTH, y: 2 * EARTH }]);
     let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
     for (const p of points) { x0 = Math.min(x0, p.x); x1 = Math.max(x1, p.x); y0 = Math.min(y0, p.y); y1 = Math.max(y1, p.y); }
     const turned = y1 - y0 > x1 - x0;
@@ -42,7 +42,15 @@ export function makeOrbit(store) {
     line((t && t.flown) || [], "#56b4e9", 2.4);
     disc({ x: 0, y: 0 }, Math.max(EARTH, 6 / scale), "#3d86d8");
     label("Earth", { x: 0, y: 0 }, 9, 4);
-    if (moon) { disc(moon, Math.max(MOON, 4 / scale), "#c9d3e0"); label("Moon", moon, 8, 4); }
+    if (moon) {
+      // The Moon comes into the view only about the flyby; before and after, an arrow at the edge says where it is.
+      const [x, y] = at(moon);
+      const [ex, ey] = [Math.min(Math.max(x, 12), w - 12), Math.min(Math.max(y, 12), hgt - 12)];
+      if (x === ex && y === ey) { disc(moon, Math.max(MOON, 4 / scale), "#c9d3e0"); label("Moon", moon, 8, 4); } else {
+        g.fillStyle = "#c9d3e0"; g.font = "12px system-ui, sans-serif";
+        g.fillText(`Moon ${y > ey ? "↓" : y < ey ? "↑" : x > ex ? "→" : "←"}`, Math.min(Math.max(ex - 20, 4), w - 50), y < ey ? 14 : hgt - 6);
+      }
+    }
     for (const burn of (t && t.burns) || []) {
       const there = nearest((t.flown || []).length ? t.flown : path, burn.at);
       if (!there) continue;
