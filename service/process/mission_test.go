@@ -10,6 +10,7 @@ import (
 )
 
 func TestTheMissionFliesFromTheCountdownToTheSplashdown(t *testing.T) {
+	t.Parallel()
 	s := start(t, fast(12))
 	if got := s.status(); got.Phase != "pre-launch" || got.MissionTime != nil || got.Contact.State != "none" {
 		t.Errorf("before the launch: %+v", got)

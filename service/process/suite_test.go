@@ -133,12 +133,6 @@ func (s *suite) stop(name string) {
 	}
 }
 
-func (s *suite) restart(name string) {
-	s.t.Helper()
-	s.stop(name)
-	s.run(name, listenAt(s.t, s.address[name]))
-}
-
 func (s *suite) stopAll() {
 	s.mu.Lock()
 	names := []string{}
@@ -235,5 +229,27 @@ func fast(seconds float64) map[string]string {
 		"MISSION_COUNTDOWN":       "600ms",
 		"SHUTDOWN_GRACE":          "5s",
 		"PEER_TIMEOUT":            "2s",
+	}
+}
+
+// listen joins the events of flight-director until the first has come.
+func (s *suite) listen() {
+	s.t.Helper()
+	response, err := http.Get("http://" + s.address["flight-director"] + "/events")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if got := response.Header.Get("Content-Type"); got != "text/event-stream" {
+		s.t.Fatalf("content type %q of /events", got)
+	}
+	seen := ""
+	buffer := make([]byte, 4096)
+	for !strings.Contains(seen, "event: status\ndata: {") {
+		n, err := response.Body.Read(buffer)
+		seen += string(buffer[:n])
+		if err != nil {
+			s.t.Fatalf("no event: %v after %q", err, seen)
+		}
 	}
 }
