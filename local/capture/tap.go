@@ -19,8 +19,9 @@ type Segment struct {
 // Tapper is a Node that lets somebody listen in on what its pods' proxies and
 // waypoints send each other.
 type Tapper interface {
-	// Tap calls see with every segment until ctx ends.
-	Tap(ctx context.Context, see func(Segment)) error
+	// Tap begins to listen. wait then calls see with every segment from the
+	// beginning on, until ctx ends.
+	Tap(ctx context.Context, see func(Segment)) (wait func() error, err error)
 	// TapSource says in a few words where the bytes come from.
 	TapSource() string
 }

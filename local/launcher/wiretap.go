@@ -16,15 +16,9 @@ func (l *launcher) wiretap(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this capture has nothing to listen to", http.StatusNotImplemented)
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Artemis-Tap", tapper.TapSource())
-	out := http.NewResponseController(w)
-	if out.Flush() != nil {
-		return
-	}
 	var mu sync.Mutex // a tap may see several connections at once
-	lines := json.NewEncoder(w)
-	err := tapper.Tap(r.Context(), func(s capture.Segment) {
+	out, lines := http.NewResponseController(w), json.NewEncoder(w)
+	wait, err := tapper.Tap(r.Context(), func(s capture.Segment) {
 		mu.Lock()
 		defer mu.Unlock()
 		if lines.Encode(s) == nil {
@@ -32,6 +26,18 @@ func (l *launcher) wiretap(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Artemis-Tap", tapper.TapSource())
+	mu.Lock()
+	err = out.Flush()
+	mu.Unlock()
+	if err != nil {
+		return
+	}
+	if err := wait(); err != nil {
 		mu.Lock()
 		defer mu.Unlock()
 		_ = lines.Encode(map[string]string{"error": err.Error()})

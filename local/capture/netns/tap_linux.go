@@ -19,21 +19,27 @@ import (
 func (n *Node) TapSource() string { return "AF_PACKET socket on the node's lo" }
 
 // Tap reads the node's interface with a packet socket, as tcpdump does.
-func (n *Node) Tap(ctx context.Context, see func(capture.Segment)) error {
+func (n *Node) Tap(ctx context.Context, see func(capture.Segment)) (wait func() error, err error) {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
-		return fmt.Errorf("find the node's interface: %w", err)
+		return nil, fmt.Errorf("find the node's interface: %w", err)
 	}
 	proto := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP))
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(proto))
 	if err != nil {
-		return fmt.Errorf("open a packet socket: %w", err)
+		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "packets")
-	defer f.Close()
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: lo.Attrs().Index}); err != nil {
-		return fmt.Errorf("bind the packet socket: %w", err)
+		return nil, errors.Join(fmt.Errorf("bind the packet socket: %w", err), f.Close())
 	}
+	return func() error {
+		defer f.Close()
+		return listen(ctx, f, see)
+	}, nil
+}
+
+func listen(ctx context.Context, f *os.File, see func(capture.Segment)) error {
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	rc, err := f.SyscallConn()

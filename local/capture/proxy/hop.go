@@ -85,7 +85,7 @@ func (n *Node) TapSource() string {
 }
 
 // Tap calls see with what goes between the hops until ctx ends.
-func (n *Node) Tap(ctx context.Context, see func(capture.Segment)) error {
+func (n *Node) Tap(ctx context.Context, see func(capture.Segment)) (wait func() error, err error) {
 	t := &n.tap
 	t.mu.Lock()
 	if t.ears == nil {
@@ -96,10 +96,12 @@ func (n *Node) Tap(ctx context.Context, see func(capture.Segment)) error {
 	t.ears[id] = see
 	t.active.Store(true)
 	t.mu.Unlock()
-	<-ctx.Done()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.ears, id)
-	t.active.Store(len(t.ears) > 0)
-	return nil
+	return func() error {
+		<-ctx.Done()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.ears, id)
+		t.active.Store(len(t.ears) > 0)
+		return nil
+	}, nil
 }
