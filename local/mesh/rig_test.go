@@ -479,3 +479,12 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		<-tick.C
 	}
 }
+
+func decodeEcho(t testing.TB, res *http.Response) echo {
+	t.Helper()
+	var e echo
+	if err := json.NewDecoder(res.Body).Decode(&e); err != nil {
+		t.Fatalf("status %d, not an echo: %v", res.StatusCode, err)
+	}
+	return e
+}

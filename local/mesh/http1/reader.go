@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // Bounds of a message. Envoy's own limit of a head is 60 KiB.
@@ -45,11 +46,18 @@ func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
 // Buffered gives how many bytes are read but not used.
 func (r *Reader) Buffered() int { return r.w - r.r }
 
+// pool keeps buffers of the ordinary size between messages.
+var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
 // Release gives the buffer up while nothing is in it.
 func (r *Reader) Release() {
-	if r.r == r.w {
-		r.buf, r.r, r.w = nil, 0, 0
+	if r.r != r.w {
+		return
 	}
+	if len(r.buf) == bufferSize {
+		pool.Put((*[bufferSize]byte)(r.buf))
+	}
+	r.buf, r.r, r.w = nil, 0, 0
 }
 
 // Take gives what is read but not used, and forgets it.
@@ -63,7 +71,7 @@ func (r *Reader) Take() []byte {
 func (r *Reader) fill(limit int) error {
 	switch {
 	case r.buf == nil:
-		r.buf = make([]byte, bufferSize)
+		r.buf = pool.Get().(*[bufferSize]byte)[:]
 	case r.r == r.w:
 		r.r, r.w = 0, 0
 	case r.w == len(r.buf) && r.r > 0:
