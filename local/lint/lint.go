@@ -6,8 +6,10 @@
 package lint
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
 
 	"artemis.example/local/manifest"
@@ -67,7 +69,8 @@ func Checks() map[string]string {
 		"deny-by-path":                 "a DENY that another spelling of the path passes",
 		"mesh-refused":                 "a NetworkPolicy keeps the mesh's own port closed",
 
-		string(manifest.CodeSyntax):          "not the YAML of an object",
+		string(manifest.CodeSyntax):          "no YAML",
+		string(manifest.CodeNoNamespace):     "an object that does not say where it belongs",
 		string(manifest.CodeYAMLBoolean):     "an unquoted word that YAML reads as a boolean",
 		string(manifest.CodeDuplicateKey):    "a key given twice",
 		string(manifest.CodeDuplicateObject): "an object given twice",
@@ -181,6 +184,21 @@ func (c *checker) problems(s *manifest.Survey) {
 			if p.Object.Kind != "AuthorizationPolicy" && p.Object.Kind != "Namespace" {
 				f.Severity = Warning
 			}
+		case manifest.CodeSyntax:
+			if template(p.File) {
+				c.report.NotJudged = append(c.report.NotJudged, NotJudged{p.File, p.Line, object, "a template; render it first"})
+				continue
+			}
+		case manifest.CodeDuplicateObject:
+			f.Severity = Warning
+			f.Fix = "lint what goes to one cluster at a time; the first was judged"
+		case manifest.CodeNoNamespace:
+			f.Severity = Warning
+			f.Message = "names no namespace: judged as one of namespace default"
+			f.Fix = "write metadata.namespace"
+		case manifest.CodeNoObject:
+			c.report.NotJudged = append(c.report.NotJudged, NotJudged{p.File, p.Line, object, "no Kubernetes object"})
+			continue
 		case manifest.CodeUnknownKind:
 			if _, ok := podTemplates[p.Object.Kind]; ok {
 				continue // its pods are judged
@@ -196,6 +214,12 @@ func (c *checker) problems(s *manifest.Survey) {
 		}
 		c.report.Findings = append(c.report.Findings, f)
 	}
+}
+
+// template tells whether a file is one to be rendered, as a chart's are.
+func template(file string) bool {
+	data, err := os.ReadFile(file)
+	return err == nil && bytes.Contains(data, []byte("{{"))
 }
 
 func key(kind, namespace, name string) manifest.Key {

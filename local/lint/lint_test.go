@@ -232,7 +232,10 @@ func TestFindings(t *testing.T) {
 		}, []seen{{lint.Error, "duplicate-key", "AuthorizationPolicy orion/k", 0}}},
 		{"an object given twice", func(_ *testing.T, s string) string {
 			return s + policy("default-deny", `{}`)
-		}, []seen{{lint.Error, "duplicate-object", "AuthorizationPolicy orion/default-deny", 0}}},
+		}, []seen{{lint.Warning, "duplicate-object", "AuthorizationPolicy orion/default-deny", 0}}},
+		{"no namespace", func(_ *testing.T, s string) string {
+			return s + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
+		}, []seen{{lint.Warning, "no-namespace", "ConfigMap c", 0}}},
 		{"a misspelt field", func(_ *testing.T, s string) string {
 			return s + policy("f", `{rule: [{}]}`)
 		}, []seen{{lint.Error, "unknown-field", "AuthorizationPolicy orion/f", 0}}},
@@ -295,6 +298,8 @@ func TestAFindingAboutARuleIsInItsLine(t *testing.T) {
 
 func TestWhatLintDoesNotKnowIsListed(t *testing.T) {
 	r := report(t, cell(t)+`---
+services: {web: {image: x}}
+---
 apiVersion: networking.istio.io/v1
 kind: EnvoyFilter
 metadata: {name: surprise, namespace: orion}
@@ -312,6 +317,7 @@ spec:
 		got = append(got, n.Object+": "+n.Why)
 	}
 	want := []string{
+		": no Kubernetes object",
 		"EnvoyFilter orion/surprise: lint does not know this kind",
 		"AuthorizationPolicy orion/elsewhere: rule 0: whether service account unknown/x exists; its namespace is not among the files",
 	}
@@ -320,6 +326,13 @@ spec:
 	}
 	if len(r.Findings) != 0 {
 		t.Errorf("findings: %+v, want none", r.Findings)
+	}
+}
+
+func TestATemplateIsNotJudged(t *testing.T) {
+	r := report(t, "{{- range .Values.cells }}\napiVersion: v1\n{{- end }}\n")
+	if len(r.Findings) != 0 || len(r.NotJudged) != 1 || r.NotJudged[0].Why != "a template; render it first" {
+		t.Errorf("report %+v, want a template that was not judged", r)
 	}
 }
 

@@ -41,6 +41,7 @@ func Load(paths ...string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.Problems = append(s.Problems, s.Set.ignored()...).sorted()
 	if len(s.Problems) > 0 {
 		return nil, fmt.Errorf("load manifests: %w", s.Problems)
 	}
@@ -74,8 +75,8 @@ func Parse(name, content string) (*Set, error) {
 	r := newReader()
 	docs, err := splitDocuments(strings.NewReader(content))
 	r.file(name, docs, err)
-	if len(r.survey.Problems) > 0 {
-		return nil, fmt.Errorf("parse manifests: %w", r.survey.Problems.sorted())
+	if problems := append(r.survey.Problems, r.survey.Set.ignored()...).sorted(); len(problems) > 0 {
+		return nil, fmt.Errorf("parse manifests: %w", problems)
 	}
 	return r.survey.Set, nil
 }
@@ -150,7 +151,7 @@ func (r *reader) object(file string, n *yaml.Node) {
 	o := &object{reader: r, node: n, key: key, origin: Origin{file, n.Line}}
 	switch {
 	case n.Kind != yaml.MappingNode || kind == "" || apiVersion == "":
-		o.fault(n.Line, CodeSyntax, "no Kubernetes object: apiVersion and kind are needed")
+		o.fault(n.Line, CodeNoObject, "no Kubernetes object: apiVersion and kind are needed")
 		return
 	case kind == "List" && apiVersion == "v1":
 		if items := field(n, "items"); items != nil && items.Kind == yaml.SequenceNode {
@@ -172,7 +173,7 @@ func (r *reader) object(file string, n *yaml.Node) {
 	if impl.clusterScoped {
 		o.key.Namespace = ""
 	} else if key.Namespace == "" {
-		o.fault(n.Line, CodeInvalid, "metadata.namespace is missing; without it the object lands wherever kubectl points")
+		o.fault(n.Line, CodeNoNamespace, "metadata.namespace is missing; without it the object lands wherever kubectl points")
 		o.key.Namespace = "default"
 	}
 	if first, dup := r.survey.Set.Origins[o.key]; dup {

@@ -83,11 +83,11 @@ func TestWhatIsRefused(t *testing.T) {
 	}{
 		// the YAML itself
 		{"no YAML", "a: [", fault{1, manifest.CodeSyntax, "", "line 1: did not find expected node content"}},
-		{"no object", "a: b\n", fault{1, manifest.CodeSyntax, "", "no Kubernetes object: apiVersion and kind are needed"}},
+		{"no object", "a: b\n", fault{1, manifest.CodeNoObject, "", "no Kubernetes object: apiVersion and kind are needed"}},
 		{"an unknown kind", "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: a}\n", fault{1, manifest.CodeUnknownKind, "Secret a/s", "local mode does not implement Secret of v1"}},
 		{"a known kind of another group", "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: d, namespace: a}\n", fault{1, manifest.CodeUnknownKind, dep, "local mode does not implement Deployment of extensions/v1beta1"}},
 		{"a name that is missing", "apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: a}\n", fault{1, manifest.CodeInvalid, "ConfigMap a/", "metadata.name is missing"}},
-		{"a namespace that is missing", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n", fault{1, manifest.CodeInvalid, "ConfigMap c", "metadata.namespace is missing; without it the object lands wherever kubectl points"}},
+		{"a namespace that is missing", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n", fault{1, manifest.CodeNoNamespace, "ConfigMap c", "metadata.namespace is missing; without it the object lands wherever kubectl points"}},
 		{"a namespace that YAML reads as false", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  namespace: n\n", fault{5, manifest.CodeYAMLBoolean, "ConfigMap n/c", `metadata.namespace: n without quotes is the boolean false in YAML; write "n" if the word is meant, or false`}},
 		{"a value that YAML reads as true", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: a}\ndata:\n  X: on\n", fault{5, manifest.CodeYAMLBoolean, "ConfigMap a/c", `data.X: on without quotes is the boolean true in YAML; write "on" if the word is meant, or true`}},
 		{"a boolean where a word belongs", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: a}\ndata:\n  X: true\n", fault{5, manifest.CodeInvalid, "ConfigMap a/c", "data.X: a bool where a string is needed"}},
@@ -210,6 +210,40 @@ func TestLoadReadsDirectoriesAndRemembersWhere(t *testing.T) {
 	}
 	if got := set.Namespaces[0].Labels["kubernetes.io/metadata.name"]; got != "a" {
 		t.Errorf("kubernetes.io/metadata.name is %q, want what an API server sets", got)
+	}
+}
+
+func TestAPolicyForTheIngressGatewayIsRefused(t *testing.T) {
+	const front = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: a}
+spec:
+  parentRefs: [{name: gateway-default, namespace: front}]
+  rules: [{backendRefs: [{name: s, port: 80}]}]
+`
+	in := func(namespace, spec string) string {
+		return "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: " + namespace + "}\nspec: {" + spec + "}\n"
+	}
+	const target = "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gateway-default}]"
+	for _, c := range []struct {
+		name, policy string
+		refused      bool
+	}{
+		{"by its target", in("front", target), true},
+		{"by its namespace", in("front", "rules: [{}]"), true},
+		{"by the root namespace", in("istio-system", "rules: [{}]"), true},
+		{"a Gateway of that name in another namespace", in("a", target), false},
+		{"another namespace", in("a", "rules: [{}]"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.yaml")
+			write(t, filepath.Dir(file), map[string]string{"x.yaml": c.policy + front})
+			_, err := manifest.Load(file)
+			if (err != nil) != c.refused || (err != nil && !strings.Contains(err.Error(), file+":1: AuthorizationPolicy")) {
+				t.Errorf("error %v, want one: %t", err, c.refused)
+			}
+		})
 	}
 }
 

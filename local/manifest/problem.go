@@ -12,7 +12,9 @@ type Code string
 
 // The classes of problems.
 const (
-	CodeSyntax          Code = "syntax"           // no YAML, or not the shape of an object
+	CodeSyntax          Code = "syntax"           // no YAML
+	CodeNoObject        Code = "no-object"        // YAML, but no Kubernetes object
+	CodeNoNamespace     Code = "no-namespace"     // an object that does not say where it belongs
 	CodeYAMLBoolean     Code = "yaml-boolean"     // an unquoted word that YAML reads as a boolean
 	CodeDuplicateKey    Code = "duplicate-key"    // a key given twice in one mapping
 	CodeDuplicateObject Code = "duplicate-object" // an object given twice
