@@ -36,7 +36,7 @@ export function makeMission(store) {
       f.value.title = f.value.textContent;
       if (f.spark) f.spark.setAttribute("points", points(state.histories[f.history]));
     }
-    for (const member of m.crew || []) row($("crew"), crewRows, member.name.split(" ").pop(), `${number(member.heartRateBpm)} bpm · ${number(member.spO2Percent)} % · ${number(member.temperatureC, 1)} °C`);
+    for (const member of m.crew || []) row($("crew"), crewRows, member.name.split(" ").pop(), `${number(member.heartRateBpm)} bpm ${number(member.spO2Percent)} % ${number(member.temperatureC, 1)}°`);
     for (const [name, value] of Object.entries({ ...m.consumables, ...((m.serviceModule && m.serviceModule.propulsion) ? { propellantPercent: m.serviceModule.propulsion.propellantPercent } : {}) })) {
       if (!name.endsWith("Percent")) continue;
       const [words, unit] = unitOf(name);
