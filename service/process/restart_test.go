@@ -17,7 +17,9 @@ import (
 // other and then whole Cells. The burn stays flown.
 func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
 	t.Parallel()
-	s := start(t, fast(240))
+	env := fast(240)
+	env["SHUTDOWN_GRACE"] = "800ms" // callers never pause: the drain takes half of it
+	s := start(t, env)
 	s.launch()
 	s.until("a course correction is flown", 20*time.Second, func() (bool, string) {
 		code, body := s.call("POST", "flight-director", "/uplink/command", `{"type":"course-correction","deltaV":-2.5}`)
