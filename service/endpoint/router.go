@@ -260,6 +260,18 @@ func (x *exchange) write(ctx context.Context, w http.ResponseWriter, answer any,
 	return status
 }
 
+// Refuse answers a stream's request with a problem.
+func Refuse(w http.ResponseWriter, p *problem.Problem) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		http.Error(w, p.Title, p.Status)
+		return
+	}
+	w.Header()["Content-Type"], w.Header()["Cache-Control"] = typeError, noStore
+	w.WriteHeader(p.Status)
+	w.Write(body)
+}
+
 // Accepted marks an answer as 202: begun, not done.
 type Accepted struct{ Answer any }
 

@@ -3,6 +3,7 @@ package role
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"mime"
 	"net/http"
 	"path"
@@ -10,10 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"io/fs"
-
 	"artemis.example/service/dashboard"
 	"artemis.example/service/endpoint"
+	"artemis.example/service/problem"
 )
 
 // contentSecurityPolicy lets the page load what this service serves, and nothing
@@ -40,7 +40,7 @@ func secure(h http.Header) {
 func (f *directorRole) index(w http.ResponseWriter, _ *http.Request) {
 	page, err := dashboard.Index()
 	if err != nil {
-		http.Error(w, "no page in this binary", http.StatusInternalServerError)
+		endpoint.Refuse(w, problem.New(problem.Internal, "no page in this binary"))
 		return
 	}
 	secure(w.Header())
@@ -51,14 +51,14 @@ func (f *directorRole) index(w http.ResponseWriter, _ *http.Request) {
 func (f *directorRole) asset(w http.ResponseWriter, r *http.Request) {
 	files, err := dashboard.Assets()
 	if err != nil {
-		http.Error(w, "no assets in this binary", http.StatusInternalServerError)
+		endpoint.Refuse(w, problem.New(problem.Internal, "no assets in this binary"))
 		return
 	}
 	// The raw path names the file: none of ours needs an escape.
 	name := strings.TrimPrefix(r.URL.EscapedPath(), "/assets/")
 	body, err := fs.ReadFile(files, name)
 	if err != nil || !fs.ValidPath(name) {
-		http.Error(w, "no such asset", http.StatusNotFound)
+		endpoint.Refuse(w, problem.New(problem.NotFound, "no such asset"))
 		return
 	}
 	secure(w.Header())
@@ -83,7 +83,7 @@ func (f *directorRole) asset(w http.ResponseWriter, r *http.Request) {
 func (f *directorRole) events(w http.ResponseWriter, r *http.Request) {
 	events, leave := f.hub.join()
 	if events == nil {
-		http.Error(w, "too many listeners", http.StatusServiceUnavailable)
+		endpoint.Refuse(w, problem.New(problem.Internal, "too many listeners"))
 		return
 	}
 	defer leave()
