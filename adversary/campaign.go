@@ -1,172 +1,251 @@
-// Package adversary is the attack campaign: what each attack sends, what must
-// come of it, and how what was seen becomes a verdict. It sends nothing itself:
-// the role adversary of the service does, the package runner asks for it.
+// Package adversary is the attack campaign: what the attacker tries, what the
+// layers are expected to make of it at each stage, and how evidence becomes a
+// verdict. What belongs here is data and judgement; who sends an attack is in
+// wire, who plays the campaign against a running suite is in run.
 package adversary
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
+	"artemis.example/service/catalog"
+	"go.yaml.in/yaml/v3"
 )
 
 //go:embed campaign.yaml
-var embedded []byte
+var campaignFile []byte
 
-// Stages are those of the demo, in order.
+// Stages of the demo, from no layer to all.
 var stages = []string{"open", "mtls", "zero-trust"}
 
-// Stages gives the three stages, in order.
+// Stages gives the stages in the order in which they are played.
 func Stages() []string { return slices.Clone(stages) }
 
-// Outside is the attacker that comes through the gateway, from no pod.
-const Outside = "outside"
+// Campaign is the whole case file.
+type Campaign struct {
+	Attackers []Attacker `yaml:"attackers"`
+	Attacks   []Attack   `yaml:"attacks"`
+}
 
-// The kinds of request.
+// Attacker is a pod that takes attacks by name from the console, or, with Pod
+// empty, somebody outside of the cluster or on the wire.
+type Attacker struct {
+	Name      string `yaml:"name" json:"name"`
+	About     string `yaml:"about" json:"about"`
+	Namespace string `yaml:"namespace" json:"namespace,omitempty"`
+	// Pod is the name of its Deployment.
+	Pod string `yaml:"pod" json:"pod,omitempty"`
+	// Account is the service account that it runs under.
+	Account string `yaml:"account" json:"account,omitempty"`
+	// Unmeshed pods have no node proxy, so that their network errors mean what
+	// they say: the others see a reset for every refusal behind their proxy.
+	Unmeshed bool `yaml:"unmeshed" json:"unmeshed,omitempty"`
+}
+
+// Identity is its SPIFFE ID, empty for one that is no pod.
+func (a Attacker) Identity() string {
+	if a.Pod == "" {
+		return ""
+	}
+	return "spiffe://cluster.local/ns/" + a.Namespace + "/sa/" + a.Account
+}
+
+// Means is how an attack is sent.
+type Means string
+
+// The means.
 const (
-	KindHTTP      = "http"       // one HTTP/1.1 request, its bytes as written in the campaign
-	KindPodIP     = "pod-ip"     // the same to the first address that the target's name resolves to
-	KindReplay    = "replay"     // the same bytes twice
-	KindFlood     = "flood"      // the same request FloodCount times
-	KindForeignCA = "foreign-ca" // TLS to port 15008 of the pod, with a certificate of a CA of the attacker's own
-	KindUDP       = "udp"        // one datagram
+	HTTP      Means = "http"       // requests as written, over a connection of their own each
+	ForeignCA Means = "foreign-ca" // TLS to an HBONE port with a certificate that another CA signed
+	Bytes     Means = "bytes"      // a connection, and whatever comes back
+	Datagram  Means = "datagram"   // UDP
+	RawSocket Means = "raw-socket" // a socket of type SOCK_RAW
+	Wiretap   Means = "wiretap"    // listening on the wire while an operator's call passes
 )
 
-// FloodCount is how many requests a flood sends.
-const FloodCount = 200
+// Request is what is written to a connection.
+type Request struct {
+	// To is HOST:PORT, or for attackers outside empty: the gateway.
+	To string `yaml:"to"`
+	// PodIP resolves To and dials the address of the first pod.
+	PodIP bool `yaml:"podIP"`
+	// Line is METHOD and target, as sent: nothing in between changes it.
+	Line string `yaml:"line"`
+	// Host replaces the Host header that follows from To.
+	Host    string   `yaml:"host"`
+	Headers []string `yaml:"headers"`
+	Body    string   `yaml:"body"`
+	// Times sends it more than once.
+	Times int `yaml:"times"`
+	// Loot sends what came back to the attacker's console.
+	Loot bool `yaml:"loot"`
+}
 
-// Campaign is the case file.
-type Campaign struct {
-	// Targets are the only addresses that anything is sent to, by name.
-	Targets map[string]string `json:"targets"`
-	// Services names the mission's service behind a target of another name.
-	Services map[string]string `json:"services"`
-	Attacks  []Attack          `json:"attacks"`
+// Effect is what has to come back for the attack to have got what it wanted.
+// Its zero value asks for a status of 2xx only.
+type Effect struct {
+	Status   int    `yaml:"status"`
+	Contains string `yaml:"contains"`
+}
+
+// Expectation is what one stage is expected to make of an attack.
+type Expectation struct {
+	Verdict Verdict `yaml:"verdict" json:"verdict"`
+	// Layer is 1 to 3 for a denial, 0 otherwise. It follows from the verdict
+	// unless given.
+	Layer int `yaml:"layer" json:"layer,omitempty"`
+	// Effect, where given, tells whether the attack gets what it wanted: a
+	// request may be let through and be refused by the program, or come to
+	// nothing.
+	Effect *bool `yaml:"effect" json:"effect,omitempty"`
+}
+
+// Control is why a denial proves something: the stage in which the attack
+// gets through, or the reason why it never does.
+type Control struct {
+	Stage string `yaml:"stage"`
+	Never string `yaml:"never"`
+}
+
+// String gives it as a sentence.
+func (c Control) String() string {
+	if c.Stage != "" {
+		return "it gets through at stage " + c.Stage
+	}
+	return c.Never
 }
 
 // Attack is one case.
 type Attack struct {
-	ID       string `json:"id"`
-	Title    string `json:"title"`
-	Category string `json:"category"`
-	Story    string `json:"story"`
-	// Attacker is the pod that makes it, as CELL-OR-NAMESPACE/DEPLOYMENT, or Outside.
-	Attacker string  `json:"attacker"`
-	Request  Request `json:"request"`
-	// Expect is what must come of it, by stage. A stage that is not there has
-	// nothing to attack, and Control says why.
-	Expect map[string]Expectation `json:"expect"`
-	// Control says why a denial proves something where no stage shows the
-	// attack succeed.
-	Control string `json:"control,omitempty"`
-	// Success is text that the answer must hold for the attack to count as
-	// successful, beyond having arrived.
-	Success string `json:"success,omitempty"`
-	// Limits says what the layers do not stop here, and what would.
-	Limits string `json:"limits,omitempty"`
-	// Needs is what the capture must give: "names" is the pod's own name
-	// resolution and sockets, which a cooperative capture does not confine.
-	Needs string `json:"needs,omitempty"`
+	ID       string `yaml:"id"`
+	Title    string `yaml:"title"`
+	Story    string `yaml:"story"`
+	Category string `yaml:"category"`
+	Attacker string `yaml:"attacker"`
+	// Target is the service at stake, which the live control has to reach.
+	Target string    `yaml:"target"`
+	Means  Means     `yaml:"means"`
+	Send   []Request `yaml:"send"`
+	Effect Effect    `yaml:"effect"`
+	// Spoils tells that the mission is not the same after it succeeded.
+	Spoils string `yaml:"spoils"`
+	Expect Expect `yaml:"expect"`
+	// Cooperative replaces every expectation where pods are not confined
+	// (capture "proxy").
+	Cooperative *Expectation `yaml:"cooperative"`
+	// Local attacks need the launcher: on a cluster there is nothing to send
+	// them to, or nobody to ask what came of them.
+	Local   string  `yaml:"local"`
+	Control Control `yaml:"control"`
+	// Why tells what happens at each stage, and Limits what these layers do not
+	// stop here and what would.
+	Why    string `yaml:"why"`
+	Limits string `yaml:"limits"`
 }
 
-// Request is what is sent.
-type Request struct {
-	Kind    string            `json:"kind,omitempty"`
-	Target  string            `json:"target"`
-	Method  string            `json:"method,omitempty"`
-	Path    string            `json:"path,omitempty"` // as sent, with the query
-	Headers map[string]string `json:"headers,omitempty"`
-	JSON    string            `json:"json,omitempty"`
+// Expect holds an expectation for each stage.
+type Expect struct {
+	Open      Expectation `yaml:"open" json:"open"`
+	MTLS      Expectation `yaml:"mtls" json:"mtls"`
+	ZeroTrust Expectation `yaml:"zero-trust" json:"zero-trust"`
 }
 
-// Expectation is a verdict and the layer that gives it; 0 where nobody denies.
-type Expectation struct {
-	Verdict Verdict `json:"verdict"`
-	Layer   int     `json:"layer,omitempty"`
+// At gives the expectation of a stage.
+func (e Expect) At(stage string) (Expectation, bool) {
+	switch stage {
+	case "open":
+		return e.Open, true
+	case "mtls":
+		return e.MTLS, true
+	case "zero-trust":
+		return e.ZeroTrust, true
+	}
+	return Expectation{}, false
 }
 
-// Load gives the campaign that is built in.
-func Load() (*Campaign, error) { return Parse(embedded) }
+// Expected gives what is expected of the attack at a stage under a capture.
+func (a Attack) Expected(stage, capture string) (Expectation, bool) {
+	if capture == "proxy" && a.Cooperative != nil {
+		return *a.Cooperative, true
+	}
+	return a.Expect.At(stage)
+}
 
-// Parse reads a case file strictly. Its error lists everything that is wrong.
-func Parse(file []byte) (*Campaign, error) {
+// Lines gives the request lines, for people.
+func (a Attack) Lines() string {
+	var lines []string
+	for _, r := range a.Send {
+		line := r.Line
+		if line == "" {
+			line = string(a.Means)
+		}
+		if r.To != "" {
+			line += " to " + r.To
+		}
+		if r.Times > 1 {
+			line += fmt.Sprintf(", %d times", r.Times)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// Load gives the project's campaign.
+func Load() (*Campaign, error) {
+	c, err := Parse(bytes.NewReader(campaignFile))
+	if err != nil {
+		return nil, fmt.Errorf("load adversary/campaign.yaml: %w", err)
+	}
+	return c, nil
+}
+
+// Parse reads a case file strictly: an unknown field, a case without an
+// expectation for a stage, or a target that nobody can control is an error.
+func Parse(r io.Reader) (*Campaign, error) {
+	d := yaml.NewDecoder(r)
+	d.KnownFields(true)
 	var c Campaign
-	if err := yaml.UnmarshalStrict(file, &c); err != nil {
-		return nil, fmt.Errorf("campaign: %w", err)
+	if err := d.Decode(&c); err != nil {
+		return nil, err
 	}
-	var problems []error
-	bad := func(id, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("campaign: attack %q: %s", id, fmt.Sprintf(format, args...)))
+	var more any
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, errors.New("want one document")
 	}
-	seen := map[string]bool{}
+	names := map[string]bool{}
+	for i, a := range c.Attackers {
+		if a.Name == "" || a.About == "" || names[a.Name] {
+			return nil, fmt.Errorf("attacker %d %q: needs a name of its own and about", i, a.Name)
+		}
+		if pod := a.Pod != ""; pod != (a.Namespace != "") || pod != (a.Account != "") {
+			return nil, fmt.Errorf("attacker %s: pod, namespace and account go together", a.Name)
+		}
+		names[a.Name] = true
+	}
+	ids := map[string]bool{}
 	for i := range c.Attacks {
 		a := &c.Attacks[i]
-		if a.Request.Kind == "" {
-			a.Request.Kind = KindHTTP
+		if a.Means == "" {
+			a.Means = HTTP
 		}
-		if a.ID == "" || strings.Trim(a.ID, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			bad(a.ID, "an id has small letters, digits and dashes")
+		if ids[a.ID] {
+			return nil, fmt.Errorf("attack %q: given twice", a.ID)
 		}
-		if seen[a.ID] {
-			bad(a.ID, "is there twice")
+		ids[a.ID] = true
+		if err := c.check(a); err != nil {
+			return nil, fmt.Errorf("attack %d %q: %w", i, a.ID, err)
 		}
-		seen[a.ID] = true
-		if a.Title == "" || a.Story == "" || a.Attacker == "" || a.Category == "" {
-			bad(a.ID, "title, story, category and attacker are required")
-		}
-		if !slices.Contains([]string{KindHTTP, KindPodIP, KindReplay, KindFlood, KindForeignCA, KindUDP}, a.Request.Kind) {
-			bad(a.ID, "kind %q is not known", a.Request.Kind)
-		}
-		if _, ok := c.Targets[a.Request.Target]; !ok && a.Attacker != Outside {
-			bad(a.ID, "target %q is not in the list of targets", a.Request.Target)
-		}
-		if a.Request.Kind != KindForeignCA && a.Request.Kind != KindUDP {
-			if a.Request.Method == "" || !strings.HasPrefix(a.Request.Path, "/") || strings.ContainsAny(a.Request.Method+a.Request.Path, " \r\n") {
-				bad(a.ID, "method and path are required, without spaces")
-			}
-		}
-		for name, value := range a.Request.Headers {
-			if strings.ContainsAny(name+value, "\r\n") {
-				bad(a.ID, "header %q has a line break", name)
-			}
-		}
-		succeeds := false
-		for stage, e := range a.Expect {
-			if !slices.Contains(stages, stage) {
-				bad(a.ID, "stage %q is not known", stage)
-			}
-			switch e.Verdict {
-			case Allowed:
-				succeeds = true
-				if e.Layer != 0 {
-					bad(a.ID, "%s: nobody denies, so there is no layer", stage)
-				}
-			case DeniedL7, DeniedL4, DeniedNetwork:
-				if e.Layer < 1 || e.Layer > 3 {
-					bad(a.ID, "%s: a denial names its layer, 1 to 3", stage)
-				}
-			default:
-				bad(a.ID, "%s: %q is no verdict to expect", stage, e.Verdict)
-			}
-		}
-		if len(a.Expect) == 0 {
-			bad(a.ID, "expects nothing")
-		}
-		// A denial proves something only beside a success, or with a reason.
-		if (!succeeds || len(a.Expect) < len(stages)) && a.Control == "" {
-			bad(a.ID, "never succeeds or misses a stage, and control does not say why")
-		}
-	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
 	}
 	return &c, nil
 }
 
-// Attack gives an attack by its id, and whether there is one.
+// Attack gives the attack of that name.
 func (c *Campaign) Attack(id string) (Attack, bool) {
 	i := slices.IndexFunc(c.Attacks, func(a Attack) bool { return a.ID == id })
 	if i < 0 {
@@ -175,30 +254,106 @@ func (c *Campaign) Attack(id string) (Attack, bool) {
 	return c.Attacks[i], true
 }
 
-// Service gives the mission's service that an attack is aimed at; empty for one
-// outside of the mission.
-func (c *Campaign) Service(a Attack) string {
-	if s, ok := c.Services[a.Request.Target]; ok {
-		return s
+// Attacker gives the attacker of that name.
+func (c *Campaign) Attacker(name string) (Attacker, bool) {
+	i := slices.IndexFunc(c.Attackers, func(a Attacker) bool { return a.Name == name })
+	if i < 0 {
+		return Attacker{}, false
 	}
-	switch a.Request.Target {
-	case "gateway":
-		name, _, _ := strings.Cut(strings.TrimPrefix(a.Request.Path, "/"), "-http")
-		return name
-	case "adversary-console":
-		return ""
-	}
-	return a.Request.Target
+	return c.Attackers[i], true
 }
 
-// Attackers gives every pod that some attack is made from, sorted.
-func (c *Campaign) Attackers() []string {
-	var all []string
-	for _, a := range c.Attacks {
-		if a.Attacker != Outside && !slices.Contains(all, a.Attacker) {
-			all = append(all, a.Attacker)
+// Console is the name of the attacker's own service, the only target that is
+// none of the mission's.
+const Console = "adversary-console"
+
+func (c *Campaign) check(a *Attack) error {
+	for field, value := range map[string]string{
+		"id": a.ID, "title": a.Title, "story": a.Story, "category": a.Category, "attacker": a.Attacker, "target": a.Target, "why": a.Why, "limits": a.Limits,
+	} {
+		if strings.TrimSpace(value) == "" {
+			return fmt.Errorf("%s is missing", field)
 		}
 	}
-	slices.Sort(all)
-	return all
+	attacker, ok := c.Attacker(a.Attacker)
+	if !ok {
+		return fmt.Errorf("there is no attacker %q", a.Attacker)
+	}
+	if _, ok := catalog.Lookup(a.Target); !ok && a.Target != Console {
+		return fmt.Errorf("target %q is no service", a.Target)
+	}
+	if !slices.Contains([]Means{HTTP, ForeignCA, Bytes, Datagram, RawSocket, Wiretap}, a.Means) {
+		return fmt.Errorf("there is no means %q", a.Means)
+	}
+	if len(a.Send) == 0 && a.Means != RawSocket && a.Means != Wiretap {
+		return errors.New("send is missing")
+	}
+	for _, r := range a.Send {
+		if err := r.check(a.Means, attacker); err != nil {
+			return err
+		}
+	}
+	for _, stage := range stages {
+		e, _ := a.Expect.At(stage)
+		if err := e.check(); err != nil {
+			return fmt.Errorf("expect %s: %w", stage, err)
+		}
+	}
+	if a.Cooperative != nil {
+		if err := a.Cooperative.check(); err != nil {
+			return fmt.Errorf("cooperative: %w", err)
+		}
+	}
+	return a.checkControl()
+}
+
+func (a *Attack) checkControl() error {
+	denied := false
+	for _, stage := range stages {
+		e, _ := a.Expect.At(stage)
+		denied = denied || e.Verdict != Allowed
+	}
+	switch e, ok := a.Expect.At(a.Control.Stage); {
+	case (a.Control.Stage == "") == (a.Control.Never == ""):
+		return errors.New("control: give the stage in which it gets through, or the reason why it never does")
+	case a.Control.Stage != "" && (!ok || e.Verdict != Allowed):
+		return fmt.Errorf("control: it is not expected to get through at stage %q", a.Control.Stage)
+	case !denied && a.Control.Stage == "":
+		return errors.New("control: it always gets through, name a stage")
+	}
+	return nil
+}
+
+func (r Request) check(means Means, from Attacker) error {
+	if r.To == "" {
+		if from.Pod != "" {
+			return errors.New("send: to is missing")
+		}
+	} else if _, port, err := net.SplitHostPort(r.To); err != nil || port == "" {
+		return fmt.Errorf("send: to %q is not HOST:PORT", r.To)
+	}
+	if means == HTTP {
+		if method, target, ok := strings.Cut(r.Line, " "); !ok || method == "" || target == "" {
+			return fmt.Errorf("send: line %q is not METHOD TARGET", r.Line)
+		}
+	}
+	for _, text := range append([]string{r.Line, r.Host}, r.Headers...) {
+		if strings.ContainsAny(text, "\r\n") {
+			return fmt.Errorf("send: %q has a line break", text)
+		}
+	}
+	if r.Times < 0 || r.Times > 1000 {
+		return fmt.Errorf("send: %d times", r.Times)
+	}
+	return nil
+}
+
+func (e Expectation) check() error {
+	if !slices.Contains(Verdicts(), e.Verdict) {
+		return fmt.Errorf("verdict %q is none of %v", e.Verdict, Verdicts())
+	}
+	if e.Layer < 0 || e.Layer > 3 {
+		return fmt.Errorf("there is no layer %d", e.Layer)
+	}
+	return nil
 }

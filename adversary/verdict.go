@@ -1,128 +1,320 @@
 package adversary
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Verdict is what came of an attack, from a closed set. "Not 2xx" is never
-// "blocked".
+// Verdict is what came of an attack, from a closed set.
 type Verdict string
 
-// The verdicts.
+// The verdicts. Allowed says that the request came to the target's program:
+// no layer stood in the way, whatever the program then made of it.
 const (
-	Allowed       Verdict = "allowed"        // the program was reached and answered
-	DeniedL7      Verdict = "denied-l7"      // a waypoint answered 403
-	DeniedL4      Verdict = "denied-l4"      // the connection was refused for its identity
-	DeniedNetwork Verdict = "denied-network" // a NetworkPolicy, or the pod's own capture, refused the connection
-	TargetDown    Verdict = "target-down"    // legitimate calls do not reach the target either
-	AttackerDown  Verdict = "attacker-down"  // the attacker's pod or its console does not answer
-	Unknown       Verdict = "unknown"        // there is not enough evidence for any of these
+	Allowed       Verdict = "allowed"
+	DeniedL7      Verdict = "denied-l7"
+	DeniedL4      Verdict = "denied-l4"
+	DeniedNetwork Verdict = "denied-network"
+	TargetDown    Verdict = "target-down"
+	AttackerDown  Verdict = "attacker-down"
+	Unknown       Verdict = "unknown"
 )
 
-// How a connection failed, from a closed set.
+// Verdicts gives the closed set.
+func Verdicts() []Verdict {
+	return []Verdict{Allowed, DeniedL7, DeniedL4, DeniedNetwork, TargetDown, AttackerDown, Unknown}
+}
+
+// Denied tells whether a layer stood in the way.
+func (v Verdict) Denied() bool { return v == DeniedL7 || v == DeniedL4 || v == DeniedNetwork }
+
+// Layer gives the layer that a denial belongs to, 0 for what is none.
+func (v Verdict) Layer() int {
+	switch v {
+	case DeniedNetwork:
+		return 1
+	case DeniedL4:
+		return 2
+	case DeniedL7:
+		return 3
+	}
+	return 0
+}
+
+// Fault is the kind of error that the attacker's socket gave.
+type Fault string
+
+// The faults.
 const (
-	FailedRefused = "refused" // connection refused, or not permitted by the kernel
-	FailedReset   = "reset"   // reset or closed without an answer
-	FailedTimeout = "timeout"
-	FailedName    = "name"  // the name does not resolve
-	FailedTLS     = "tls"   // the handshake was refused
-	FailedOther   = "other" // anything else
+	NoFault      Fault = ""
+	Refused      Fault = "refused"   // connection refused
+	Reset        Fault = "reset"     // cut with a reset
+	Closed       Fault = "closed"    // closed without an answer
+	TimedOut     Fault = "timed-out" // no answer within the attacker's patience
+	NoSuchName   Fault = "no-such-name"
+	NotPermitted Fault = "not-permitted" // the kernel of the pod said no
+	TLSAlert     Fault = "tls-alert"     // the peer refused the certificate
+	Unreachable  Fault = "unreachable"
+	Garbled      Fault = "garbled" // bytes that are no HTTP
 )
+
+// MaxBody bounds the excerpt of an answer's body in the evidence, in bytes.
+const MaxBody = 1 << 10
 
 // Evidence is what the attacker saw on the wire.
 type Evidence struct {
-	Status     int               `json:"status,omitempty"` // 0 when there was no answer
-	Headers    map[string]string `json:"headers,omitempty"`
-	Body       string            `json:"body,omitempty"` // the first KiB
-	Failure    string            `json:"failure,omitempty"`
-	Error      string            `json:"error,omitempty"`
-	DurationMs float64           `json:"durationMs"`
-	// Sent and Answered count the requests of a flood or a replay.
-	Sent     int `json:"sent,omitempty"`
-	Answered int `json:"answered,omitempty"`
+	// Sent is the request as it was written, without its body.
+	Sent   string `json:"sent,omitempty"`
+	Remote string `json:"remote,omitempty"` // where the connection went
+	Status int    `json:"status,omitempty"` // 0 without an answer
+	// Headers are those of the answer, Body its first MaxBody bytes.
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    string            `json:"body,omitempty"`
+	// Service is the program that answered, by the trace in its answer; Claimed
+	// the caller's identity as it saw it.
+	Service string `json:"service,omitempty"`
+	Claimed string `json:"claimed,omitempty"`
+	Fault   Fault  `json:"fault,omitempty"`
+	Error   string `json:"error,omitempty"`
+	// Answered of Attempts requests were answered by the target's program with
+	// 2xx, where more than one was sent.
+	Attempts   int     `json:"attempts,omitempty"`
+	Answered   int     `json:"answered,omitempty"`
+	DurationMs float64 `json:"durationMs"`
+	// Effect tells whether the attack got what it wanted.
+	Effect bool `json:"effect"`
+	// Note says in a sentence what the means found, where that is no answer.
+	Note string `json:"note,omitempty"`
+	// Settled is the verdict that a means reaches by itself, such as by what
+	// it reads on a wire.
+	Settled Verdict `json:"settled,omitempty"`
 }
 
-// Report is one run of an attack, as the attacker's pod tells it.
-type Report struct {
-	Run      string    `json:"run"`
-	ID       string    `json:"id"`
-	Attacker string    `json:"attacker"`
-	At       time.Time `json:"at"`
-	Evidence Evidence  `json:"evidence"`
-	// Verdict is what the wire alone proves: allowed, denied-l7 or unknown.
-	Verdict Verdict `json:"verdict"`
-	Layer   int     `json:"layer,omitempty"`
+// Read takes out of an answer's body who answered and whom it took us for.
+func (e *Evidence) Read(body []byte) {
+	var answer struct {
+		Trace struct {
+			Service string `json:"service"`
+			Caller  struct {
+				Identity string `json:"identity"`
+			} `json:"caller"`
+		} `json:"trace"`
+	}
+	if json.Unmarshal(body, &answer) == nil {
+		e.Service, e.Claimed = answer.Trace.Service, answer.Trace.Caller.Identity
+	}
+	e.Body = strings.ToValidUTF8(string(body[:min(len(body), MaxBody)]), "\uFFFD")
 }
 
-// Denial is what the mesh's own log says about the call, where it can be read.
-type Denial struct {
-	Verdict Verdict `json:"verdict"`
-	Layer   int     `json:"layer"`
+// Got tells whether an effect shows in an answer with that body.
+func (e Effect) Got(status int, body []byte) bool {
+	if e.Status != 0 && status != e.Status {
+		return false
+	}
+	if e.Status == 0 && (status < 200 || status > 299) {
+		return false
+	}
+	return strings.Contains(string(body), e.Contains)
+}
+
+// Probe is one live control: a legitimate call to the target.
+type Probe struct {
+	OK   bool   `json:"ok"`
+	Call string `json:"call"`
+	// Target tells that the failure is the target's own: its caller could not
+	// reach it, or it failed.
+	Target bool   `json:"target,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Decision is what the log says about the attack: a part of the mesh's record.
+type Decision struct {
 	Hop     string  `json:"hop"`
+	Layer   int     `json:"layer"`
+	Verdict Verdict `json:"verdict"`
 	Policy  string  `json:"policy,omitempty"`
 	Rule    string  `json:"rule,omitempty"`
 	Reason  string  `json:"reason,omitempty"`
 }
 
-// Control is a legitimate call to the same target, just before or just after.
-type Control struct {
-	Call   string `json:"call"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty"`
+// Case is everything that is known when an attack is judged.
+type Case struct {
+	Attack   Attack
+	Attacker Attacker
+	// Evidence is nil when the attacker did not report.
+	Evidence      *Evidence
+	Before, After *Probe // nil where no control was made
+	// LogRead tells whether there is a decision log to ask; Log is what it has
+	// about the attack, oldest first.
+	LogRead bool
+	Log     []Decision
 }
 
-// OnTheWire judges what the wire alone proves. An answer of one of the
-// mission's programs, whatever its status, means that the request arrived: the
-// programs mark theirs with a trace or as a problem of theirs.
-func OnTheWire(a Attack, e Evidence) (Verdict, int) {
+// Judgement is the verdict with its reasons.
+type Judgement struct {
+	Verdict Verdict `json:"verdict"`
+	Layer   int     `json:"layer,omitempty"`
+	Policy  string  `json:"policy,omitempty"`
+	Reason  string  `json:"reason"`
+	// Inferred tells that no log named the deciding layer: only that the
+	// connection was denied is certain.
+	Inferred bool      `json:"inferred,omitempty"`
+	Decision *Decision `json:"decision,omitempty"`
+}
+
+// RBACBody is what a waypoint answers to what no policy allows, with 403
+// (Envoy's RBAC filter).
+const RBACBody = "RBAC: access denied"
+
+// Judge makes a verdict. A denial is only what was proven to be one: the
+// target answered a legitimate call before and after, and, where there is a log,
+// the log names the decision. Everything else that is no success is unknown or
+// somebody's absence.
+func Judge(c Case) Judgement {
+	e := c.Evidence
 	switch {
-	case e.Status == 403 && strings.Contains(e.Body, "RBAC: access denied"):
-		return DeniedL7, 3
-	case e.Status >= 200 && e.Status < 300, e.Status != 0 && fromTheProgram(e):
-		if a.Success != "" && !strings.Contains(e.Body, a.Success) {
-			return Unknown, 0
+	case e == nil:
+		return Judgement{Verdict: AttackerDown, Reason: "the attacker did not report what it saw"}
+	case e.Settled == Allowed:
+		return Judgement{Verdict: Allowed, Reason: e.Note}
+	case e.Settled != "":
+		return settled(c)
+	case e.Service != "" && e.Service == c.Attack.Target:
+		return Judgement{Verdict: Allowed, Reason: reached(e)}
+	}
+	suspect, reason := suspected(c)
+	if !suspect.Denied() {
+		return Judgement{Verdict: suspect, Reason: reason}
+	}
+	if down := controls(c); down != nil {
+		return *down
+	}
+	if !c.LogRead {
+		return Judgement{Verdict: suspect, Layer: suspect.Layer(), Reason: reason, Inferred: suspect != DeniedL7}
+	}
+	return named(c, reason)
+}
+
+func reached(e *Evidence) string {
+	if e.Effect {
+		return fmt.Sprintf("the program answered %d: the attacker has what it wanted", e.Status)
+	}
+	return fmt.Sprintf("the request came to the program, which answered %d; no layer stood in its way", e.Status)
+}
+
+// settled is a denial that the means itself saw.
+func settled(c Case) Judgement {
+	v := c.Evidence.Settled
+	if v.Denied() {
+		if down := controls(c); down != nil {
+			return *down
 		}
-		return Allowed, 0
 	}
-	return Unknown, 0
+	return Judgement{Verdict: v, Layer: v.Layer(), Reason: c.Evidence.Note}
 }
 
-func fromTheProgram(e Evidence) bool {
-	return strings.Contains(e.Body, `"urn:artemis:problem:`) && strings.HasPrefix(e.Headers["content-type"], "application/problem+json")
+// suspected is what the wire alone says.
+func suspected(c Case) (Verdict, string) {
+	e := c.Evidence
+	switch {
+	case e.Status == 403 && strings.TrimSpace(e.Body) == RBACBody:
+		return DeniedL7, "403 " + RBACBody
+	case e.Status == 404 && c.Attacker.Pod == "" && e.Service == "":
+		return DeniedNetwork, "the gateway has no route for it"
+	case e.Status != 0 && e.Service != "":
+		return Unknown, fmt.Sprintf("%s answered %d, not %s", e.Service, e.Status, c.Attack.Target)
+	case e.Status == 503 || e.Status == 502 || e.Status == 504:
+		// A proxy could not reach what is behind it: only the log knows why.
+		return DeniedL4, fmt.Sprintf("a proxy on the way answered %d", e.Status)
+	case e.Status != 0:
+		return Unknown, fmt.Sprintf("somebody on the way answered %d", e.Status)
+	case e.Fault == TLSAlert:
+		return DeniedL4, "the certificate was refused: " + e.Error
+	case e.Fault == Refused && c.Attacker.Unmeshed, e.Fault == TimedOut && c.Attacker.Unmeshed:
+		return DeniedNetwork, "the connection was " + string(e.Fault)
+	case slices.Contains([]Fault{Refused, Reset, Closed, TimedOut}, e.Fault):
+		return DeniedL4, "the connection was " + string(e.Fault)
+	}
+	return Unknown, fmt.Sprintf("%s: %s", e.Fault, e.Error)
 }
 
-// Judge gives the verdict from everything there is to know: the wire, the
-// controls around it, and the mesh's log; logged tells whether that log could be
-// read at all.
-func Judge(a Attack, e Evidence, before, after Control, denial *Denial, logged bool) (Verdict, int) {
-	if v, layer := OnTheWire(a, e); v != Unknown {
-		return v, layer
+// controls gives the verdict if a control has failed, nil when both are good.
+func controls(c Case) *Judgement {
+	for _, probe := range []struct {
+		when string
+		*Probe
+	}{{"before", c.Before}, {"after", c.After}} {
+		switch {
+		case probe.Probe == nil:
+			return &Judgement{Verdict: Unknown, Reason: "no live control was made " + probe.when}
+		case !probe.OK && probe.Target:
+			return &Judgement{Verdict: TargetDown, Reason: fmt.Sprintf("%s did not answer the live control %s: %s", c.Attack.Target, probe.when, probe.Detail)}
+		case !probe.OK:
+			return &Judgement{Verdict: Unknown, Reason: fmt.Sprintf("the live control %s failed: %s", probe.when, probe.Detail)}
+		}
 	}
-	if e.Failure == FailedName || e.Failure == FailedOther {
-		return Unknown, 0
+	return nil
+}
+
+// named asks the log which layer decided.
+func named(c Case, reason string) Judgement {
+	i := len(c.Log) - 1
+	for ; i >= 0 && !c.Log[i].Verdict.Denied(); i-- {
 	}
-	// No answer, or one that only a proxy in front of the target gives: that
-	// looks the same when the target is down.
-	if e.Failure == "" && e.Status != 503 {
-		return Unknown, 0
+	if i < 0 {
+		return Judgement{Verdict: Unknown, Reason: reason + ", but the decision log names no denial"}
 	}
-	if !before.OK || !after.OK {
-		return TargetDown, 0
+	d := c.Log[i]
+	if d.Reason != "" {
+		reason += "; " + d.Reason
 	}
-	if denial != nil {
-		return denial.Verdict, denial.Layer
+	layer := d.Layer
+	if layer == 0 {
+		layer = d.Verdict.Layer()
 	}
-	// The pod's own rules refuse a datagram before any proxy sees it.
-	if a.Request.Kind == KindUDP && e.Failure == FailedRefused {
-		return DeniedNetwork, 1
+	return Judgement{Verdict: d.Verdict, Layer: layer, Policy: d.Policy, Reason: reason, Decision: &d}
+}
+
+// Result is one attack, played and judged.
+type Result struct {
+	Run      string    `json:"run"`
+	ID       string    `json:"id"`
+	Stage    string    `json:"stage,omitempty"`
+	Capture  string    `json:"capture,omitempty"`
+	At       time.Time `json:"at"`
+	Attacker string    `json:"attacker"`
+	Judgement
+	Evidence *Evidence `json:"evidence,omitempty"`
+	Control  Controls  `json:"control"`
+	// Expected and Differs are set by who knows the stage.
+	Expected *Expectation `json:"expected,omitempty"`
+	Differs  string       `json:"differs,omitempty"`
+}
+
+// Controls are the live controls around an attack.
+type Controls struct {
+	Before *Probe `json:"before,omitempty"`
+	After  *Probe `json:"after,omitempty"`
+}
+
+// Differs tells in a sentence how a judgement differs from what was expected,
+// empty when it does not. Where the layer was only inferred, any denial of a
+// connection is as good as another.
+func (e Expectation) Differs(j Judgement, evidence *Evidence) string {
+	if j.Verdict != e.Verdict && !(j.Inferred && e.Verdict.Denied() && j.Verdict.Denied()) {
+		return fmt.Sprintf("expected %s, was %s: %s", e.Verdict, j.Verdict, j.Reason)
 	}
-	if logged {
-		return Unknown, 0 // somebody refused it, and the log does not know
+	if want := max(e.Layer, 0); want != 0 && want != j.Layer && !j.Inferred {
+		return fmt.Sprintf("expected layer %d to answer, layer %d did", want, j.Layer)
 	}
-	switch e.Failure {
-	case FailedRefused, FailedTimeout:
-		return DeniedNetwork, 1
+	if e.Effect != nil && (evidence != nil && evidence.Effect) != *e.Effect {
+		if *e.Effect {
+			return "expected the attack to get what it wanted: " + j.Reason
+		}
+		return "the attack got what it wanted, which was not expected: " + j.Reason
 	}
-	return DeniedL4, 2
+	return ""
 }
