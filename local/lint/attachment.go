@@ -40,7 +40,7 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 			c.report.NotJudged = append(c.report.NotJudged, NotJudged{c.mesh.set.Origins[at].File, c.mesh.set.Origins[at].Line, "AuthorizationPolicy " + at.String(), "its target " + r.GetKind() + " is not among what lint knows"})
 		}
 	}
-	if len(refs) > 0 {
+	if len(refs) > 0 || c.elsewhere(p) != "" {
 		return
 	}
 	selector := p.Spec.GetSelector().GetMatchLabels()
@@ -62,6 +62,27 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 		c.add(Error, "not-in-the-mesh", at, "none of the workloads that it is for is in the ambient mesh: nothing enforces it",
 			"label the Namespace istio.io/dataplane-mode: ambient")
 	}
+}
+
+// elsewhere says why a policy without a target is not, or not only, a matter of
+// node proxies; empty when it is.
+func (c *checker) elsewhere(p *securityv1.AuthorizationPolicy) string {
+	if c.mesh.sidecars(p.Namespace) {
+		return "its namespace has sidecars, and lint judges ambient meshes"
+	}
+	selector := p.Spec.GetSelector().GetMatchLabels()
+	if name, ok := selector["gateway.networking.k8s.io/gateway-name"]; ok {
+		if g := c.mesh.gateway(p.Namespace, name); g == nil || g.Spec.GatewayClassName != waypointClass {
+			return "it is for an ingress gateway"
+		}
+	}
+	workloads := slices.ContainsFunc(c.mesh.workloads, func(w workload) bool { return w.key.Namespace == p.Namespace })
+	for front := range c.mesh.front {
+		if namespace, _, _ := strings.Cut(front, "/"); namespace == p.Namespace && !workloads {
+			return "it is for an ingress gateway"
+		}
+	}
+	return ""
 }
 
 func (c *checker) serviceTarget(p *securityv1.AuthorizationPolicy, name string) {
@@ -97,6 +118,11 @@ func (c *checker) serviceTarget(p *securityv1.AuthorizationPolicy, name string) 
 func (c *checker) rules(p *securityv1.AuthorizationPolicy) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	onNode := len(targetRefs(p)) == 0
+	if why := c.elsewhere(p); onNode && why != "" {
+		o := c.mesh.set.Origins[at]
+		c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, "AuthorizationPolicy " + at.String(), why})
+		onNode = false
+	}
 	action := p.Spec.Action
 	if onNode && action != securityv1beta1.AuthorizationPolicy_ALLOW && action != securityv1beta1.AuthorizationPolicy_DENY {
 		c.add(Error, "not-enforced-by-node-proxy", at, fmt.Sprintf("%s without a target goes to node proxies, which do not know it", action), "target a Service or a Gateway")
@@ -126,13 +152,17 @@ func (c *checker) nodeRule(p *securityv1.AuthorizationPolicy, rule ruleRef, r *s
 	attributes := authz.HTTPAttributes(r)
 	deny := p.Spec.Action == securityv1beta1.AuthorizationPolicy_DENY
 	const fix = "write it with targetRefs to the Service, for the waypoint"
+	bad, condition := Error, ""
+	if c.mesh.namespaces[p.Namespace] == nil {
+		bad, condition = Warning, " (if its namespace, which is not among the files, is in an ambient mesh)"
+	}
 	switch {
 	case deny && len(attributes) > 0 && authz.NoOpAtNodeProxy(p.Namespace, r):
-		c.addAt(Error, "deny-no-op", at, rule.path(), fmt.Sprintf("%s denies nothing: without a target it goes to node proxies, which lose %s, and what is left never matches", rule, strings.Join(attributes, ", ")), fix)
+		c.addAt(bad, "deny-no-op", at, rule.path(), fmt.Sprintf("%s denies nothing%s: without a target it goes to node proxies, which lose %s, and what is left never matches", rule, condition, strings.Join(attributes, ", ")), fix)
 	case deny && len(attributes) > 0:
 		c.addAt(Warning, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s denies more than it says: node proxies lose %s", rule, strings.Join(attributes, ", ")), fix)
 	case len(attributes) > 0:
-		c.addAt(Error, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s allows nothing: without a target it goes to node proxies, which leave out a rule with %s", rule, strings.Join(attributes, ", ")), fix)
+		c.addAt(bad, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s allows nothing%s: without a target it goes to node proxies, which leave out a rule with %s", rule, condition, strings.Join(attributes, ", ")), fix)
 	}
 	for _, f := range r.From {
 		s := f.GetSource()

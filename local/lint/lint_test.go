@@ -329,6 +329,30 @@ spec:
 	}
 }
 
+// Not every Istio is an ambient one, and not every policy is for pods.
+func TestWhatOtherProxiesEnforceIsNotJudged(t *testing.T) {
+	const l7 = "spec: {rules: [{to: [{operation: {methods: [GET]}}]}]}\n"
+	const head = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: "
+	for _, c := range []struct{ name, manifests, why string }{
+		{"sidecars", "apiVersion: v1\nkind: Namespace\nmetadata: {name: old, labels: {istio-injection: enabled}}\n" + head + "old}\n" + l7,
+			"its namespace has sidecars, and lint judges ambient meshes"},
+		{"an ingress gateway's namespace", "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: front, namespace: edge}\nspec: {gatewayClassName: istio}\n" + head + "edge}\n" + l7,
+			"it is for an ingress gateway"},
+		{"an ingress gateway's label", head[len("---\n"):] + "edge}\nspec: {selector: {matchLabels: {gateway.networking.k8s.io/gateway-name: front}}, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
+			"it is for an ingress gateway"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, c.manifests)
+			if len(r.Findings) != 0 {
+				t.Errorf("findings %+v, want none", r.Findings)
+			}
+			if len(r.NotJudged) == 0 || r.NotJudged[len(r.NotJudged)-1].Why != c.why {
+				t.Errorf("not judged %+v, want %q", r.NotJudged, c.why)
+			}
+		})
+	}
+}
+
 func TestATemplateIsNotJudged(t *testing.T) {
 	r := report(t, "{{- range .Values.cells }}\napiVersion: v1\n{{- end }}\n")
 	if len(r.Findings) != 0 || len(r.NotJudged) != 1 || r.NotJudged[0].Why != "a template; render it first" {

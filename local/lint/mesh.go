@@ -36,7 +36,7 @@ type mesh struct {
 	namespaces map[string]*corev1.Namespace
 	workloads  []workload
 	accounts   map[string]bool // "namespace/name" of every service account that exists
-	front      map[string]bool // "namespace/name" of every Gateway that a route names
+	front      map[string]bool // "namespace/name" of every ingress Gateway, also of those that only a route names
 	waypoint   *authz.Waypoint
 	nodeProxy  *authz.NodeProxy
 	mtls       *peerauth.Policies
@@ -81,6 +81,11 @@ func newMesh(s *manifest.Survey) *mesh {
 		m.accounts[g.Namespace+"/"+gatewayAccount(g)] = true
 	}
 	m.front = map[string]bool{}
+	for _, g := range s.Set.Gateways {
+		if g.Spec.GatewayClassName != waypointClass {
+			m.front[g.Namespace+"/"+g.Name] = true
+		}
+	}
 	for _, r := range s.Set.HTTPRoutes {
 		for _, p := range r.Spec.ParentRefs {
 			namespace := r.Namespace
@@ -164,6 +169,17 @@ func (m *mesh) meshed(w workload) (in, known bool) {
 		return mode == "ambient", true
 	}
 	return m.namespaceLabel(w.key.Namespace, labelMode) == "ambient", m.namespaces[w.key.Namespace] != nil
+}
+
+// sidecars tells whether a namespace is served by sidecars: they judge what node
+// proxies cannot, and lint knows ambient meshes only.
+func (m *mesh) sidecars(namespace string) bool {
+	n := m.namespaces[namespace]
+	if n == nil || n.Labels[labelMode] == "ambient" {
+		return false
+	}
+	_, revision := n.Labels["istio.io/rev"]
+	return revision || n.Labels["istio-injection"] == "enabled"
 }
 
 // binding says which waypoint a Service is told to use.
