@@ -61,7 +61,6 @@ func newRootCommand() *cobra.Command {
 		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at),
 		newExecCommand(&at), newDecisionsCommand(&at), newWiretapCommand(&at),
 		newExplainCommand(&at), newLintCommand(&at), newVersionCommand(),
-		newLintCommand(&at), newExplainCommand(&at),
 		newNodeCommand(), newPodInitCommand(), newRequestCommand(),
 	)
 	return root
