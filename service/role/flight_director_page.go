@@ -26,7 +26,7 @@ func (f *directorRole) page() []endpoint.Endpoint {
 	return []endpoint.Endpoint{
 		endpoint.Stream(http.MethodGet, "/", http.HandlerFunc(f.index)),
 		endpoint.Stream(http.MethodGet, "/assets/*", http.HandlerFunc(f.asset)),
-		endpoint.Stream(http.MethodGet, "/events", http.HandlerFunc(f.events)),
+		endpoint.Stream(http.MethodGet, "/events", http.HandlerFunc(f.hub.events)),
 	}
 }
 
@@ -80,8 +80,8 @@ func (f *directorRole) asset(w http.ResponseWriter, r *http.Request) {
 }
 
 // events streams what happens (Server-Sent Events, HTML Living Standard 9.2).
-func (f *directorRole) events(w http.ResponseWriter, r *http.Request) {
-	events, leave := f.hub.join()
+func (h *hub) events(w http.ResponseWriter, r *http.Request) {
+	events, leave := h.join()
 	if events == nil {
 		endpoint.Refuse(w, problem.New(problem.Internal, "too many listeners"))
 		return

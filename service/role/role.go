@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	campaign "artemis.example/adversary"
 	"artemis.example/service/config"
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"
@@ -47,6 +48,12 @@ type Program struct {
 
 // New makes the program of a role.
 func New(kit Kit) (Program, error) {
+	switch kit.Service {
+	case "adversary":
+		return adversaryPod(kit)
+	case campaign.Console:
+		return adversaryConsole(kit)
+	}
 	roles := map[string]func(Kit) Program{
 		"flight-director":        flightDirector,
 		"capcom":                 capcom,

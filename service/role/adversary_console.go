@@ -1,0 +1,302 @@
+package role
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	campaign "artemis.example/adversary"
+	"artemis.example/service/endpoint"
+	"artemis.example/service/problem"
+)
+
+// Times of the console.
+const (
+	longPoll = 8 * time.Second  // how long a call home is held while there is nothing to do
+	online   = 12 * time.Second // after its last call an attacker counts as gone
+	// absent bounds the time that an attack waits for its attacker to take
+	// it, and overdue the time for the report then.
+	absent  = 3 * time.Second
+	overdue = 15 * time.Second
+)
+
+const (
+	maxResults = 500
+	maxQueue   = 32 // attacks waiting for one attacker
+)
+
+// AttackCase is a case of the campaign as the console lists it.
+type AttackCase struct {
+	ID       string          `json:"id"`
+	Title    string          `json:"title"`
+	Story    string          `json:"story"`
+	Category string          `json:"category"`
+	Attacker string          `json:"attacker"`
+	Target   string          `json:"target"`
+	Request  string          `json:"request"`
+	Expect   campaign.Expect `json:"expect"`
+	Control  string          `json:"control"`
+	Why      string          `json:"why"`
+	Limits   string          `json:"limits"`
+}
+
+// AttackerState is an attacker as the console knows it.
+type AttackerState struct {
+	campaign.Attacker
+	LastSeen *time.Time `json:"lastSeen"`
+	Online   bool       `json:"online"`
+}
+
+// AttackList is what there is to play, and who plays.
+type AttackList struct {
+	Attacks   []AttackCase    `json:"attacks"`
+	Attackers []AttackerState `json:"attackers"`
+}
+
+// Launched is the answer to an order.
+type Launched struct {
+	Run      string `json:"run"`
+	ID       string `json:"id"`
+	Attacker string `json:"attacker"`
+}
+
+// Results are the latest, oldest first. Next is the number to ask from.
+type Results struct {
+	Results []campaign.Result `json:"results"`
+	Next    int               `json:"next"`
+}
+
+// adversaryConsole is the attacker's own service, outside of the mesh. What is
+// under /operator/ is for people and comes through the gateway; what is under
+// /phone-home/ is for the rogue pods and has no route. It knows attacks by name
+// and forwards nothing anywhere: there is no address in any request that it
+// would go to.
+func adversaryConsole(kit Kit) (Program, error) {
+	cases, err := campaign.Load()
+	if err != nil {
+		return Program{}, err
+	}
+	c := &consoleRole{Kit: kit, cases: cases, hub: newHub(), seen: map[string]time.Time{}, queues: map[string]chan *run{}, runs: map[string]*run{}}
+	for _, a := range cases.Attackers {
+		if a.Pod != "" {
+			c.queues[a.Name] = make(chan *run, maxQueue)
+		}
+	}
+	return Program{
+		Endpoints: []endpoint.Endpoint{
+			endpoint.Get("/operator/attacks", c.list),
+			endpoint.PostUnder("/operator/attacks/*", c.launch),
+			endpoint.GetRequest("/operator/results", c.results),
+			endpoint.Stream(http.MethodGet, "/operator/events", http.HandlerFunc(c.hub.events)),
+			endpoint.Post("/phone-home/poll", c.poll),
+			endpoint.Post("/phone-home/report", c.report),
+			endpoint.Post("/phone-home/loot", c.loot),
+			endpoint.Get("/phone-home/ping", func(context.Context) (any, error) { return Heard{Status: "heard"}, nil }),
+		},
+		Close: c.hub.close,
+	}, nil
+}
+
+type consoleRole struct {
+	Kit
+	cases  *campaign.Campaign
+	hub    *hub
+	queues map[string]chan *run // by attacker
+
+	mu     sync.Mutex
+	seen   map[string]time.Time
+	runs   map[string]*run // under way
+	kept   []campaign.Result
+	passed int // results that are no longer kept
+}
+
+// run is one attack under way.
+type run struct {
+	id     string
+	attack campaign.Attack
+	at     time.Time
+	taken  chan struct{} // closed when the attacker has it
+	done   chan struct{} // closed when there is a result
+}
+
+func (c *consoleRole) list(context.Context) (any, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var l AttackList
+	for _, a := range c.cases.Attacks {
+		l.Attacks = append(l.Attacks, AttackCase{
+			ID: a.ID, Title: a.Title, Story: a.Story, Category: a.Category, Attacker: a.Attacker, Target: a.Target,
+			Request: a.Lines(), Expect: a.Expect, Control: a.Control.String(), Why: a.Why, Limits: a.Limits,
+		})
+	}
+	for _, a := range c.cases.Attackers {
+		s := AttackerState{Attacker: a}
+		if at, ok := c.seen[a.Name]; ok {
+			s.LastSeen, s.Online = &at, c.Clock.Now().Sub(at) < online
+		}
+		l.Attackers = append(l.Attackers, s)
+	}
+	return l, nil
+}
+
+func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any, error) {
+	attack, ok := c.cases.Attack(name)
+	if !ok {
+		return nil, problem.New(problem.NotFound, "there is no attack %.60q: this console plays the attacks of its campaign by name, against the targets written there. It is no proxy and goes to no address that it is given", name)
+	}
+	queue := c.queues[attack.Attacker]
+	if queue == nil {
+		return nil, problem.New(problem.WrongPhase, "no pod plays %q: it comes from %s; `artemis attack %s` sends it", attack.ID, attack.Attacker, attack.ID)
+	}
+	r := &run{id: rand.Text(), attack: attack, at: c.Clock.Now(), taken: make(chan struct{}), done: make(chan struct{})}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case queue <- r:
+	default:
+		return nil, problem.New(problem.WrongPhase, "%d attacks wait for %s already", maxQueue, attack.Attacker)
+	}
+	c.runs[r.id] = r
+	go c.expire(r)
+	c.Log.InfoContext(ctx, "attack ordered", "attack", attack.ID, "attacker", attack.Attacker, "run", r.id)
+	return endpoint.Accepted{Answer: Launched{Run: r.id, ID: attack.ID, Attacker: attack.Attacker}}, nil
+}
+
+// expire gives up on an attacker that does not come for its attack, or does not
+// report.
+func (c *consoleRole) expire(r *run) {
+	timer := time.NewTimer(absent)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return
+	case <-r.taken:
+		timer.Reset(overdue)
+		select {
+		case <-r.done:
+			return
+		case <-timer.C:
+		}
+	case <-timer.C:
+	}
+	c.finish(r.id, r.attack.Attacker, nil)
+}
+
+// finish judges by what there is: the attacker's word alone. Without a live
+// control there is no denial; `artemis attack` makes one.
+func (c *consoleRole) finish(id, attacker string, evidence *campaign.Evidence) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.runs[id]
+	if r == nil || r.attack.Attacker != attacker {
+		return false
+	}
+	delete(c.runs, id)
+	who, _ := c.cases.Attacker(attacker)
+	result := campaign.Result{
+		Run: id, ID: r.attack.ID, At: r.at.UTC(), Attacker: attacker, Evidence: evidence,
+		Judgement: campaign.Judge(campaign.Case{Attack: r.attack, Attacker: who, Evidence: evidence}),
+	}
+	c.kept = append(c.kept, result)
+	if len(c.kept) > maxResults {
+		c.kept, c.passed = c.kept[1:], c.passed+1
+	}
+	close(r.done)
+	c.hub.publish("result", result)
+	return true
+}
+
+// results gives those from number ?since= on; with ?run= only that one, waiting
+// for it.
+func (c *consoleRole) results(ctx context.Context, r *http.Request) (any, error) {
+	query := r.URL.Query()
+	if id := query.Get("run"); id != "" {
+		return c.resultOf(ctx, id)
+	}
+	since := 0
+	if s := query.Get("since"); s != "" {
+		var err error
+		if since, err = strconv.Atoi(s); err != nil || since < 0 {
+			return nil, problem.New(problem.OutOfRange, "since: want a whole number").In("since")
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	from := min(max(since-c.passed, 0), len(c.kept))
+	return Results{Results: append([]campaign.Result{}, c.kept[from:]...), Next: c.passed + len(c.kept)}, nil
+}
+
+func (c *consoleRole) resultOf(ctx context.Context, id string) (any, error) {
+	c.mu.Lock()
+	under := c.runs[id]
+	c.mu.Unlock()
+	if under != nil {
+		hold, cancel := context.WithTimeout(ctx, longPoll)
+		defer cancel()
+		select {
+		case <-under.done:
+		case <-hold.Done():
+			return Results{Results: []campaign.Result{}}, nil
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.kept {
+		if k.Run == id {
+			return Results{Results: []campaign.Result{k}}, nil
+		}
+	}
+	return nil, problem.New(problem.NotFound, "there is no run %.40q", id)
+}
+
+// poll holds an attacker's call until there is something to do.
+func (c *consoleRole) poll(ctx context.Context, in PhoneCall) (any, error) {
+	queue := c.queues[in.Name]
+	if queue == nil {
+		return nil, problem.New(problem.OutOfRange, "the campaign has no attacker %.40q that is a pod", in.Name).In("name")
+	}
+	c.here(in.Name)
+	defer c.here(in.Name)
+	hold, cancel := context.WithTimeout(ctx, longPoll)
+	defer cancel()
+	for {
+		select {
+		case <-hold.Done():
+			return Order{}, nil
+		case r := <-queue:
+			c.mu.Lock()
+			_, wanted := c.runs[r.id]
+			c.mu.Unlock()
+			if !wanted { // given up in the meantime
+				continue
+			}
+			close(r.taken)
+			return Order{Run: r.id, Attack: r.attack.ID}, nil
+		}
+	}
+}
+
+func (c *consoleRole) here(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[name] = c.Clock.Now()
+}
+
+func (c *consoleRole) report(_ context.Context, in Report) (any, error) {
+	if in.Evidence == nil {
+		return nil, endpoint.Required("evidence", false)
+	}
+	if !c.finish(in.Run, in.Name, in.Evidence) {
+		return nil, problem.New(problem.NotFound, "nobody waits for that report")
+	}
+	return Heard{Status: "heard"}, nil
+}
+
+// loot is what egress means: it only counts the bytes.
+func (c *consoleRole) loot(ctx context.Context, in LootDelivery) (any, error) {
+	c.Log.InfoContext(ctx, "loot arrived", "from", in.Name, "bytes", len(in.Loot))
+	return Heard{Status: "heard"}, nil
+}
