@@ -41,13 +41,13 @@ func (h *Head) Path() (string, error) {
 // trusts it, as nobody tells it otherwise (Envoy use_remote_address false,
 // Utility::getLastAddressFromXFF).
 func (h *Head) Client(peer netip.Addr) netip.Addr {
-	last, given := "", false
+	last := ""
 	for _, f := range h.Fields {
 		if len(f.Name) == len("x-forwarded-for") && strings.EqualFold(f.Name, "x-forwarded-for") {
-			if given {
-				last += ","
+			if last != "" && f.Value != "" {
+				last += "," // Envoy joins no empty line
 			}
-			last, given = last+f.Value, true
+			last += f.Value
 		}
 	}
 	if i := strings.LastIndexByte(last, ','); i >= 0 && i+1 < len(last) {
@@ -59,10 +59,37 @@ func (h *Head) Client(peer netip.Addr) netip.Addr {
 	return peer
 }
 
-// Lines puts the header as policies match it into lines, under canonical names.
+// Lines puts the header as policies match it into lines, under canonical names:
+// with the two fields that Envoy adds before any policy where they are missing.
+// What it makes up for x-request-id nobody can know beforehand.
 func (h *Head) Lines(lines http.Header) {
 	for f := range h.Kept {
 		name := textproto.CanonicalMIMEHeaderKey(f.Name)
 		lines[name] = append(lines[name], f.Value)
 	}
+	// Envoy drops a referer that is no URL (ConnectionManagerUtility::mutateRequestHeaders).
+	if r := lines["Referer"]; len(r) > 0 && !isReferer(strings.Join(r, ",")) {
+		delete(lines, "Referer")
+	}
+	for name, value := range map[string]string{"X-Forwarded-Proto": "http", "X-Request-Id": "generated"} {
+		if len(lines[name]) == 0 {
+			lines[name] = append(lines[name], value)
+		}
+	}
+}
+
+// isReferer tells whether Envoy 1.40.0 was seen to keep a value.
+func isReferer(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"#<>", c) >= 0 {
+			return false
+		}
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		first, _, _ := strings.Cut(s, "/")
+		return !strings.Contains(first, ":")
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	return scheme != "" && host != "" && !strings.ContainsAny(host, "@_")
 }

@@ -1,0 +1,102 @@
+package mesh
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"artemis.example/local/manifest"
+	"artemis.example/local/world"
+	"artemis.example/service/catalog"
+)
+
+// TestTheTableOfWhoMayCallWhom asks every endpoint, and near misses of it, as
+// every service, as the gateway and as every adversary, and compares with the
+// table: nothing more and nothing less.
+func TestTheTableOfWhoMayCallWhom(t *testing.T) {
+	t.Run("fixture", func(t *testing.T) { checkMatrix(t, suite(t, options{})) })
+	t.Run("rendered", func(t *testing.T) {
+		root := filepath.Join("..", "..")
+		if _, err := os.Stat(filepath.Join(root, "openchoreo", "rendered")); err != nil {
+			t.Fatalf("the rendered manifests are missing (make render): %v", err)
+		}
+		set, err := manifest.LoadStage(root, "zero-trust", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkMatrix(t, set)
+	})
+}
+
+func checkMatrix(t *testing.T, set *manifest.Set) {
+	r := newRig(t, Config{Log: NewDecisionLog(64)}, set)
+	_, w := r.mesh.World()
+	find := func(s catalog.Service) *world.Pod {
+		for _, p := range w.Pods {
+			if p.Kind == world.App && p.Cell == s.Cell && p.ServiceAccount == s.Name {
+				return p
+			}
+		}
+		t.Fatalf("no pod of %s", s.Name)
+		return nil
+	}
+	type caller struct {
+		name   string
+		ref    world.Ref
+		client *http.Client
+		is     catalog.Caller
+	}
+	var callers []caller
+	for _, s := range catalog.Services() {
+		ref := find(s).Ref
+		callers = append(callers, caller{s.Caller().String(), ref, r.client(ref), s.Caller()})
+	}
+	for _, p := range w.Pods {
+		if strings.HasPrefix(p.Component, "adversary") {
+			callers = append(callers, caller{p.Ref.String(), p.Ref, r.client(p.Ref), catalog.Caller{Cell: "nowhere", Component: "adversary"}})
+		}
+	}
+	calls := 0
+	for _, s := range catalog.Services() {
+		ns := find(s).Namespace
+		for _, rule := range s.Rules {
+			for _, pattern := range rule.Paths {
+				path := strings.ReplaceAll(pattern, "*", "x")
+				for _, probe := range []struct{ method, path string }{{rule.Method, path}, {"PUT", path}, {rule.Method, path + "/near-miss"}} {
+					for _, c := range callers {
+						want := "403"
+						if s.Allows(c.is, probe.method, probe.path) {
+							want = "200"
+						}
+						req, err := http.NewRequest(probe.method, endpoint(ns, s.Name, probe.path), nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						got := outcomeOf(c.client.Do(req))
+						calls++
+						outside := !strings.HasPrefix(c.ref.Namespace, "dp-default-")
+						if outside && got == "reset" { // the NetworkPolicies keep strangers out before any waypoint
+							got = "403"
+						}
+						if got != want {
+							t.Errorf("%s: %s %s%s: %s, want %s", c.name, probe.method, s.Name, probe.path, got, want)
+						}
+					}
+					want := "403"
+					if !s.External {
+						want = "404"
+					} else if s.Allows(catalog.Ingress, probe.method, probe.path) {
+						want = "200"
+					}
+					if got := outcomeOf(r.ingress(probe.method, "/"+s.Name+"-http"+probe.path, nil)); got != want {
+						t.Errorf("ingress: %s %s%s: %s, want %s", probe.method, s.Name, probe.path, got, want)
+					}
+					calls++
+				}
+			}
+		}
+	}
+	t.Logf("%d calls", calls)
+}
