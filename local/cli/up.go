@@ -65,6 +65,7 @@ func newUpCommand(at *place) *cobra.Command {
 	f.BoolVar(&o.withoutAdversary, "without-adversary", false, "leave the attacker's pods out")
 	f.StringVar(&o.gateway, "gateway", "127.0.0.1:19080", "where the gateway listens")
 	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject", "what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")
+	f.Float64Var(&o.TimeScale, "time-scale", 0, "mission seconds per second after lift-off, 1 to 1e7 (default: what the manifests say; ten days in ten minutes)")
 	f.StringVar(&o.service, "service-binary", "", "the services' program (default: `service` beside artemis)")
 	return cmd
 }
@@ -82,6 +83,9 @@ func (o upOptions) check() error {
 		if !slices.Contains(c.of, c.value) {
 			return fmt.Errorf("--%s %s: it takes %s", c.flag, c.value, strings.Join(slices.DeleteFunc(c.of, func(s string) bool { return s == "" }), ", "))
 		}
+	}
+	if o.TimeScale != 0 && (o.TimeScale < 1 || o.TimeScale > 1e7) {
+		return fmt.Errorf("--time-scale %g: it takes 1 to 1e7", o.TimeScale)
 	}
 	return nil
 }

@@ -29,11 +29,12 @@ const keptDecisions = 20_000
 // Options are what a person chooses. They are handed into the node as JSON.
 type Options struct {
 	Stage               string
-	Waypoint            string // "builtin" or "envoy"
-	NetworkPolicyAction string // "reject" or "drop"
-	Adversary           bool   // run the attacker's manifests too, where there are some
-	Gateway             string // address of the gateway's port, to be shown
-	CaptureNote         string // why the capture is not netns
+	Waypoint            string  // "builtin" or "envoy"
+	NetworkPolicyAction string  // "reject" or "drop"
+	Adversary           bool    // run the attacker's manifests too, where there are some
+	Gateway             string  // address of the gateway's port, to be shown
+	CaptureNote         string  // why the capture is not netns
+	TimeScale           float64 // mission seconds per second after lift-off, instead of what the manifests say; 0 leaves it to them
 	StartedAt           time.Time
 }
 
@@ -214,6 +215,9 @@ func (l *launcher) add(w *world.World, load workload) (*process, error) {
 		return nil, errors.Join(fmt.Errorf("connect pod %v to the mesh: %w", ref, err), network.Close())
 	}
 	log := fmt.Sprintf("%s_%s.log", load.Cell, load.Component)
+	if l.options.TimeScale != 0 {
+		load.Env = append(load.Env, fmt.Sprintf("MISSION_TIME_SCALE=%g", l.options.TimeScale))
+	}
 	return &process{
 		workload: load, pod: network, binary: l.handed.Service, probeIP: nodeIP, changed: l.notify,
 		hostPID: func(pid int) int { return hostPID(l.node, pid) },
