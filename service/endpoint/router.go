@@ -160,9 +160,9 @@ func (s *Server) serve(e Endpoint, hears bool) http.Handler {
 			e.stream.ServeHTTP(out, r.WithContext(ctx))
 			status = max(out.status, http.StatusOK)
 		} else {
-			bounded, cancel := context.WithTimeout(ctx, s.budget(r))
+			bounded := &budgeted{Context: ctx, deadline: x.began.Add(s.budget(r))}
 			answer, err := e.answer(bounded, r)
-			cancel()
+			bounded.release()
 			status = x.write(ctx, w, answer, err)
 		}
 		if span != nil {
@@ -203,8 +203,8 @@ func (s *Server) budget(r *http.Request) time.Duration {
 func (x *exchange) headers(w http.ResponseWriter) {
 	h := w.Header()
 	h["X-Content-Type-Options"] = nosniff
-	if clock := x.Clock.Header(); clock != "" {
-		h[missionclock.Header] = []string{clock}
+	if clock := x.Clock.HeaderLine(); clock != nil {
+		h[missionclock.Header] = clock
 	}
 	if x.Draining.Load() {
 		h.Set("Connection", "close")

@@ -81,6 +81,7 @@ type Clock struct {
 type published struct {
 	Reading
 	header string
+	line   []string
 }
 
 // New makes a clock that knows nothing yet. Changed, if not nil, is called once
@@ -102,6 +103,10 @@ func (c *Clock) Reading() Reading { return c.reading.Load().Reading }
 // known.
 func (c *Clock) Header() string { return c.reading.Load().header }
 
+// HeaderLine gives the header's value for an http.Header, shared and not to be
+// changed; nil when not known.
+func (c *Clock) HeaderLine() []string { return c.reading.Load().line }
+
 // MissionTime gives the seconds since lift-off, and whether there was one.
 func (c *Clock) MissionTime() (float64, bool) { return c.Reading().At(c.now()) }
 
@@ -121,7 +126,7 @@ func (c *Clock) Adopt(r Reading) (bool, error) {
 			return false, fmt.Errorf("lift-off lies %s ahead", ahead.Round(time.Second))
 		}
 		r.LiftOff = r.LiftOff.Round(0)
-		if c.reading.CompareAndSwap(old, &published{r, r.String()}) {
+		if c.reading.CompareAndSwap(old, &published{r, r.String(), []string{r.String()}}) {
 			if c.changed != nil {
 				c.changed(r)
 			}

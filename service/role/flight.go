@@ -107,11 +107,12 @@ func positionOf(f *mission.Flight, t float64, all []Maneuver) Position {
 	s, phase := f.At(t), f.Phase(t)
 	p := Position{
 		Phase: phase.ID, PhaseTitle: phase.Title, Mode: mode(all),
-		X: s.X, Y: s.Y, VX: s.VX, VY: s.VY,
-		DistanceEarthKm: s.DistanceEarth(), DistanceMoonKm: s.DistanceMoon(), AltitudeKm: s.Altitude(),
-		SpeedKmS: s.Speed(), OneWayLightTimeS: s.LightTime(), LoadG: f.Load(t),
+		X: round(s.X, 3), Y: round(s.Y, 3), VX: round(s.VX, 6), VY: round(s.VY, 6),
+		DistanceEarthKm: round(s.DistanceEarth(), 3), DistanceMoonKm: round(s.DistanceMoon(), 3), AltitudeKm: round(s.Altitude(), 3),
+		SpeedKmS: round(s.Speed(), 6), OneWayLightTimeS: round(s.LightTime(), 6), LoadG: round(f.Load(t), 3),
 	}
 	if t >= 0 {
+		t = round(t, 3)
 		p.MissionTime = &t
 	}
 	return p
@@ -126,17 +127,23 @@ func (p Position) state() mission.State {
 	return s
 }
 
+// round keeps the decimals that a figure deserves.
+func round(x float64, decimals int) float64 {
+	p := math.Pow10(decimals)
+	return math.Round(x*p) / p
+}
+
 func points(f *mission.Flight, n int) []Point {
 	out := make([]Point, 0, n)
 	for _, s := range f.Sample(n) {
-		out = append(out, Point{T: s.T, X: s.X, Y: s.Y})
+		out = append(out, Point{T: round(s.T, 1), X: round(s.X, 1), Y: round(s.Y, 1)})
 	}
 	return out
 }
 
 func moonAt(t float64) MoonAnswer {
 	s := mission.MoonAt(t)
-	return MoonAnswer{X: s.X, Y: s.Y, OrbitKm: mission.MoonOrbit, RadiusKm: mission.MoonRadius}
+	return MoonAnswer{X: round(s.X, 1), Y: round(s.Y, 1), OrbitKm: mission.MoonOrbit, RadiusKm: mission.MoonRadius}
 }
 
 func distance(a, b mission.State) float64 { return math.Hypot(a.X-b.X, a.Y-b.Y) }
@@ -144,7 +151,10 @@ func distance(a, b mission.State) float64 { return math.Hypot(a.X-b.X, a.Y-b.Y) 
 func vitalsOf(t, load float64, seed uint64) []CrewVitals {
 	var all []CrewVitals
 	for _, v := range mission.VitalsOf(t, load, seed) {
-		all = append(all, CrewVitals(v))
+		all = append(all, CrewVitals{
+			Name: v.Name, HeartRateBpm: round(v.HeartRateBpm, 1), SpO2Percent: round(v.SpO2Percent, 1),
+			TemperatureC: round(v.TemperatureC, 2), BreathsMin: round(v.BreathsMin, 1),
+		})
 	}
 	return all
 }
@@ -152,8 +162,8 @@ func vitalsOf(t, load float64, seed uint64) []CrewVitals {
 func storesOf(s mission.Stores) Consumables {
 	oxygen, nitrogen, water, _ := s.Percent()
 	return Consumables{
-		OxygenKg: s.OxygenKg, OxygenPercent: oxygen, NitrogenKg: s.NitrogenKg, NitrogenPercent: nitrogen,
-		WaterKg: s.WaterKg, WaterPercent: water,
+		OxygenKg: round(s.OxygenKg, 3), OxygenPercent: round(oxygen, 2), NitrogenKg: round(s.NitrogenKg, 3), NitrogenPercent: round(nitrogen, 2),
+		WaterKg: round(s.WaterKg, 3), WaterPercent: round(water, 2),
 	}
 }
 
@@ -164,11 +174,11 @@ func moduleOf(f *mission.Flight, t float64, seed uint64, burns int) ServiceModul
 	tanks := storesOf(stores)
 	return ServiceModule{
 		Propulsion: &Propulsion{
-			PropellantKg: stores.PropellantKg, PropellantPercent: propellant, TankPressureBar: m.TankPressure,
-			DeltaVMS: f.DeltaV(t), Corrections: burns,
+			PropellantKg: round(stores.PropellantKg, 2), PropellantPercent: round(propellant, 2), TankPressureBar: round(m.TankPressure, 2),
+			DeltaVMS: round(f.DeltaV(t), 2), Corrections: burns,
 		},
-		Solar:   &SolarArrays{PowerW: m.SolarPowerW, Deployed: m.Deployed, BatteryPercent: m.BatteryPc},
-		Thermal: &Thermal{RadiatorC: m.RadiatorC, CoolantC: m.CoolantC},
+		Solar:   &SolarArrays{PowerW: round(m.SolarPowerW, 1), Deployed: m.Deployed, BatteryPercent: round(m.BatteryPc, 1)},
+		Thermal: &Thermal{RadiatorC: round(m.RadiatorC, 1), CoolantC: round(m.CoolantC, 1)},
 		Tanks:   &tanks,
 	}
 }

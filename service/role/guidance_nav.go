@@ -72,7 +72,7 @@ func (g *guidanceRole) trajectory(context.Context) (any, error) {
 	const step = 3 * 3600
 	for ahead := t; t >= 0 && ahead < min(f.End(), t+8*step); ahead += step {
 		s := f.At(ahead)
-		a.Ahead = append(a.Ahead, Point{T: ahead, X: s.X, Y: s.Y})
+		a.Ahead = append(a.Ahead, Point{T: round(ahead, 1), X: round(s.X, 1), Y: round(s.Y, 1)})
 	}
 	return a, nil
 }
@@ -83,7 +83,7 @@ func (g *guidanceRole) attitude() StarTracker {
 	stars := g.chart.latest(g.flown.all()).StarsAt(g.now(), g.Config.Seed)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return StarTracker{RollDeg: g.roll, PitchDeg: g.pitch, YawDeg: g.yaw, Stars: stars.Tracked, ErrorArcS: stars.ErrorArcSecond}
+	return StarTracker{RollDeg: g.roll, PitchDeg: g.pitch, YawDeg: g.yaw, Stars: stars.Tracked, ErrorArcS: round(stars.ErrorArcSecond, 2)}
 }
 
 func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {

@@ -58,7 +58,10 @@ func (l *lifeRole) vitals(context.Context) (any, error) {
 
 func (l *lifeRole) atmosphere(context.Context) (any, error) {
 	air := mission.AirAt(l.now(), l.Config.Seed)
-	return AtmosphereAnswer{Atmosphere(air)}, nil
+	return AtmosphereAnswer{Atmosphere{
+		PressureKPa: round(air.PressureKPa, 2), OxygenKPa: round(air.OxygenKPa, 2), CO2Pa: round(air.CO2Pa, 0),
+		TemperatureC: round(air.TemperatureC, 1), HumidityPc: round(air.HumidityPc, 1),
+	}}, nil
 }
 
 func (l *lifeRole) consumables(context.Context) (any, error) {

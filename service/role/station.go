@@ -97,7 +97,9 @@ func (s *stationRole) look() (mission.Link, bool) {
 	s.mu.Lock()
 	known := s.known
 	s.mu.Unlock()
-	return place.Hears(s.chart.latest(known).At(t)), true
+	link := place.Hears(s.chart.latest(known).At(t))
+	link.ElevationDeg = round(link.ElevationDeg, 2)
+	return link, true
 }
 
 func (s *stationRole) isTracking() bool {
@@ -120,7 +122,7 @@ func (s *stationRole) signal(context.Context) (any, error) {
 		return nil, problem.New(problem.WrongPhase, "%s does not track the spacecraft", s.Service)
 	}
 	return SignalAnswer{Station: s.Service, Locked: true, Signal: Signal{
-		DBm: sky.DBm, DataRateBps: sky.DataRateBps, ElevationDeg: sky.ElevationDeg, PathLossDB: sky.PathLossDB,
+		DBm: round(sky.DBm, 2), DataRateBps: round(sky.DataRateBps, 0), ElevationDeg: round(sky.ElevationDeg, 2), PathLossDB: round(sky.PathLossDB, 2),
 	}}, nil
 }
 

@@ -62,8 +62,15 @@ func weatherStation(kit Kit) Program {
 
 type weatherRole struct{ Kit }
 
+func rounded(w mission.Weather) Weather {
+	return Weather{
+		TemperatureC: round(w.TemperatureC, 1), WindMS: round(w.WindMS, 1), GustMS: round(w.GustMS, 1), HumidityPc: round(w.HumidityPc, 0),
+		CloudCeilingM: round(w.CloudCeilingM, 0), RainMMH: round(w.RainMMH, 2), LightningKm: round(w.LightningKm, 1), UpperWindShear: round(w.UpperWindShear, 2),
+	}
+}
+
 func (w *weatherRole) conditions(context.Context) (any, error) {
-	return WeatherAnswer{Weather(mission.WeatherAt(w.Clock.Now(), w.Config.Seed))}, nil
+	return WeatherAnswer{rounded(mission.WeatherAt(w.Clock.Now(), w.Config.Seed))}, nil
 }
 
 func (w *weatherRole) forecast(context.Context) (any, error) {
@@ -71,7 +78,7 @@ func (w *weatherRole) forecast(context.Context) (any, error) {
 	for hours := 1; hours <= 6; hours++ {
 		at := w.Clock.Now().UTC().Add(time.Duration(hours) * time.Hour)
 		weather := mission.WeatherAt(at, w.Config.Seed)
-		a.Forecast = append(a.Forecast, Forecast{At: at, Weather: Weather(weather), Violations: append([]string{}, weather.Violations()...)})
+		a.Forecast = append(a.Forecast, Forecast{At: at, Weather: rounded(weather), Violations: append([]string{}, weather.Violations()...)})
 	}
 	return a, nil
 }
