@@ -157,18 +157,21 @@ export function makeCells(store) {
     box.hidden = false;
   }
 
-  const quick = new Map();
+  // Allowed requests: at zero-trust the waypoint sees each one and says so. Without it the mesh knows connections only, and the calls
+  // themselves are in the traces. A refusal is always the mesh's to tell.
+  const everyRequestIsDecided = () => state.suite && state.suite !== "absent" && state.suite.stage === "zero-trust";
   store.on("decision", (d) => {
-    // The gateway's and the outbound proxy's consent is not the last word; a refusal always is.
-    if (d.verdict === "allowed" && d.hop === "waypoint") { quick.set(d.traceId, 1); if (quick.size > 300) quick.delete(quick.keys().next().value); }
-    if (d.verdict === "allowed" && d.hop === "node-proxy-inbound" && state.suite && state.suite.stage === "zero-trust") return;
-    if (d.verdict === "allowed" && d.hop === "gateway") return;
-    show(d.from, d.to, d.verdict, d.layer);
+    if (d.verdict !== "allowed" || (d.hop === "waypoint" && everyRequestIsDecided())) show(d.from, d.to, d.verdict, d.layer);
     if (selected) detail();
   });
   store.on("trace", (t) => {
-    if (state.suite && state.suite !== "absent") return; // the decision log says more
-    const walk = (hop) => { show({ component: bare(hop.from) }, { component: bare(hop.to) }, hop.status && hop.status < 400 ? "allowed" : hop.status === 403 ? "denied-l7" : "failed", 3); (hop.hops || []).forEach(walk); };
+    if (everyRequestIsDecided()) return;
+    const refusalsAreKnown = state.suite && state.suite !== "absent";
+    const walk = (hop) => {
+      const outcome = hop.status && hop.status < 400 ? "allowed" : hop.error === "upstream-denied" ? "denied-l7" : "failed";
+      if (outcome === "allowed" || !refusalsAreKnown) show({ component: bare(hop.from) }, { component: bare(hop.to) }, outcome, 3);
+      (hop.hops || []).forEach(walk);
+    };
     ((t.trace || t).hops || []).forEach(walk);
   });
   for (const name of ["graph", "suite", "attackers"]) store.on(name, () => { layout(); health(); if (selected) detail(); });

@@ -40,7 +40,7 @@ export function makeMission(store) {
     for (const [name, value] of Object.entries({ ...m.consumables, ...((m.serviceModule && m.serviceModule.propulsion) ? { propellantPercent: m.serviceModule.propulsion.propellantPercent } : {}) })) {
       if (!name.endsWith("Percent")) continue;
       const [words, unit] = unitOf(name);
-      row($("consumables"), consumableRows, words, typeof value === "number" ? number(value, 1, unit) : value === null ? "–" : String(value));
+      row($("consumables"), consumableRows, words, typeof value === "number" ? number(value, unit === "%" ? 0 : 1, unit) : value === null ? "–" : String(value));
     }
     $("phase").textContent = m.phaseTitle || m.phase || "–";
     if (phase !== null && m.phase !== phase) announce(`Mission phase: ${m.phaseTitle || m.phase}`);
