@@ -64,8 +64,8 @@ func TestExplainAnswersInWordsAndByItsExitCode(t *testing.T) {
 decided at waypoint: ALLOW policies apply, but none of their rules matches: orion-ns/default-deny, orion-ns/guidance-nav-authz
 the caller sees: 403 RBAC: access denied
 
-1. layer 1  passes   the caller to the waypoint orion-ns/waypoint, port 15008: a NetworkPolicy admits it; everything of the mesh arrives on this port [orion-ns/allow-istio-hbone]
-2. layer 3  refused  waypoint orion-ns/waypoint for Service guidance-nav: ALLOW policies apply, but none of their rules matches: orion-ns/default-deny, orion-ns/guidance-nav-authz
+1. layer 1  passes   the caller to orion/waypoint, port 15008: a NetworkPolicy admits it; everything of the mesh arrives on this port [orion-ns/allow-istio-hbone]
+2. layer 3  refused  orion/waypoint for Service guidance-nav: ALLOW policies apply, but none of their rules matches: orion-ns/default-deny, orion-ns/guidance-nav-authz
 
 nearest rules:
   ns[orion-ns]-policy[guidance-nav-authz]-rule[0]: allowed for houston/capcom; you are orion/adversary

@@ -152,7 +152,7 @@ func (c *call) walk() {
 		c.done()
 		return
 	}
-	if !c.perimeter(c.from.endpoint, waypoint.Pod.Endpoint, world.HBONEPort, "the caller to the waypoint "+waypoint.Pod.Ref.String()) ||
+	if !c.perimeter(c.from.endpoint, waypoint.Pod.Endpoint, world.HBONEPort, "the caller to "+podName(waypoint.Pod)) ||
 		!c.authorize(waypoint) {
 		return
 	}
@@ -209,7 +209,7 @@ func (c *call) perimeter(src, dst netpol.Endpoint, port uint16, what string) boo
 // authorize asks the waypoint.
 func (c *call) authorize(w *world.WaypointGateway) bool {
 	svc := c.to.service
-	what := "waypoint " + w.Pod.Ref.String() + " for Service " + svc.Name
+	what := podName(w.Pod) + " for Service " + svc.Name
 	port, _ := svc.Port(c.to.port)
 	req := &authz.Request{
 		Principal: c.from.identity, SourceIP: c.from.endpoint.IP, RemoteIP: c.from.endpoint.IP, DestIP: svc.VIP, DestPort: c.to.port,
@@ -260,18 +260,18 @@ func (c *call) arrive(from end, who string) {
 	if encrypted {
 		port = world.HBONEPort
 	}
-	if !c.perimeter(from.endpoint, pod.Endpoint, port, who+" to pod "+pod.Ref.String()) {
+	if !c.perimeter(from.endpoint, pod.Endpoint, port, who+" to the pod of "+podName(pod)) {
 		return
 	}
 	if !pod.Meshed {
-		c.pass(Step{Hop: decision.HopNodeProxyInbound, What: "pod " + pod.Ref.String(), Reason: "the pod is not in the mesh: nobody asks who calls, and nothing is encrypted"})
+		c.pass(Step{Hop: decision.HopNodeProxyInbound, What: "the pod of " + podName(pod), Reason: "the pod is not in the mesh: nobody asks who calls, and nothing is encrypted"})
 		return
 	}
 	identity := from.identity
-	s := Step{Layer: 2, Hop: decision.HopNodeProxyInbound, What: "node proxy of " + pod.Ref.String() + ", for " + identity}
+	s := Step{Layer: 2, Hop: decision.HopNodeProxyInbound, What: "node proxy of " + podName(pod) + ", for " + identity}
 	if !encrypted {
 		identity = ""
-		s.What = "node proxy of " + pod.Ref.String() + ", for a caller without an identity"
+		s.What = "node proxy of " + podName(pod) + ", for a caller without an identity"
 		if mode := c.mtls.For(pod.Namespace, pod.Labels, c.to.target); mode.Mode == peerauth.Strict {
 			s.Policy, s.Reason = mode.Policy, "PeerAuthentication STRICT: plaintext is refused"
 			c.stop(decision.DeniedL4, "connection reset", s)
