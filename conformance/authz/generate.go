@@ -63,6 +63,8 @@ func (g *generator) headerLine() [2]string {
 	switch name {
 	case "x-forwarded-for":
 		return [2]string{name, pick(g, chain)}
+	case "referer":
+		return [2]string{name, pick(g, []string{"https://app.example/x", "http://app.example", "https://app.example:8080/a?b", "app.example/x", "/x", "admin", "", "https://"})}
 	case "x-forwarded-proto": // Envoy drops what is no scheme
 		return [2]string{name, pick(g, []string{"http", "https"})}
 	}

@@ -83,6 +83,9 @@ func localOutcome(e *authz.Engine, c enforcer.Client, port uint16, r enforcer.Re
 	path, _, _ := strings.Cut(target, "?")
 	h := http.Header{}
 	head.Lines(h)
+	if head.Get("x-forwarded-proto") == "" {
+		h["X-Forwarded-Proto"] = []string{"https"} // a waypoint says http: its HTTP chains are behind the tunnel
+	}
 	res := e.Decide(&authz.Request{
 		Principal: c.Principal, SourceIP: c.Source, RemoteIP: head.Client(c.Source), DestIP: c.Dest, DestPort: port,
 		Method: head.Method, Host: head.Host, Path: path, Header: h, HTTP: true,

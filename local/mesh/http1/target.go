@@ -91,5 +91,5 @@ func isReferer(s string) bool {
 		return !strings.Contains(first, ":")
 	}
 	host, _, _ := strings.Cut(rest, "/")
-	return scheme != "" && host != "" && !strings.ContainsAny(host, "@_")
+	return scheme != "" && host != "" && !strings.ContainsAny(host, "@_,")
 }

@@ -61,7 +61,6 @@ func anyAddr(ms []matcher, a netip.Addr) bool {
 	if !a.IsValid() {
 		return false
 	}
-	a = a.Unmap()
 	for i := range ms {
 		if ms[i].prefix.Contains(a) {
 			return true

@@ -99,11 +99,11 @@ func (f *field) any(ms []matcher, req *Request) bool {
 		_, ns, sa, ok := parseIdentity(req.Principal)
 		return ok && anyAccount(ms, ns, sa)
 	case attrSourceIP:
-		return anyAddr(ms, req.SourceIP)
-	case attrRemoteIP:
+		return anyAddr(ms, req.SourceIP.Unmap())
+	case attrRemoteIP: // Envoy keeps what x-forwarded-for says: ::ffff:10.0.0.1 is in no IPv4 block
 		return anyAddr(ms, req.RemoteIP)
 	case attrDestIP:
-		return anyAddr(ms, req.DestIP)
+		return anyAddr(ms, req.DestIP.Unmap())
 	case attrDestPort:
 		for i := range ms {
 			if ms[i].port == req.DestPort {
