@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"fmt"
+
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -8,10 +10,58 @@ import (
 // rootNamespace is where a policy without a target is for the whole mesh.
 const rootNamespace = "istio-system"
 
-// ignored gives the policies that a cluster would enforce at an ingress gateway,
-// too, which local mode does not: those that target it, and those without a
-// target in its namespace or for the whole mesh.
+// The one north/south gateway of local mode, OpenChoreo's. It takes the routes of
+// every namespace, for every host that they name.
+const (
+	frontNamespace = "openchoreo-data-plane"
+	frontName      = "gateway-default"
+)
+
+// ignored gives what a cluster would do and local mode does not, where it takes
+// more than one object to see it.
 func (s *Set) ignored() Problems {
+	return append(s.ignoredGateways(), s.ignoredPolicies()...)
+}
+
+// ignoredGateways gives the ingress gateways, listeners and routes that are not
+// those of the one gateway.
+func (s *Set) ignoredGateways() Problems {
+	var out Problems
+	refuse := func(kind, namespace, name, format string, args ...any) {
+		key := Key{kind, namespace, name}
+		out = append(out, Problem{Origin: s.Origins[key], Code: CodeNotImplemented, Object: key, Message: fmt.Sprintf(format, args...)})
+	}
+	for _, g := range s.Gateways {
+		if g.Spec.GatewayClassName != "istio" {
+			continue
+		}
+		if g.Namespace != frontNamespace || g.Name != frontName {
+			refuse("Gateway", g.Namespace, g.Name, "local mode has one ingress gateway, %s/%s", frontNamespace, frontName)
+			continue
+		}
+		for _, l := range g.Spec.Listeners {
+			if l.Hostname != nil {
+				refuse("Gateway", g.Namespace, g.Name, "local mode's gateway knows no hostname of a listener, only those of routes")
+			}
+			if l.AllowedRoutes == nil || l.AllowedRoutes.Namespaces == nil || l.AllowedRoutes.Namespaces.From == nil || *l.AllowedRoutes.Namespaces.From != gatewayv1.NamespacesFromAll {
+				refuse("Gateway", g.Namespace, g.Name, "local mode's gateway takes the routes of every namespace: write allowedRoutes.namespaces.from: All")
+			}
+		}
+	}
+	for _, r := range s.HTTPRoutes {
+		for _, p := range r.Spec.ParentRefs {
+			if ns := parentNamespace(r, p); ns != frontNamespace || string(p.Name) != frontName {
+				refuse("HTTPRoute", r.Namespace, r.Name, "is for Gateway %s/%s; local mode has only %s/%s", ns, p.Name, frontNamespace, frontName)
+			}
+		}
+	}
+	return out
+}
+
+// ignoredPolicies gives the policies that a cluster would enforce at an ingress
+// gateway, too: those that target it, and those without a target in its
+// namespace or for the whole mesh.
+func (s *Set) ignoredPolicies() Problems {
 	type name struct{ namespace, name string }
 	fronts, namespaces := map[name]bool{}, map[string]bool{}
 	for _, g := range s.Gateways {

@@ -219,7 +219,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: r, namespace: a}
 spec:
-  parentRefs: [{name: gateway-default, namespace: front}]
+  parentRefs: [{name: gateway-default, namespace: openchoreo-data-plane}]
   rules: [{backendRefs: [{name: s, port: 80}]}]
 `
 	in := func(namespace, spec string) string {
@@ -230,8 +230,8 @@ spec:
 		name, policy string
 		refused      bool
 	}{
-		{"by its target", in("front", target), true},
-		{"by its namespace", in("front", "rules: [{}]"), true},
+		{"by its target", in("openchoreo-data-plane", target), true},
+		{"by its namespace", in("openchoreo-data-plane", "rules: [{}]"), true},
 		{"by the root namespace", in("istio-system", "rules: [{}]"), true},
 		{"a Gateway of that name in another namespace", in("a", target), false},
 		{"another namespace", in("a", "rules: [{}]"), false},
@@ -242,6 +242,31 @@ spec:
 			_, err := manifest.Load(file)
 			if (err != nil) != c.refused || (err != nil && !strings.Contains(err.Error(), file+":1: AuthorizationPolicy")) {
 				t.Errorf("error %v, want one: %t", err, c.refused)
+			}
+		})
+	}
+}
+
+func TestThereIsOneIngressGateway(t *testing.T) {
+	gateway := func(namespace, listener string) string {
+		return "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gateway-default, namespace: " + namespace + "}\n" +
+			"spec: {gatewayClassName: istio, listeners: [{name: http, port: 80, protocol: HTTP" + listener + "}]}\n"
+	}
+	const all = ", allowedRoutes: {namespaces: {from: All}}"
+	for _, c := range []struct {
+		name, in string
+		want     []fault
+	}{
+		{"OpenChoreo's", gateway("openchoreo-data-plane", all), nil},
+		{"another", gateway("edge", all), []fault{{1, manifest.CodeNotImplemented, "Gateway edge/gateway-default", "local mode has one ingress gateway, openchoreo-data-plane/gateway-default"}}},
+		{"for its own namespace only", gateway("openchoreo-data-plane", ""), []fault{{1, manifest.CodeNotImplemented, "Gateway openchoreo-data-plane/gateway-default", "local mode's gateway takes the routes of every namespace: write allowedRoutes.namespaces.from: All"}}},
+		{"for one host", gateway("openchoreo-data-plane", all+", hostname: a.example"), []fault{{1, manifest.CodeNotImplemented, "Gateway openchoreo-data-plane/gateway-default", "local mode's gateway knows no hostname of a listener, only those of routes"}}},
+		{"a route for another", "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: a}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: s, port: 80}]}]}\n",
+			[]fault{{1, manifest.CodeNotImplemented, "HTTPRoute a/r", "is for Gateway a/edge; local mode has only openchoreo-data-plane/gateway-default"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, faults(t, c.in)); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
 	}
