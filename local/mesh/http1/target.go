@@ -30,11 +30,22 @@ func (h *Head) Path() (string, error) {
 			path = "/" + path
 		}
 	}
-	if host == "" || strings.Contains(host, "@") {
+	if !isAuthority(host) {
 		return "", errors.New("request target has no host")
 	}
 	h.Host = host
 	return path, nil
+}
+
+func isAuthority(host string) bool {
+	for i := range len(host) {
+		c := host[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._:[]", c) >= 0 {
+			continue
+		}
+		return false
+	}
+	return host != ""
 }
 
 // Client gives the client that the last x-forwarded-for entry names: a waypoint

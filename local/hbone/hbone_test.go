@@ -1,0 +1,383 @@
+package hbone_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"artemis.example/local/hbone"
+	"artemis.example/local/identity"
+	"github.com/google/go-cmp/cmp"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/net/http2"
+)
+
+var (
+	clientID = spiffeid.RequireFromString("spiffe://cluster.local/ns/a/sa/client")
+	serverID = spiffeid.RequireFromString("spiffe://cluster.local/ns/b/sa/server")
+)
+
+type rig struct {
+	t    testing.TB
+	ca   *identity.CA
+	srv  *hbone.Server
+	addr string
+	pool *hbone.Pool
+}
+
+func newRig(t testing.TB, handle func(*hbone.Stream)) *rig {
+	t.Helper()
+	ca, err := identity.NewCA(identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, ca: ca, addr: ln.Addr().String()}
+	r.srv = &hbone.Server{Identity: ca.Source(serverID), Handle: handle}
+	go func() { _ = r.srv.Serve(ln) }()
+	t.Cleanup(r.srv.Close)
+	r.pool = r.newPool(r.addr)
+	return r
+}
+
+func (r *rig) newPool(addr string) *hbone.Pool {
+	p := hbone.NewPool(func(ctx context.Context, _ netip.Addr, _ netip.AddrPort) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp4", addr)
+	})
+	r.t.Cleanup(p.Close)
+	return p
+}
+
+func (r *rig) open(authority string) (*hbone.Stream, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return r.pool.Open(ctx, hbone.Target{Source: r.ca.Source(clientID), Peer: serverID}, authority, "")
+}
+
+// echo sends back what it receives, until the end.
+func echo(st *hbone.Stream) {
+	if st.Accept() != nil {
+		return
+	}
+	_, _ = io.Copy(st, st)
+	_ = st.CloseWrite()
+}
+
+func TestTunnelsCarryBytesBothWaysAndEndOneWayAtATime(t *testing.T) {
+	r := newRig(t, echo)
+	var wg sync.WaitGroup
+	for i := range 150 { // more than one connection takes
+		wg.Go(func() {
+			st, err := r.open("10.0.0.1:80")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer st.Close()
+			sent := make([]byte, 100<<10+i)
+			_, _ = rand.Read(sent)
+			go func() {
+				_, _ = st.Write(sent)
+				_ = st.CloseWrite()
+			}()
+			got, err := io.ReadAll(st)
+			if err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("stream %d: %d of %d bytes came back, %v", i, len(got), len(sent), err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := r.pool.Connections(); n < 1 || n > 4 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestASlowReaderHoldsUpNobodyElse(t *testing.T) {
+	release := make(chan struct{})
+	r := newRig(t, func(st *hbone.Stream) {
+		if st.Accept() != nil {
+			return
+		}
+		if st.Authority() == "slow:1" {
+			<-release
+		}
+		_, _ = io.Copy(st, st)
+		_ = st.CloseWrite()
+	})
+	defer close(release)
+	slow, err := r.open("slow:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := slow.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := slow.Write(make([]byte, 64<<20))
+	if !errors.Is(err, os.ErrDeadlineExceeded) || n > 8<<20 {
+		t.Errorf("%d bytes were taken ahead, %v", n, err)
+	}
+	fast, err := r.open("fast:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fast.Close()
+	go func() { _, _ = fast.Write(make([]byte, 4<<20)); _ = fast.CloseWrite() }()
+	if n, err := io.Copy(io.Discard, fast); n != 4<<20 || err != nil {
+		t.Errorf("the other stream got %d bytes, %v", n, err)
+	}
+	if r.pool.Connections() != 1 {
+		t.Error("they were not on one connection")
+	}
+}
+
+func TestAnswersAndEndings(t *testing.T) {
+	r := newRig(t, func(st *hbone.Stream) {
+		switch st.Authority() {
+		case "refuse:1":
+			_ = st.Refuse(401)
+		case "reset:1":
+			_ = st.Accept()
+			_ = st.Reset()
+		case "vanish:1":
+		default:
+			_ = st.Accept()
+			fmt.Fprint(st, st.Peer(), " ", st.Authority(), " ", st.Malformed())
+		}
+	})
+	var status *hbone.StatusError
+	if _, err := r.open("refuse:1"); !errors.As(err, &status) || status.Code != 401 {
+		t.Errorf("refused: %v", err)
+	}
+	if _, err := r.open("vanish:1"); !errors.Is(err, hbone.ErrReset) {
+		t.Errorf("a handler that says nothing: %v", err)
+	}
+	st, err := r.open("reset:1")
+	if err == nil {
+		_, err = st.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, hbone.ErrReset) {
+		t.Errorf("reset: %v", err)
+	}
+	st, err = r.open("10.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 100)
+	n, err := st.Read(b)
+	if got, want := string(b[:n]), clientID.String()+" 10.0.0.1:80 false"; err != nil || got != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+}
+
+func TestTheContextBoundsOpening(t *testing.T) {
+	r := newRig(t, func(st *hbone.Stream) { _, _ = st.Read(make([]byte, 1)) })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	_, err := r.pool.Open(ctx, hbone.Target{Source: r.ca.Source(clientID), Peer: serverID}, "x:1", "")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAServerThatCameBackIsReached(t *testing.T) {
+	r := newRig(t, echo)
+	if _, err := r.open("x:1"); err != nil {
+		t.Fatal(err)
+	}
+	r.srv.Close()
+	ln, err := net.Listen("tcp4", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &hbone.Server{Identity: r.ca.Source(serverID), Handle: echo}
+	go func() { _ = again.Serve(ln) }()
+	t.Cleanup(again.Close)
+	if _, err := r.open("x:1"); err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
+}
+
+// TestAnotherClient speaks to our server with the standard library's HTTP/2.
+func TestAnotherClient(t *testing.T) {
+	r := newRig(t, func(st *hbone.Stream) {
+		if st.Malformed() {
+			_ = st.Refuse(400)
+			return
+		}
+		echo(st)
+	})
+	tr := &http2.Transport{TLSClientConfig: r.ca.Source(clientID).ClientConfig(serverID)}
+	defer tr.CloseIdleConnections()
+	do := func(method, host string, header http.Header, body io.Reader) (int, string) {
+		req, err := http.NewRequest(method, "https://"+r.addr+"/", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host, req.Header = host, header
+		if method == "CONNECT" {
+			req.URL.Path = ""
+		}
+		res, err := tr.RoundTrip(req)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			return res.StatusCode, err.Error()
+		}
+		return res.StatusCode, string(b)
+	}
+	type answer struct {
+		Status int
+		Body   string
+	}
+	baggage := http.Header{"Baggage": {"k8s.namespace.name=x"}, "Forwarded": {"for=1"}, "Traceparent": {"00-1-2-3"}}
+	for _, c := range []struct {
+		name, method, host string
+		header             http.Header
+		want               answer
+	}{
+		{"CONNECT", "CONNECT", "10.0.0.1:80", http.Header{}, answer{200, "hello"}},
+		{"CONNECT with ztunnel's headers", "CONNECT", "10.0.0.1:80", baggage, answer{200, "hello"}},
+		{"GET", "GET", "10.0.0.1:80", http.Header{}, answer{400, ""}},
+		{"extended CONNECT", "CONNECT", "10.0.0.1:80", http.Header{":protocol": {"websocket"}}, answer{0, ""}},
+		{"headers beyond the bound", "CONNECT", "10.0.0.1:80", http.Header{"A": {string(bytes.Repeat([]byte("a"), 20<<10))}}, answer{0, ""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got answer
+			got.Status, got.Body = do(c.method, c.host, c.header, bytes.NewReader([]byte("hello")))
+			if c.want.Status == 0 {
+				if got.Status == 200 {
+					t.Errorf("it was answered: %+v", got)
+				}
+				return
+			}
+			if c.want.Status != 200 {
+				got.Body = ""
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAnotherServer speaks to the standard library's HTTP/2 server with our
+// client.
+func TestAnotherServer(t *testing.T) {
+	r := newRig(t, echo)
+	ln, err := tls.Listen("tcp4", "127.0.0.1:0", r.ca.Source(serverID).ServerConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method != "CONNECT" || req.Host != "10.0.0.1:80" {
+			w.WriteHeader(400)
+			return
+		}
+		w.WriteHeader(200)
+		_ = http.NewResponseController(w).Flush()
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := req.Body.Read(buf)
+			_, _ = w.Write(buf[:n])
+			_ = http.NewResponseController(w).Flush()
+			if err != nil {
+				return
+			}
+		}
+	})}
+	if err := http2.ConfigureServer(srv, &http2.Server{MaxConcurrentStreams: 10}); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(func() { srv.Close() })
+	r.pool = r.newPool(ln.Addr().String())
+	var wg sync.WaitGroup
+	for range 30 { // more streams than one connection allows
+		wg.Go(func() {
+			st, err := r.open("10.0.0.1:80")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer st.Close()
+			sent := make([]byte, 1<<20)
+			_, _ = rand.Read(sent)
+			go func() { _, _ = st.Write(sent); _ = st.CloseWrite() }()
+			if got, err := io.ReadAll(st); err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("%d bytes came back, %v", len(got), err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestDeadlinesWakeAReader(t *testing.T) {
+	r := newRig(t, func(st *hbone.Stream) { _ = st.Accept(); _, _ = io.Copy(io.Discard, st) })
+	st, err := r.open("x:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	_ = st.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if _, err := st.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	_ = st.SetReadDeadline(time.Time{})
+	if !st.Alive() {
+		t.Error("the stream died of it")
+	}
+}
+
+// FuzzServer sends arbitrary bytes behind a good handshake: the server must not
+// panic, and still serves another client afterwards.
+func FuzzServer(f *testing.F) {
+	var frames bytes.Buffer
+	fr := http2.NewFramer(&frames, nil)
+	_ = fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append([]byte{0x42, 7}, "CONNECT\x41\x03x:1"...), EndHeaders: true})
+	_ = fr.WriteData(1, false, []byte("hello"))
+	_ = fr.WriteWindowUpdate(1, 100)
+	_ = fr.WritePing(false, [8]byte{})
+	_ = fr.WriteRSTStream(1, http2.ErrCodeCancel)
+	_ = fr.WriteGoAway(0, 0, nil)
+	f.Add(frames.Bytes())
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	_ = fr.WriteContinuation(3, true, []byte{0x82})
+	_ = fr.WriteDataPadded(5, true, []byte("x"), make([]byte, 10))
+	f.Add(frames.Bytes())
+	r := newRig(f, echo)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		nc, err := tls.Dial("tcp4", r.addr, r.ca.Source(clientID).ClientConfig(serverID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = nc.Write(append([]byte(http2.ClientPreface), b...))
+		_ = nc.CloseWrite()
+		_, _ = io.Copy(io.Discard, nc)
+		st, err := r.open("x:1")
+		if err != nil {
+			t.Fatalf("another client: %v", err)
+		}
+		_ = st.Close()
+	})
+}

@@ -1,0 +1,144 @@
+package identity_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"artemis.example/local/identity"
+	"github.com/google/go-cmp/cmp"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+)
+
+func id(s string) spiffeid.ID { return spiffeid.RequireFromString(s) }
+
+func TestAnSVIDIsWhatZtunnelAsksFor(t *testing.T) {
+	ca, err := identity.NewCA(identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nav := id("spiffe://cluster.local/ns/orion/sa/guidance-nav")
+	svid, err := ca.Issue(nav)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := svid.Certificates[0]
+	type facts struct {
+		IDs      []string
+		Usage    x509.KeyUsage
+		Extended []x509.ExtKeyUsage
+		CA       bool
+		Subject  string
+		Curve    string
+		Hours    int
+	}
+	want := facts{[]string{nav.String()}, x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, false, "", elliptic.P256().Params().Name, 24}
+	got := facts{nil, leaf.KeyUsage, leaf.ExtKeyUsage, leaf.IsCA, leaf.Subject.String(), leaf.PublicKey.(*ecdsa.PublicKey).Curve.Params().Name, int(leaf.NotAfter.Sub(leaf.NotBefore).Hours())}
+	for _, u := range leaf.URIs {
+		got.IDs = append(got.IDs, u.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if verified, _, err := x509svid.Verify(svid.Certificates, ca.Bundle()); err != nil || verified != nav {
+		t.Errorf("go-spiffe verifies it as %s, %v", verified, err)
+	}
+	if _, err := ca.Issue(id("spiffe://elsewhere.example/ns/a/sa/b")); err == nil {
+		t.Error("an identity of another trust domain was issued")
+	}
+}
+
+func TestSourcesRenewAtHalfLife(t *testing.T) {
+	now := time.Now()
+	ca, err := identity.NewCA(identity.Options{TTL: time.Hour, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := ca.Source(id("spiffe://cluster.local/ns/a/sa/b"))
+	serial := func() string {
+		svid, err := source.GetX509SVID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := svid.Certificates[0].NotAfter.Sub(now); left < 30*time.Minute {
+			t.Errorf("a certificate with %v left was given out", left)
+		}
+		return svid.Certificates[0].SerialNumber.String()
+	}
+	first := serial()
+	now = now.Add(29 * time.Minute)
+	if serial() != first {
+		t.Error("renewed before half of its life")
+	}
+	now = now.Add(2 * time.Minute)
+	if serial() == first {
+		t.Error("not renewed after half of its life")
+	}
+	if ca.Source(source.ID()) != source {
+		t.Error("two sources for one identity")
+	}
+}
+
+func TestHandshakesNameBothEnds(t *testing.T) {
+	ca, err := identity.NewCA(identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b"), id("spiffe://cluster.local/ns/x/sa/c")
+	handshake := func(expected spiffeid.ID) (spiffeid.ID, error) {
+		left, right := net.Pipe()
+		defer left.Close()
+		defer right.Close()
+		server := tls.Server(right, ca.Source(b).ServerConfig())
+		done := make(chan error, 1)
+		go func() { done <- server.Handshake() }()
+		client := tls.Client(left, ca.Source(a).ClientConfig(expected))
+		if err := client.Handshake(); err != nil {
+			return spiffeid.ID{}, err
+		}
+		if err := <-done; err != nil {
+			return spiffeid.ID{}, err
+		}
+		return identity.PeerID(server.ConnectionState())
+	}
+	if peer, err := handshake(b); err != nil || peer != a {
+		t.Errorf("the server sees %s, %v", peer, err)
+	}
+	if _, err := handshake(c); !errors.Is(err, identity.ErrPeer) {
+		t.Errorf("got %v, want %v", err, identity.ErrPeer)
+	}
+}
+
+func TestFilesForAnotherProcess(t *testing.T) {
+	ca, err := identity.NewCA(identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ca.Source(id("spiffe://cluster.local/ns/x/sa/waypoint")).WriteFiles(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	svid, err := x509svid.Load(f.Certificate, f.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	pem, err := os.ReadFile(f.Roots)
+	if err != nil || !roots.AppendCertsFromPEM(pem) {
+		t.Fatalf("roots: %v", err)
+	}
+	if _, err := svid.Certificates[0].Verify(x509.VerifyOptions{Roots: roots}); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(f.Key); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key's mode: %v, %v", info.Mode(), err)
+	}
+}
