@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# All figures of docs/performance.md: start, memory, size, the mesh's ratios under both captures on the running suite, and the packages'
+# benchmarks. Figures depend on the machine; ratios within one run are what counts. usage: scripts/bench.sh [quick]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case "${1:-}" in
+  -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
+  quick) lasts=1s; benchtime=100ms; count=1 ;;
+  *) lasts=4s; benchtime=1s; count=3 ;;
+esac
+make -s binaries
+CGO_ENABLED=0 go build -o bin/load ./local/bench/load
+
+state=$(mktemp -d)
+trap 'bin/artemis down --state-dir "$state" >/dev/null 2>&1 || true; rm -rf "$state"' EXIT
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+up() { bin/artemis up --detach --state-dir "$state" --gateway "127.0.0.1:$port" "$@"; }
+down() { bin/artemis down --state-dir "$state" >/dev/null; }
+in_pod() { bin/artemis --state-dir "$state" exec "$@"; }
+resident() { # of all processes of the suite, MiB
+  { pgrep -f "state-dir[ =]$state" || true; bin/artemis --state-dir "$state" status --json | jq -r '.pods[].pid'; } | sort -u |
+    while read -r pid; do awk '/^VmRSS/ {print $2}' "/proc/$pid/status" 2>/dev/null; done | awk '{s += $1} END {printf "%.0f", s / 1024}'
+}
+
+printf '== start: the binaries built, to every pod ready and the first attack denied (s)\n'
+for run in 1 2 3; do
+  began=$(date +%s.%N)
+  up --stage zero-trust >/dev/null
+  ready=$(date +%s.%N)
+  code=$(in_pod orion/life-support -- curl -s -m 5 -o /dev/null -w '%{http_code}' http://guidance-nav:8080/position)
+  denied=$(date +%s.%N)
+  [[ $code == 403 ]] || { echo "the attack got $code, not 403" >&2; exit 1; }
+  awk -v r="$run" -v a="$began" -v b="$ready" -v c="$denied" 'BEGIN {printf "run %d: ready %.2f, denied %.2f\n", r, b - a, c - a}'
+  ((run == 3)) || down
+done
+one=$(bin/artemis --state-dir "$state" status --json | jq -r '.pods[] | select(.component == "guidance-nav") | .pid')
+printf '== memory, idle: whole suite %s MiB; one service %s MiB\n' "$(resident)" "$(awk '/^VmRSS/ {printf "%.1f", $2 / 1024}' "/proc/$one/status")"
+down
+printf '== size of the stripped service binary: %s bytes\n' "$(stat -c %s bin/service)"
+
+for capture in netns proxy; do
+  printf '== a call between two pods, capture %s: requests/s, p50 ms, p99 ms, errors; ratios to the same program on its own loopback\n' "$capture"
+  up --stage open --capture "$capture" --without-adversary >/dev/null
+  own=http://127.0.0.1:8080/position
+  if [[ $capture == proxy ]]; then
+    # Without a network of its own the program listens where the capture put it.
+    pid=$(bin/artemis --state-dir "$state" status --json | jq -r '.pods[] | select(.component == "guidance-nav") | .pid')
+    own=http://$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^LISTEN_ADDRESS=//p'):$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PORT=//p')/position
+  fi
+  for c in 1 16; do
+    direct=$(in_pod orion/guidance-nav -- "$PWD/bin/load" -c "$c" -d "$lasts" "$own")
+    printf '%-12s %2d connections: %s\n' direct "$c" "$direct"
+    for stage in open mtls zero-trust; do
+      bin/artemis --state-dir "$state" stage "$stage" >/dev/null
+      got=$(in_pod orion/comms-system -- "$PWD/bin/load" -c "$c" -d "$lasts" http://guidance-nav:8080/position)
+      awk -v s="$stage" -v c="$c" -v d="$direct" -v g="$got" 'BEGIN {split(d, x, " "); split(g, y, " ");
+        printf "%-12s %2d connections: %s   %.2f of the requests/s, %.2f times the p50\n", s, c, g, y[1] / x[1], y[2] / x[2]}'
+    done
+    bin/artemis --state-dir "$state" stage open >/dev/null
+  done
+  down
+done
+
+printf '== packages\n'
+go test -run '^$' -bench . -benchmem -benchtime "$benchtime" -count "$count" ./service/... ./local/policy/... ./local/mesh/... | grep -E '^(Benchmark|pkg:)' | tee "${BENCH_OUT:-/dev/null}"
