@@ -67,6 +67,8 @@ func Checks() map[string]string {
 		"port-not-http":                "a port behind a waypoint is no HTTP to it",
 		"escape-by-decoding":           "a path rule that an application which decodes %2f would let escape",
 		"deny-by-path":                 "a DENY that another spelling of the path passes",
+		"runs-as-gateway":              "a workload has the identity of a waypoint or gateway",
+		"shared-identity":              "two workloads have an identity that a policy trusts",
 		"mesh-refused":                 "a NetworkPolicy keeps the mesh's own port closed",
 
 		string(manifest.CodeSyntax):          "no YAML",
@@ -129,6 +131,7 @@ func Check(s *manifest.Survey) *Report {
 	c.bypasses()
 	c.ingress()
 	c.perimeter()
+	c.identities()
 	c.report.sort()
 	return c.report
 }

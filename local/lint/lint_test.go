@@ -90,6 +90,10 @@ func second(labels, spec string) string {
 	return strings.NewReplacer("%LABELS%", labels, "%SPEC%", spec).Replace(secondSvc)
 }
 
+func pod(namespace, account string) string {
+	return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: twin, namespace: " + namespace + "}\nspec: {serviceAccountName: " + account + ", containers: [{name: main, image: x}]}\n"
+}
+
 func policy(name, spec string) string {
 	return "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: " + name + ", namespace: orion}\nspec: " + spec + "\n"
 }
@@ -221,6 +225,12 @@ func TestFindings(t *testing.T) {
 		{"a StatefulSet's pods count", func(t *testing.T, s string) string {
 			return without(t, replace(t, s, "kind: Deployment", "kind: StatefulSet"), "via-waypoint-only")
 		}, []seen{{lint.Error, "bypass-pod-ip", "StatefulSet orion/guidance-nav", 0}}},
+		{"a pod that runs as the waypoint", func(_ *testing.T, s string) string {
+			return s + pod("orion", "waypoint")
+		}, []seen{{lint.Error, "runs-as-gateway", "Pod orion/twin", 0}}},
+		{"a pod that runs as an allowed caller", func(t *testing.T, s string) string {
+			return s + strings.Replace(pod("houston", "capcom"), "name: twin", "name: capcom", 1) + pod("houston", "capcom")
+		}, []seen{{lint.Warning, "shared-identity", "Pod houston/twin", 0}}},
 		{"a star that is none", func(t *testing.T, s string) string {
 			return replace(t, s, apCallers, "principals: [\"cluster.local/ns/houston/sa/capcom\", \"*/sa/capcom*\"]")
 		}, []seen{
