@@ -16,12 +16,14 @@ import (
 
 // group is a policy set with the requests that it judges.
 type group struct {
+	target   translate.Target
 	policies policySet
 	requests []enforcer.Request
 }
 
 // disagreement is one request that the two sides judge differently.
 type disagreement struct {
+	target       translate.Target
 	policies     policySet
 	request      enforcer.Request
 	envoy, local outcome
@@ -58,9 +60,9 @@ func (t *tally) add(o outcome) {
 
 // referee asks both sides.
 type referee struct {
+	bin     string
 	envoy   *enforcer.Envoy
 	clients []enforcer.Client
-	target  translate.Target
 }
 
 // compare has both sides judge all requests and gives those on which they
@@ -70,7 +72,7 @@ func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disa
 	var requests []enforcer.Judged
 	for i, g := range groups {
 		name := fmt.Sprint("set-", i)
-		filters, err := translate.Waypoint(g.policies, r.target)
+		filters, err := translate.Waypoint(g.policies, g.target)
 		if err != nil {
 			return nil, err
 		}
@@ -87,7 +89,7 @@ func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disa
 	var out []disagreement
 	n := 0
 	for _, g := range groups {
-		engine := localEngine(g.policies, r.target)
+		engine := localEngine(g.policies, g.target)
 		for _, req := range g.requests {
 			theirs, err := envoyOutcome(verdicts[n], g.policies.allows)
 			if err != nil {
@@ -96,7 +98,7 @@ func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disa
 			n++
 			t.add(theirs)
 			if ours := r.local(engine, req); ours != theirs {
-				out = append(out, disagreement{g.policies, req, theirs, ours})
+				out = append(out, disagreement{g.target, g.policies, req, theirs, ours})
 			}
 		}
 	}

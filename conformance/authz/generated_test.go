@@ -3,12 +3,14 @@ package authz
 import (
 	"context"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"artemis.example/conformance/enforcer"
 	"artemis.example/conformance/envoy"
+	"artemis.example/conformance/figures"
 	"artemis.example/conformance/translate"
 )
 
@@ -32,7 +34,7 @@ func startReferee(t *testing.T, clients []enforcer.Client) *referee {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	return &referee{envoy: e, clients: clients, target: target}
+	return &referee{bin: bin, envoy: e, clients: clients}
 }
 
 // TestGeneratedPolicies compares our evaluator with Envoy on policies and
@@ -49,7 +51,7 @@ func TestGeneratedPolicies(t *testing.T) {
 			for range 3 {
 				base = append(base, g.request())
 			}
-			set := group{policies: g.policies(base), requests: slices.Clone(base)}
+			set := group{target: target, policies: g.policies(base), requests: slices.Clone(base)}
 			for len(set.requests) < *perSet {
 				set.requests = append(set.requests, g.vary(base[g.IntN(len(base))]))
 			}
@@ -65,6 +67,36 @@ func TestGeneratedPolicies(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", total)
+	if share := total.allowed * 100 / total.requests; share < 15 || share > 85 {
+		t.Errorf("%d%% of the requests are allowed: the cases are one-sided", share)
+	}
+	for _, what := range generated {
+		if seen[what] < total.policies/5000 {
+			t.Errorf("%q came up %d times only", what, seen[what])
+		}
+	}
+	keep(t, r, figures.Figure{Order: 11, What: "generated AuthorizationPolicies", Comparisons: total.requests,
+		Notes: fmt.Sprintf("%d policies, seed %d; %d allowed, %d denied, %d refused before any policy; %d times a rule was named", total.policies, *seed, total.allowed, total.denied, total.refused, total.byRule)})
+}
+
+// generated is what a run has to have come by.
+var generated = []string{
+	"action ALLOW", "action DENY", "action AUDIT", "dry-run", "rules none",
+	"targetRefs Service", "targetRef Service", "targetRefs Gateway", "targetRefs GatewayClass in the root namespace", "targetRefs GatewayClass elsewhere",
+	"targetRefs another GatewayClass", "targetRefs another Service", "targetRefs another Gateway", "targetRefs Service of another namespace", "targetRefs several",
+	"selector", "neither selector nor targetRefs", "neither selector nor targetRefs, in the root namespace",
+	"principals exact", "principals prefix", "principals suffix", "principals present", "principals star inside", "notPrincipals exact", "notPrincipals present",
+	"namespaces exact", "namespaces prefix", "namespaces suffix", "namespaces star inside", "namespaces several stars", "notNamespaces exact",
+	"serviceAccounts bare", "serviceAccounts qualified", "notServiceAccounts bare", "notServiceAccounts qualified",
+	"trustDomains exact", "trustDomains prefix", "trustDomains suffix", "trustDomains present", "notTrustDomains exact",
+	"ipBlocks address", "ipBlocks block", "ipBlocks IPv6", "notIpBlocks block", "remoteIpBlocks address", "remoteIpBlocks IPv6", "notRemoteIpBlocks block",
+	"paths exact", "paths prefix", "paths suffix", "paths present", "paths star inside", "paths template {*}", "paths template {**}", "notPaths template {**}",
+	"methods exact", "methods prefix", "methods suffix", "methods present", "notMethods exact",
+	"hosts exact", "hosts prefix", "hosts suffix", "hosts present", "hosts prefix with port", "notHosts exact", "ports its own", "ports another", "notPorts its own",
+	"when source.ip values block", "when remote.ip values address", "when source.namespace values exact", "when source.principal values exact", "when source.serviceAccount values bare",
+	"when source.trustDomain values exact", "when destination.ip values block", "when destination.port values its own", "when connection.sni values exact",
+	"when request.headers values exact", "when request.headers values prefix", "when request.headers values suffix", "when request.headers values present",
+	"when request.headers notValues exact", "when request.headers[:authority]", "when request.headers[:method]", "when request.headers[host]",
 }
 
 // explain shrinks the first disagreements of a kind and prints them.

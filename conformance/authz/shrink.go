@@ -17,11 +17,11 @@ func (r *referee) shrink(ctx context.Context, d disagreement) (disagreement, err
 		var candidates []group
 		for _, s := range smaller(d.policies) {
 			if !slices.ContainsFunc(s, invalid) {
-				candidates = append(candidates, group{s, []enforcer.Request{d.request}})
+				candidates = append(candidates, group{d.target, s, []enforcer.Request{d.request}})
 			}
 		}
 		for _, q := range simpler(d.request) {
-			candidates = append(candidates, group{d.policies, []enforcer.Request{q}})
+			candidates = append(candidates, group{d.target, d.policies, []enforcer.Request{q}})
 		}
 		var t tally
 		still, err := r.compare(ctx, candidates, &t)
