@@ -394,6 +394,9 @@ func (f *Flight) fly(m Maneuver) error {
 	}
 	// In Earth orbit the injection is aimed anew: it leads from the orbit that
 	// was flown onto the same way to the Moon.
+	if m.At < insertionAt+period(parking, lowApogee)+raiseTime/2 {
+		return fmt.Errorf("a course correction before the apogee has been raised: %w", ErrPhase)
+	}
 	if m.At+correctionFor > f.injection-60 {
 		return fmt.Errorf("a course correction less than six minutes before the injection: %w", ErrPhase)
 	}

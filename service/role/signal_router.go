@@ -153,7 +153,7 @@ func (s *routerRole) choose(ctx context.Context, seen map[string]AntennaStatus) 
 
 // acquire gives the station that has the spacecraft in this cycle, if any. It
 // looks for one itself only when there is none, or the one that there is has
-// been silent or blind for two cycles: giving away is the station's to do.
+// been silent or blind for three cycles: giving away is the station's to do.
 func (s *routerRole) acquire(ctx context.Context) string {
 	s.choosing.Lock()
 	defer s.choosing.Unlock()
@@ -171,7 +171,7 @@ func (s *routerRole) acquire(ctx context.Context) string {
 		}
 		s.mu.Lock()
 		s.unseen++
-		patience := s.unseen < 2
+		patience := s.unseen < 3
 		s.mu.Unlock()
 		if patience && ok {
 			return ""

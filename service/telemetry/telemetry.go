@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
@@ -64,8 +66,39 @@ func NewTracing(ctx context.Context, environ map[string]string, cell, service, v
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(described))
+	batching, err := batchOptions(environ)
+	if err != nil {
+		return nil, err
+	}
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter, batching...), sdk.WithResource(described))
 	return &Tracing{Tracer: provider.Tracer("artemis"), on: true, stop: provider.Shutdown}, nil
+}
+
+// batchOptions reads the OTEL_BSP_* variables
+// (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables).
+func batchOptions(environ map[string]string) ([]sdk.BatchSpanProcessorOption, error) {
+	var options []sdk.BatchSpanProcessorOption
+	for name, option := range map[string]func(n int) sdk.BatchSpanProcessorOption{
+		"OTEL_BSP_SCHEDULE_DELAY": func(n int) sdk.BatchSpanProcessorOption {
+			return sdk.WithBatchTimeout(time.Duration(n) * time.Millisecond)
+		},
+		"OTEL_BSP_EXPORT_TIMEOUT": func(n int) sdk.BatchSpanProcessorOption {
+			return sdk.WithExportTimeout(time.Duration(n) * time.Millisecond)
+		},
+		"OTEL_BSP_MAX_QUEUE_SIZE":        sdk.WithMaxQueueSize,
+		"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": sdk.WithMaxExportBatchSize,
+	} {
+		v := environ[name]
+		if v == "" {
+			continue
+		}
+		n, err := strconv.Atoi(v)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("%s: want a number above 0, have %q", name, v)
+		}
+		options = append(options, option(n))
+	}
+	return options, nil
 }
 
 // On tells whether spans are made.
