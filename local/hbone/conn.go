@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -194,6 +195,10 @@ func (c *conn) read() error {
 		code = http2.ErrCodeFrameSize
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		err = errGone
+	case code == http2.ErrCodeNo:
+		// It broke: streams of it may be opened again on another.
+		c.close(fmt.Errorf("%w: %w", errGone, err), code)
+		return err
 	}
 	c.close(err, code)
 	return err

@@ -84,9 +84,14 @@ func (p *Pool) Open(ctx context.Context, t Target, authority, forwarded string) 
 		switch {
 		case err == nil:
 			return s, nil
-		case errors.Is(err, errFull), errors.Is(err, errGone) && attempt < 3:
-			e.drop(c, errors.Is(err, errGone))
+		case errors.Is(err, errFull):
 			continue
+		case errors.Is(err, errGone):
+			e.drop(c)
+			// One that never said a word will not say more when asked again.
+			if attempt < 3 && c.heard.Load() > 0 {
+				continue
+			}
 		}
 		return nil, err
 	}
@@ -153,7 +158,7 @@ func (p *Pool) connect(ctx context.Context, e *entry, t Target) (*conn, error) {
 		return nil, fmt.Errorf("hbone: %s speaks no HTTP/2", t.Address)
 	}
 	c := newConn(nc, t.Peer, nil)
-	c.ended = func(c *conn) { e.drop(c, true) }
+	c.ended = func(c *conn) { e.drop(c) }
 	// Goes out ahead of the first frame.
 	c.w.pending = append(c.w.pending, http2.ClientPreface...)
 	p.mu.Lock()
@@ -175,10 +180,7 @@ func (c *conn) hasRoom() bool {
 }
 
 // drop forgets a connection that is gone.
-func (e *entry) drop(c *conn, gone bool) {
-	if !gone {
-		return
-	}
+func (e *entry) drop(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i, x := range e.conns {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -34,6 +35,11 @@ type Stream struct {
 	status     int
 	deadline   time.Time
 	deadlineAt *time.Timer
+	// What Forward writes to: while its reader waits, arriving bytes go there
+	// without waking it.
+	sink    syscall.RawConn
+	moved   func()
+	waiting bool
 
 	// Guarded by c.mu.
 	sendable   sync.Cond
@@ -129,14 +135,26 @@ func (s *Stream) receive(p []byte, size int, end bool) bool {
 	if s.readErr == nil {
 		if s.off == len(s.buf) {
 			s.buf, s.off = s.buf[:0], 0
+			if s.sink != nil && s.waiting && len(p) > 0 {
+				n := tryWrite(s.sink, p)
+				s.consumed += n
+				p = p[n:]
+				s.moved()
+			}
 		}
 		s.buf = append(s.buf, p...)
 		if end {
 			s.readErr = io.EOF
 		}
 	}
-	s.readable.Signal()
+	give := s.give()
+	if len(s.buf) > s.off || s.readErr != nil {
+		s.readable.Signal()
+	}
 	s.mu.Unlock()
+	if give > 0 {
+		s.c.w.windowUpdate(s.id, give)
+	}
 	if end {
 		s.c.mu.Lock()
 		s.received = true
@@ -195,7 +213,9 @@ func (s *Stream) Read(p []byte) (int, error) {
 			s.mu.Unlock()
 			return 0, os.ErrDeadlineExceeded
 		}
+		s.waiting = true
 		s.readable.Wait()
+		s.waiting = false
 	}
 	if s.off == len(s.buf) {
 		err := s.readErr
@@ -208,16 +228,57 @@ func (s *Stream) Read(p []byte) (int, error) {
 		s.buf, s.off = nil, 0
 	}
 	s.consumed += n
-	give := 0
-	if s.consumed >= streamWindow/2 && s.readErr == nil {
-		give, s.consumed = s.consumed, 0
-		s.window += give
-	}
+	give := s.give()
 	s.mu.Unlock()
 	if give > 0 {
 		s.c.w.windowUpdate(s.id, give)
 	}
 	return n, nil
+}
+
+// give tells how much to give back to the peer's window: in large steps, as each
+// is a frame.
+func (s *Stream) give() int {
+	if s.consumed < streamWindow/2 || s.readErr != nil {
+		return 0
+	}
+	n := s.consumed
+	s.consumed = 0
+	s.window += n
+	return n
+}
+
+// Forward writes what arrives to a connection until the stream ends; moved is
+// called for each piece. It is a copy that wakes nobody for bytes which the
+// connection takes at once.
+func (s *Stream) Forward(dst *net.TCPConn, buf []byte, moved func()) error {
+	raw, err := dst.SyscallConn()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.sink, s.moved = raw, moved
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.sink, s.moved = nil, nil
+		s.mu.Unlock()
+	}()
+	for {
+		n, err := s.Read(buf)
+		if n > 0 {
+			moved()
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // Write sends p. It waits while the peer takes no more.

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"artemis.example/local/hbone"
 )
 
 const (
@@ -152,6 +154,21 @@ func (l *link) carry(caller, callee net.Conn) {
 func (l *link) pump(dst, src net.Conn, answer bool) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
+	if st, ok := src.(*hbone.Stream); ok {
+		if tcp, ok := dst.(*net.TCPConn); ok {
+			err := st.Forward(tcp, *buf, func() {
+				l.answered.Store(answer)
+				l.moved.Store(time.Now().UnixNano())
+			})
+			if err != nil {
+				abort(dst)
+				abort(src)
+				return
+			}
+			_ = tcp.CloseWrite()
+			return
+		}
+	}
 	for {
 		n, err := src.Read(*buf)
 		if n > 0 {

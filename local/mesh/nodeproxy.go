@@ -392,5 +392,6 @@ func (m *Mesh) noteHostile(at world.Ref, hop decision.Hop, remote net.Addr, err 
 	if len(reason) > 300 {
 		reason = reason[:300]
 	}
+	m.log.Info("refused a peer", "at", at.String(), "hop", hop, "from", from.Address, "reason", reason)
 	m.note(s, decision.Record{From: from, To: peerOf(s.world.Pod(at)), Hop: hop, Layer: 2, Verdict: decision.DeniedL4, Reason: reason})
 }
