@@ -1,0 +1,187 @@
+package control_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"artemis.example/local/control"
+	"artemis.example/local/decision"
+	"artemis.example/local/mesh"
+	"github.com/google/go-cmp/cmp"
+)
+
+type suite struct {
+	mu      sync.Mutex
+	state   control.State
+	changed chan struct{}
+}
+
+func newSuite() *suite {
+	return &suite{
+		state:   control.State{Stage: "open", Capture: "proxy", Pods: []control.Pod{{Cell: "orion", Component: "comms-system"}}},
+		changed: make(chan struct{}),
+	}
+}
+
+func (s *suite) State() control.State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+func (s *suite) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+func (s *suite) SetStage(_ context.Context, stage string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stage == "mtls" {
+		return errors.New("istio/cells/orion.yaml:3: unknown field")
+	}
+	s.state.Stage = stage
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return nil
+}
+
+func TestTheHandlerRefusesWhatItShould(t *testing.T) {
+	const host = "development-default.openchoreoapis.localhost:19080"
+	json := map[string]string{"Content-Type": "application/json"}
+	with := func(more ...string) map[string]string {
+		h := map[string]string{"Content-Type": "application/json"}
+		for i := 0; i < len(more); i += 2 {
+			h[more[i]] = more[i+1]
+		}
+		return h
+	}
+	for _, c := range []struct {
+		name, method, path, host, body string
+		header                         map[string]string
+		status                         int
+		code                           string
+	}{
+		{"the stage from a page of this origin", "POST", "/_artemis/stage", host, `{"stage":"zero-trust"}`, with("Origin", "http://"+host, "Sec-Fetch-Site", "same-origin"), 200, ""},
+		{"the stage from a command", "POST", "/_artemis/stage", "127.0.0.1:19080", `{"stage":"zero-trust"}`, json, 200, ""},
+		{"IPv6 loopback", "GET", "/_artemis/state", "[::1]:19080", "", nil, 200, ""},
+		{"a name that was made to point here", "GET", "/_artemis/state", "evil.example:19080", "", nil, 403, "foreign-host"},
+		{"a name that only ends alike", "GET", "/_artemis/state", "evillocalhost", "", nil, 403, "foreign-host"},
+		{"a page of another origin", "POST", "/_artemis/stage", host, `{"stage":"open"}`, with("Origin", "http://evil.example"), 403, "foreign-origin"},
+		{"a page of another port", "POST", "/_artemis/stage", host, `{"stage":"open"}`, with("Origin", "http://localhost:1"), 403, "foreign-origin"},
+		{"a sandboxed page", "POST", "/_artemis/stage", host, `{"stage":"open"}`, with("Origin", "null"), 403, "foreign-origin"},
+		{"a cross-site fetch", "POST", "/_artemis/stage", host, `{"stage":"open"}`, with("Sec-Fetch-Site", "cross-site"), 403, "foreign-origin"},
+		{"a form", "POST", "/_artemis/stage", host, "stage=open", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, 415, "unsupported-media-type"},
+		{"no content type", "POST", "/_artemis/stage", host, `{"stage":"open"}`, nil, 415, "unsupported-media-type"},
+		{"an unknown stage", "POST", "/_artemis/stage", host, `{"stage":"chaos"}`, json, 400, "unknown-stage"},
+		{"an unknown field", "POST", "/_artemis/stage", host, `{"stage":"open","x":1}`, json, 400, "malformed"},
+		{"two documents", "POST", "/_artemis/stage", host, `{"stage":"open"}{}`, json, 400, "malformed"},
+		{"a body without end", "POST", "/_artemis/stage", host, `{"stage":"` + strings.Repeat("a", 5000) + `"}`, json, 400, "malformed"},
+		{"manifests that cannot be loaded", "POST", "/_artemis/stage", host, `{"stage":"mtls"}`, json, 409, "stage-refused"},
+		{"the wrong method", "GET", "/_artemis/stage", host, "", nil, 405, "method-not-allowed"},
+		{"a write where there is only reading", "POST", "/_artemis/state", host, "{}", json, 405, "method-not-allowed"},
+		{"an unknown path", "GET", "/_artemis/shutdown", host, "", nil, 404, "not-found"},
+		{"a malformed number", "GET", "/_artemis/decisions?since=-1", host, "", nil, 400, "malformed"},
+		{"too many at once", "GET", "/_artemis/decisions?limit=1001", host, "", nil, 400, "malformed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := control.Guard(control.NewHandler(newSuite(), mesh.NewDecisionLog(10)))
+			r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
+			r.Host = c.host
+			for k, v := range c.header {
+				r.Header.Set(k, v)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			got := struct{ Code string }{}
+			if w.Code != 200 {
+				decode(t, w.Body.String(), &got)
+			}
+			if w.Code != c.status || got.Code != c.code {
+				t.Errorf("got %d %q, want %d %q: %s", w.Code, got.Code, c.status, c.code, w.Body)
+			}
+			if c.status == 405 && w.Header().Get("Allow") == "" {
+				t.Error("no Allow with a 405")
+			}
+		})
+	}
+}
+
+func decode(t *testing.T, text string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+}
+
+func TestDecisionsAreReadOnFromANumber(t *testing.T) {
+	log := mesh.NewDecisionLog(10)
+	for _, v := range []decision.Verdict{decision.Allowed, decision.DeniedL7, decision.DeniedL4} {
+		log.Append(decision.Record{Verdict: v})
+	}
+	w := httptest.NewRecorder()
+	control.NewHandler(newSuite(), log).ServeHTTP(w, httptest.NewRequest("GET", "/_artemis/decisions?since=1&limit=1", nil))
+	var got struct {
+		Decisions []decision.Record
+		Next      uint64
+	}
+	decode(t, w.Body.String(), &got)
+	want := got
+	want.Decisions, want.Next = []decision.Record{{Seq: 2, Verdict: decision.DeniedL7}}, 2
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEventsTellTheStateItsChangesAndEveryDecision(t *testing.T) {
+	s, log := newSuite(), mesh.NewDecisionLog(10)
+	log.Append(decision.Record{Verdict: decision.Allowed, Path: "/old"})
+	server := httptest.NewServer(control.NewHandler(s, log))
+	defer server.Close()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/_artemis/events?since=0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	next := func() (event string, data map[string]any) {
+		for lines.Scan() {
+			if v, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				event = v
+			}
+			if v, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				decode(t, v, &data)
+				return event, data
+			}
+		}
+		t.Fatalf("the stream ended: %v", lines.Err())
+		return "", nil
+	}
+	expect := func(event, field string, want any) {
+		t.Helper()
+		e, data := next()
+		if e != event || data[field] != want {
+			t.Errorf("got %s with %s %v, want %s with %v", e, field, data[field], event, want)
+		}
+	}
+	expect("decision", "path", "/old")
+	expect("state", "stage", "open")
+	log.Append(decision.Record{Path: "/new"})
+	expect("decision", "path", "/new")
+	if err := s.SetStage(t.Context(), "zero-trust"); err != nil {
+		t.Fatal(err)
+	}
+	expect("state", "stage", "zero-trust")
+}
