@@ -135,6 +135,8 @@ type Attack struct {
 	Effect Effect    `yaml:"effect"`
 	// Spoils tells that the mission is not the same after it succeeded.
 	Spoils string `yaml:"spoils"`
+	// Last attacks end the flight: they are played after the others of a stage.
+	Last   bool   `yaml:"last"`
 	Expect Expect `yaml:"expect"`
 	// Cooperative replaces every expectation where pods are not confined
 	// (capture "proxy").

@@ -3,6 +3,7 @@ package adversary
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -182,17 +183,25 @@ func Judge(c Case) Judgement {
 		return Judgement{Verdict: Allowed, Reason: e.Note}
 	case e.Settled != "":
 		return settled(c)
-	case e.Service != "" && e.Service == c.Attack.Target:
+	case e.Effect, e.Service != "" && e.Service == c.Attack.Target:
 		return Judgement{Verdict: Allowed, Reason: reached(e)}
 	}
 	suspect, reason := suspected(c)
 	if !suspect.Denied() {
 		return Judgement{Verdict: suspect, Reason: reason}
 	}
+	if c.Before == nil && c.After == nil && suspect == DeniedL7 {
+		// Nobody made a control: a waypoint's own words stand for themselves,
+		// silence does not.
+		return Judgement{Verdict: suspect, Layer: suspect.Layer(), Reason: reason + "; no live control was made"}
+	}
 	if down := controls(c); down != nil {
 		return *down
 	}
-	if !c.LogRead {
+	switch {
+	case e.Status == http.StatusNotFound: // no route: no layer decided, so none has logged
+		return Judgement{Verdict: suspect, Layer: suspect.Layer(), Reason: reason}
+	case !c.LogRead:
 		return Judgement{Verdict: suspect, Layer: suspect.Layer(), Reason: reason, Inferred: suspect != DeniedL7}
 	}
 	return named(c, reason)
@@ -220,13 +229,13 @@ func settled(c Case) Judgement {
 func suspected(c Case) (Verdict, string) {
 	e := c.Evidence
 	switch {
-	case e.Status == 403 && strings.TrimSpace(e.Body) == RBACBody:
+	case e.Status == http.StatusForbidden && strings.TrimSpace(e.Body) == RBACBody:
 		return DeniedL7, "403 " + RBACBody
-	case e.Status == 404 && c.Attacker.Pod == "" && e.Service == "":
+	case e.Status == http.StatusNotFound && c.Attacker.Pod == "" && e.Service == "":
 		return DeniedNetwork, "the gateway has no route for it"
 	case e.Status != 0 && e.Service != "":
 		return Unknown, fmt.Sprintf("%s answered %d, not %s", e.Service, e.Status, c.Attack.Target)
-	case e.Status == 503 || e.Status == 502 || e.Status == 504:
+	case e.Status == http.StatusServiceUnavailable, e.Status == http.StatusBadGateway, e.Status == http.StatusGatewayTimeout:
 		// A proxy could not reach what is behind it: only the log knows why.
 		return DeniedL4, fmt.Sprintf("a proxy on the way answered %d", e.Status)
 	case e.Status != 0:
