@@ -6,7 +6,7 @@ import { verdict, identity, cellOf } from "./format.js";
 // Where the Cells lie in the picture: x, y, width, columns of services.
 const places = {
   "kennedy": [8, 14, 244, 1], "houston": [268, 14, 244, 1], "esa-ops": [528, 14, 244, 1],
-  "orion": [8, 330, 374, 2], "deep-space-network": [398, 330, 374, 2],
+  "orion": [8, 392, 374, 2], "deep-space-network": [398, 392, 374, 2],
 };
 const ROW = 52, NODE_W = 172, NODE_H = 36, MOST = 40;
 
@@ -52,7 +52,7 @@ export function makeCells(store) {
     // The gateway and the attacker's pods outside the Cells stand at the bottom.
     const below = [{ cell: "", name: "ingress", rogue: false }, ...outside.map((r) => ({ ...r, rogue: true }))];
     const step = Math.min(196, 770 / below.length);
-    below.forEach((v, i) => place(v, 94 + i * step, 690, v.cell));
+    below.forEach((v, i) => place(v, 94 + i * step, 738, v.cell));
     for (const e of graph.edges) {
       const a = nodes.get(key(cellIn(graph, e.from), bare(e.from))), b = nodes.get(key(cellIn(graph, e.to), bare(e.to)));
       if (!a || !b) continue;
