@@ -3,6 +3,7 @@ module artemis.example/conformance/render
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	go.yaml.in/yaml/v3 v3.0.4
 	golang.org/x/sys v0.48.0
 	helm.sh/helm/v3 v3.20.2

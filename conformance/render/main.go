@@ -9,27 +9,30 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"artemis.example/conformance/render/choreo"
+	"artemis.example/conformance/render/cluster"
 	"artemis.example/conformance/render/engine"
 	"artemis.example/conformance/render/objects"
 )
 
 func main() {
 	root := flag.String("root", "../..", "the repository")
+	check := flag.Bool("check", false, "write nothing; fail when a file is not as it is rendered")
 	keep := flag.Bool("keep", false, "keep the state and the logs of the engines")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, *keep); err != nil {
+	if err := run(ctx, *root, *check, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "render:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root string, keep bool) error {
+func run(ctx context.Context, root string, check, keep bool) error {
 	begin := time.Now()
 	say := func(what string) { fmt.Printf("[%5.1fs] %s\n", time.Since(begin).Seconds(), what) }
 	shop, err := engine.NewShop(root, os.Stdout)
@@ -67,24 +70,43 @@ func run(ctx context.Context, root string, keep bool) error {
 		return err
 	}
 	say("openchoreo/ deployed")
+	files, err := rendered(ctx, c, say)
+	if err != nil {
+		return err
+	}
+	if check {
+		stale, err := objects.Stale(root, files)
+		if err == nil && len(stale) > 0 {
+			err = fmt.Errorf("not as OpenChoreo renders them, run make render: %s", strings.Join(stale, ", "))
+		}
+		return err
+	}
+	written, err := objects.Write(root, files)
+	if err != nil {
+		return err
+	}
+	say(fmt.Sprintf("%d files rendered, %d of them changed", len(files), len(written)))
+	return nil
+}
+
+// rendered takes what is deployed through all stages and gives the files for
+// it, with the contents that they should have.
+func rendered(ctx context.Context, c *cluster.Cluster, say func(string)) (map[string][]byte, error) {
 	sets := map[string]objects.Set{}
-	for _, stage := range []string{"zero-trust", "mtls", "open"} {
+	var err error
+	for _, stage := range []string{"open", "mtls", "zero-trust"} {
 		if sets[stage], err = choreo.AtStage(ctx, c, stage); err != nil {
-			return err
+			return nil, err
 		}
 		say("rendered and applied at " + stage)
 	}
 	differing := map[string]objects.Set{}
-	for _, stage := range []string{"mtls", "open"} {
+	for _, stage := range []string{"open", "mtls"} {
 		if differing[stage], err = sets[stage].Differing(sets["zero-trust"]); err != nil {
-			return fmt.Errorf("compare %s with zero-trust: %w", stage, err)
+			return nil, fmt.Errorf("compare %s with zero-trust: %w", stage, err)
 		}
 	}
-	if err := objects.Write(root, sets["zero-trust"], differing); err != nil {
-		return err
-	}
-	say("written")
-	return nil
+	return objects.Files(sets["zero-trust"], differing)
 }
 
 // prepare builds the engines and finds their files; in the isolated child both

@@ -110,5 +110,11 @@ func Condition(o *unstructured.Unstructured, name string) (status, why string) {
 			complaints = append(complaints, fmt.Sprintf("%v=%v %v: %v", c["type"], c["status"], c["reason"], c["message"]))
 		}
 	}
+	// A ReleaseBinding's condition only counts them.
+	pending, _, _ := unstructured.NestedSlice(o.Object, "status", "pendingConnections")
+	for _, raw := range pending {
+		p, _ := raw.(map[string]any)
+		complaints = append(complaints, fmt.Sprintf("dependency %v/%v, endpoint %v: %v", p["project"], p["component"], p["endpoint"], p["reason"]))
+	}
 	return status, strings.Join(complaints, "; ")
 }

@@ -102,7 +102,8 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 
 func (c *Cluster) config(identity string) *rest.Config {
 	return &rest.Config{
-		Host: c.url, BearerToken: c.identity[identity], QPS: 500, Burst: 1000,
+		Host: c.url, BearerToken: c.identity[identity], QPS: -1, // no throttle: the server is ours alone
+
 		TLSClientConfig: rest.TLSClientConfig{CAData: c.Authority.PEM},
 		Proxy:           func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
@@ -147,10 +148,14 @@ func (c *Cluster) Until(ctx context.Context, limit time.Duration, what string, o
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := ok(ctx)
 		if err == nil {
 			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err // what is still missing, not that the time is over
 		}
 		for _, p := range c.processes {
 			if dead := p.Alive(); dead != nil {
@@ -163,7 +168,7 @@ func (c *Cluster) Until(ctx context.Context, limit time.Duration, what string, o
 			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
 				return fmt.Errorf("wait until %s: %w", what, cause)
 			}
-			return fmt.Errorf("wait until %s: not within %s: %w", what, limit, err)
+			return fmt.Errorf("wait until %s: not within %s: %w", what, limit, last)
 		}
 	}
 }

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+
+	"artemis.example/conformance/render/choreo"
+	"artemis.example/conformance/render/cluster"
+	"artemis.example/conformance/render/engine"
+	"artemis.example/conformance/render/objects"
+)
+
+const root = "../.."
+
+// rig is what the tests of this package share: one control plane with
+// openchoreo/ deployed to it.
+type rig struct {
+	*cluster.Cluster
+	shop    *engine.Shop
+	sources choreo.Sources
+}
+
+var platform rig
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := withPlatform(context.Background(), m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withPlatform(ctx context.Context, run func() int) (int, error) {
+	var err error
+	if platform.shop, err = engine.NewShop(root, os.Stderr); err != nil {
+		return 1, err
+	}
+	if platform.sources, err = prepare(ctx, platform.shop); err != nil {
+		return 1, err
+	}
+	if err := engine.Isolate(); err != nil {
+		return 1, err
+	}
+	dir, err := os.MkdirTemp("", "artemis-platform-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if platform.Cluster, err = choreo.Boot(ctx, platform.shop, platform.sources, dir); err != nil {
+		return 1, err
+	}
+	defer platform.Stop()
+	steps, err := choreo.Order(root)
+	if err != nil {
+		return 1, err
+	}
+	if err := choreo.Deploy(ctx, platform.Cluster, root, steps); err != nil {
+		return 1, err
+	}
+	return run(), nil
+}
+
+func TestWhatIsCommittedIsWhatOpenChoreoRenders(t *testing.T) {
+	files, err := rendered(t.Context(), platform.Cluster, func(what string) { t.Log(what) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale, err := objects.Stale(root, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stale) > 0 {
+		t.Errorf("stale, run make render: %q", stale)
+	}
+	if len(files) != 5+18+5+10 {
+		t.Errorf("%d files, want 5 Cells, 18 components, 5 of their meshes and 10 of stages", len(files))
+	}
+}
