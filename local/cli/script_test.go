@@ -1,0 +1,207 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// patience is how long a condition may take to come true.
+const patience = 20 * time.Second
+
+// TestScripts runs the real programs on the real manifests, once with each
+// capture: testdata/script has the scenes.
+func TestScripts(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.Chmod(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, pkg := range map[string]string{"artemis": "artemis.example/local", "service": "artemis.example/service"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(bin, name), pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", name, err, out)
+		}
+	}
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, capture := range []string{"netns", "proxy"} {
+		t.Run(capture, func(t *testing.T) {
+			if capture == "netns" {
+				needNetns(t, bin, root)
+			}
+			testscript.Run(t, testscript.Params{
+				Dir: filepath.Join("testdata", "script"),
+				Setup: func(e *testscript.Env) error {
+					for name, value := range map[string]string{
+						"PATH": bin + string(os.PathListSeparator) + os.Getenv("PATH"), "BIN": bin,
+						"PROJECT": root, "CAPTURE": capture,
+					} {
+						e.Setenv(name, value)
+					}
+					e.Defer(func() { // whatever the scene left running
+						down := exec.Command(filepath.Join(bin, "artemis"), "down", "--root", root, "--state-dir", filepath.Join(e.WorkDir, "state"))
+						_ = down.Run()
+					})
+					return os.Chmod(e.WorkDir, 0o755)
+				},
+				Condition: func(c string) (bool, error) {
+					if c == "netns" || c == "proxy" {
+						return c == capture, nil
+					}
+					return false, fmt.Errorf("unknown condition %q", c)
+				},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"eventually": eventually, "kill9": kill9, "gone": gone, "pids": pids, "host": hostState, "occupy": occupy,
+				},
+			})
+		})
+	}
+}
+
+// needNetns skips where this machine lets nobody make a node, but never in CI.
+func needNetns(t *testing.T, bin, root string) {
+	t.Helper()
+	state := filepath.Join(t.TempDir(), "state")
+	cmd := exec.Command(filepath.Join(bin, "artemis"), "up", "--detach", "--capture", "netns", "--gateway", "127.0.0.1:0", "--root", root, "--state-dir", state, "--without-adversary")
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		if out, err := exec.Command(filepath.Join(bin, "artemis"), "down", "--root", root, "--state-dir", state).CombinedOutput(); err != nil {
+			t.Fatalf("down: %v\n%s", err, out)
+		}
+		return
+	}
+	if strings.Contains(string(out), "cannot be used here") && os.Getenv("CI") == "" {
+		t.Skipf("needs network namespaces: %s", out)
+	}
+	t.Fatalf("up: %v\n%s", err, out)
+}
+
+// eventually REGEXP COMMAND... runs a command until its output matches.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually REGEXP COMMAND...")
+	}
+	want := regexp.MustCompile("(?s)" + args[0])
+	var out []byte
+	await(ts, func() (bool, string) {
+		cmd := exec.Command(filepath.Join(ts.Getenv("BIN"), args[1]), args[2:]...)
+		cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH")}
+		out, _ = cmd.CombinedOutput()
+		return want.Match(out), string(out)
+	})
+}
+
+// await waits until a condition holds.
+func await(ts *testscript.TestScript, holds func() (bool, string)) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.Now().Add(patience)
+	for {
+		ok, what := holds()
+		if ok {
+			return
+		}
+		if time.Now().After(limit) {
+			ts.Fatalf("not within %v; at last: %s", patience, what)
+		}
+		<-tick.C
+	}
+}
+
+type upFile struct {
+	PID int `json:"pid"`
+}
+
+func readUp(ts *testscript.TestScript) upFile {
+	var up upFile
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("state/up.json")), &up))
+	return up
+}
+
+// pids FILE writes the process numbers of the launcher and of all pods.
+func pids(ts *testscript.TestScript, _ bool, args []string) {
+	out, err := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), "status", "--json", "--root", ts.Getenv("PROJECT"), "--state-dir", ts.MkAbs("state")).Output()
+	ts.Check(err)
+	var s struct{ Pods []upFile }
+	ts.Check(json.Unmarshal(out, &s))
+	var b bytes.Buffer
+	fmt.Fprintln(&b, readUp(ts).PID)
+	for _, p := range s.Pods {
+		fmt.Fprintln(&b, p.PID)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
+}
+
+// kill9 up|pod kills the launcher, or the first pod's process.
+func kill9(ts *testscript.TestScript, _ bool, args []string) {
+	lines := strings.Fields(ts.ReadFile(args[0]))
+	index, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	pid, err := strconv.Atoi(lines[index])
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// gone FILE waits until none of the processes is left.
+func gone(ts *testscript.TestScript, _ bool, args []string) {
+	for _, line := range strings.Fields(ts.ReadFile(args[0])) {
+		pid, err := strconv.Atoi(line)
+		ts.Check(err)
+		await(ts, func() (bool, string) {
+			if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+				return true, ""
+			}
+			// One that ended and that nobody has collected is gone too.
+			stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return bytes.Contains(stat, []byte(") Z ")), fmt.Sprintf("process %d is there: %s", pid, stat)
+		})
+	}
+}
+
+// host FILE writes the host's interfaces, routes and mounts.
+func hostState(ts *testscript.TestScript, _ bool, args []string) {
+	var b bytes.Buffer
+	interfaces, err := net.Interfaces()
+	ts.Check(err)
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		ts.Check(err)
+		fmt.Fprintln(&b, i.Name, i.Flags, addrs)
+	}
+	for _, f := range []string{"/proc/net/route", "/proc/net/ipv6_route", "/proc/self/mountinfo", "/proc/net/ip_tables_names"} {
+		if data, err := os.ReadFile(f); err == nil {
+			fmt.Fprintf(&b, "%s\n%s", f, useless.ReplaceAll(data, nil))
+		}
+	}
+	if rules, err := exec.Command("nft", "list", "ruleset").Output(); err == nil {
+		fmt.Fprintf(&b, "rules\n%s", rules)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
+}
+
+// useless are the counters in /proc/net/ipv6_route, which always change.
+var useless = regexp.MustCompile(`(?m) [0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{8} +(\w+)$`)
+
+// occupy VARIABLE listens on a port until the scene ends.
+func occupy(ts *testscript.TestScript, _ bool, args []string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = ln.Close() })
+	ts.Setenv(args[0], ln.Addr().String())
+}
