@@ -77,6 +77,10 @@ func (x *exchange) one() bool {
 	s := x.w.m.state.Load()
 	if c, ok := x.w.find(s, x.dst); ok {
 		x.last = c
+	} else if svc := s.world.Service(x.last.service.Ref); svc != nil {
+		// The Service has left the waypoint, this connection not yet: its pods are
+		// where they are now.
+		x.last.service = svc
 	}
 	switch {
 	case errors.Is(err, http1.ErrTooLarge):

@@ -14,7 +14,7 @@ import (
 const (
 	connectTimeout = 10 * time.Second
 	// retireAfter bounds how long a connection on an outdated way may go on.
-	retireAfter = 250 * time.Millisecond
+	retireAfter = 200 * time.Millisecond
 	// quietFor is how long nothing must have followed an answer before a
 	// connection counts as unused.
 	quietFor = 5 * time.Millisecond

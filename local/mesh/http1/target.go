@@ -78,6 +78,7 @@ func (h *Head) Lines(lines http.Header) {
 		name := textproto.CanonicalMIMEHeaderKey(f.Name)
 		lines[name] = append(lines[name], f.Value)
 	}
+	h.transferEncodings(lines)
 	// Envoy drops a referer that is no URL (ConnectionManagerUtility::mutateRequestHeaders).
 	if r := lines["Referer"]; len(r) > 0 && !isReferer(strings.Join(r, ",")) {
 		delete(lines, "Referer")
@@ -103,4 +104,20 @@ func isReferer(s string) bool {
 	}
 	host, _, _ := strings.Cut(rest, "/")
 	return scheme != "" && host != "" && !strings.ContainsAny(host, "@_,")
+}
+
+// transferEncodings keeps of te what Envoy keeps: trailers, and an empty value.
+func (h *Head) transferEncodings(lines http.Header) {
+	all, given := "", false
+	for _, f := range h.Fields {
+		if strings.EqualFold(f.Name, "te") {
+			all, given = all+f.Value, true
+		}
+	}
+	switch {
+	case strings.Contains(strings.ToLower(all), "trailers"):
+		lines["Te"] = []string{"trailers"}
+	case given && all == "":
+		lines["Te"] = []string{""}
+	}
 }
