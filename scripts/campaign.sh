@@ -14,7 +14,7 @@ for capture in "${@:-netns proxy}"; do
   for one in $capture; do
     printf '\n== capture %s\n' "$one"
     bin/artemis up --detach --state-dir "$state" --gateway "127.0.0.1:$port" --stage open --capture "$one" >/dev/null
-    bin/artemis attack --all-stages --url "http://development-default.openchoreoapis.localhost:$port" || failed=1
+    bin/artemis attack --all-stages --state-dir "$state" || failed=1
     bin/artemis down --state-dir "$state" >/dev/null
   done
 done
