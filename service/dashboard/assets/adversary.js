@@ -85,9 +85,12 @@ export function makeAdversary(store) {
     const around = controls.get(r.run);
     if (r.verdict !== "unknown" || !r.evidence || !r.evidence.fault || !around || !around.after) return r;
     if (!around.before) return { ...r, reason: "the legitimate call failed as well: the target may be down" };
+    if (r.evidence.fault === "not-permitted") return { ...r, verdict: "denied-network", layer: 1, reason: `the pod's own kernel refused it: ${r.evidence.error}` };
     const who = state.attackers.find((x) => x.name === r.attacker) || {};
-    const began = Date.parse(r.at) - 500, ended = Date.parse(r.at) + (r.evidence.durationMs || 0) + 2000;
-    const d = state.decisions.findLast((x) => x.verdict.startsWith("denied") && x.from.namespace === who.namespace && (!x.from.component || x.from.component === who.pod) && Date.parse(x.at) >= began && Date.parse(x.at) <= ended);
+    const { target } = state.attacks.find((x) => x.id === r.id) || {};
+    const began = Date.parse(r.at), ended = began + (r.evidence.durationMs || 0) + 2000;
+    const d = state.decisions.findLast((x) => x.verdict.startsWith("denied") && Date.parse(x.at) >= began && Date.parse(x.at) <= ended &&
+      x.from.namespace === who.namespace && (!x.from.component || x.from.component === who.pod) && (x.to.component === target || (x.to.service || "").startsWith(target)));
     return d ? { ...r, verdict: d.verdict, layer: d.layer, decision: d, reason: `${r.evidence.error || r.evidence.fault}; ${d.reason || d.hop}` } : r;
   }
 
