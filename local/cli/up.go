@@ -87,6 +87,9 @@ func (o upOptions) check() error {
 	if o.TimeScale != 0 && (o.TimeScale < 1 || o.TimeScale > 1e7) {
 		return fmt.Errorf("--time-scale %g: it takes 1 to 1e7", o.TimeScale)
 	}
+	if o.Waypoint == "envoy" {
+		return errors.New("--waypoint envoy: artemis brings no Envoy along and cannot configure one without istiod; the tests in conformance/ run the same policies through the real one")
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -207,10 +208,11 @@ func (v *tapView) flow(s capture.Segment) *tlsFlow {
 
 func (v *tapView) name(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
-	if name := v.names[host]; err == nil && name != "" {
-		return addr + " (" + name + ")"
+	if err != nil {
+		return addr
 	}
-	return addr
+	// What has an address and runs no Deployment is a waypoint or the gateway.
+	return addr + " (" + cmp.Or(v.names[host], "waypoint") + ")"
 }
 
 // tlsFlow is one direction of a connection, cut into pieces wherever the
