@@ -385,6 +385,9 @@ func (f *Flight) fly(m Maneuver) error {
 	case m.DeltaV == 0 || math.Abs(m.DeltaV) > MaxCorrection || math.IsNaN(m.DeltaV):
 		return fmt.Errorf("%g m/s is not within ±%g m/s: %w", m.DeltaV, MaxCorrection, ErrOutOfRange)
 	}
+	if math.IsInf(f.injection, 1) {
+		return fmt.Errorf("a course correction on the way home after an abort: %w", ErrPhase)
+	}
 	burn := thrust{m.At, m.At + correctionFor, m.DeltaV / 1000 / correctionFor}
 	from := f.At(m.At)
 	if m.At >= f.injection {
