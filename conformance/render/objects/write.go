@@ -27,7 +27,7 @@ func Files(zeroTrust Set, stages map[string]Set) (map[string][]byte, error) {
 		if len(objects) == 0 {
 			return nil
 		}
-		raw, err := encode(objects)
+		raw, err := Encode(objects)
 		if err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
@@ -139,7 +139,8 @@ func compareMesh(a, b *unstructured.Unstructured) int {
 	return compare(a, b)
 }
 
-func encode(objects []*unstructured.Unstructured) ([]byte, error) {
+// Encode writes the objects for a reader: what identifies an object first, the rest by name.
+func Encode(objects []*unstructured.Unstructured) ([]byte, error) {
 	var out bytes.Buffer
 	e := yaml.NewEncoder(&out)
 	e.SetIndent(2)
