@@ -141,7 +141,11 @@ func TestMain(m *testing.M) {
 			}
 		})))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if dir, err := builds(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 // requestsPerSecond loads an address over kept connections.

@@ -18,7 +18,6 @@ import (
 // TestEveryEdgeOfTheTableIsTracedAndNoOther lets the operator do everything that
 // an operator can, and compares who called whom with the table.
 func TestEveryEdgeOfTheTableIsTracedAndNoOther(t *testing.T) {
-	t.Parallel()
 	c := newCollector(t)
 	env := fast(20)
 	env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL

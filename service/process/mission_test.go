@@ -10,8 +10,7 @@ import (
 )
 
 func TestTheMissionFliesFromTheCountdownToTheSplashdown(t *testing.T) {
-	t.Parallel()
-	s := start(t, fast(12))
+	s := start(t, fast(16))
 	if got := s.status(); got.Phase != "pre-launch" || got.MissionTime != nil || got.Contact.State != "none" {
 		t.Errorf("before the launch: %+v", got)
 	}

@@ -41,8 +41,8 @@ type Options struct {
 }
 
 // quiet is how long no request has to arrive until the drain believes that
-// nobody sends any more.
-const quiet = 300 * time.Millisecond
+// nobody sends any more: a part of the grace, and at most a second.
+func quiet(grace time.Duration) time.Duration { return min(time.Second, grace/20) }
 
 // Run serves until the context ends and everything accepted has been answered.
 // Its error is one line for a person.
@@ -245,7 +245,7 @@ func (s *service) drain(ctx context.Context) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ShutdownGrace/2)
 	defer cancel()
-	pause := min(quiet, s.cfg.ShutdownGrace/8)
+	pause := quiet(s.cfg.ShutdownGrace)
 	for {
 		last := s.server.LastArrival()
 		if last.Before(began) {

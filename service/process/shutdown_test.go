@@ -24,13 +24,29 @@ import (
 	"artemis.example/service/problem"
 )
 
-// binary builds the service once for a test.
-func binary(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "service")
+// builds is where the service is built for all tests that run it; TestMain
+// removes it.
+var builds = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "artemis-service-") })
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := builds()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "service")
 	out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -X main.version=test", "-o", path, "artemis.example/service").CombinedOutput()
 	if err != nil {
-		t.Fatalf("build the service: %v\n%s", err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// binary gives the service as it is released, built once.
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatalf("build the service: %v", err)
 	}
 	return path
 }
@@ -80,7 +96,7 @@ func TestTerminationUnderLoadLosesNoRequestAndNoSpan(t *testing.T) {
 	t.Parallel()
 	c := newCollector(t)
 	p := run(t, binary(t), "guidance-nav", map[string]string{
-		"OTEL_EXPORTER_OTLP_ENDPOINT": c.URL, "OTEL_BSP_MAX_QUEUE_SIZE": "65536", "SHUTDOWN_GRACE": "10s",
+		"OTEL_EXPORTER_OTLP_ENDPOINT": c.URL, "OTEL_BSP_MAX_QUEUE_SIZE": "65536", "SHUTDOWN_GRACE": "60s",
 	})
 	var answered atomic.Int64
 	var stop atomic.Bool
