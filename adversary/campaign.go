@@ -92,6 +92,9 @@ type Request struct {
 type Effect struct {
 	Status   int    `yaml:"status"`
 	Contains string `yaml:"contains"`
+	// Or is in an answer, of whatever status, that says that what was wanted is
+	// the case already.
+	Or string `yaml:"or"`
 }
 
 // Expectation is what one stage is expected to make of an attack.

@@ -112,6 +112,9 @@ func (e *Evidence) Read(body []byte) {
 
 // Got tells whether an effect shows in an answer with that body.
 func (e Effect) Got(status int, body []byte) bool {
+	if e.Or != "" && strings.Contains(string(body), e.Or) {
+		return true
+	}
 	if e.Status != 0 && status != e.Status {
 		return false
 	}

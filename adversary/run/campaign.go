@@ -88,13 +88,10 @@ func (p *Player) stage(ctx context.Context, attacks []adversary.Attack, local bo
 			}
 			continue
 		}
-		if e, _ := a.Expected(p.Stage, p.Capture); o.Launch && a.Last && e.Effect != nil && *e.Effect {
-			// The same attack may have ended the flight one stage before.
-			if err := p.Suite.Fly(ctx); err != nil {
-				return err
-			}
+		r, err := p.playInFlight(ctx, a, o.Launch)
+		if err != nil {
+			return err
 		}
-		r := p.Play(ctx, a)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -107,6 +104,33 @@ func (p *Player) stage(ctx context.Context, attacks []adversary.Attack, local bo
 		}
 	}
 	return nil
+}
+
+// flightPatience is how long an attack that ends the flight waits for a place in
+// the orbit from which the spacecraft can come down.
+const flightPatience = 15 * time.Second
+
+// playInFlight plays an attack; one that ends the flight needs one that can be
+// ended, so it is played again while the spacecraft itself has no room for it.
+func (p *Player) playInFlight(ctx context.Context, a adversary.Attack, launch bool) (adversary.Result, error) {
+	e, _ := a.Expected(p.Stage, p.Capture)
+	if !launch || !a.Last || e.Effect == nil || !*e.Effect {
+		return p.Play(ctx, a), nil
+	}
+	var r adversary.Result
+	trying, cancel := context.WithTimeout(ctx, flightPatience)
+	defer cancel()
+	err := until(trying, func() (bool, error) {
+		if err := p.Suite.Fly(ctx); err != nil {
+			return false, err
+		}
+		r = p.Play(ctx, a)
+		return r.Differs == "" || r.Verdict != adversary.Allowed, nil
+	})
+	if err != nil && r.ID == "" {
+		return r, err
+	}
+	return r, nil
 }
 
 func choose(c *adversary.Campaign, ids []string) ([]adversary.Attack, error) {
