@@ -197,16 +197,26 @@ func (e envoy) fields(candidates []candidate) ([]field, error) {
 }
 
 func (e envoy) principal(v string) (matcher, error) {
-	// cluster.local stands for the mesh's own trust domain, in a principal of
-	// the usual five segments (pilot/pkg/security/trustdomain).
-	if rest, ok := strings.CutPrefix(v, "cluster.local/"); ok && strings.Count(v, "/") == 4 {
-		v = e.trustDomain + "/" + rest
-	}
+	v = e.inTrustDomain(v)
 	m := wildcard(v, opNonEmpty, opExact, opPrefix, opIdentitySuffix)
 	if m.op == opExact || m.op == opPrefix {
 		m.s = spiffePrefix + m.s
 	}
 	return m, nil
+}
+
+// inTrustDomain writes the mesh's trust domain into a principal of the usual five
+// segments that names cluster.local, or by a prefix the mesh's own, as Istio does
+// for aliases (pilot/pkg/security/trustdomain, ReplaceTrustDomainAliases).
+func (e envoy) inTrustDomain(principal string) string {
+	td, rest, _ := strings.Cut(principal, "/")
+	if strings.Count(rest, "/") != 3 {
+		return principal
+	}
+	if prefix, ok := strings.CutSuffix(td, "*"); td == "cluster.local" || ok && !strings.HasPrefix(td, "*") && strings.HasPrefix(e.trustDomain, prefix) {
+		return e.trustDomain + "/" + rest
+	}
+	return principal
 }
 
 func (e envoy) account(v string) (matcher, error) {
