@@ -43,7 +43,9 @@ func run(ctx context.Context, root string, check, keep bool) error {
 	if err != nil {
 		return err
 	}
-	say("engines built")
+	if !engine.Isolated() {
+		say("engines built; the time of the control plane starts now")
+	}
 	if err := engine.Isolate(); err != nil {
 		return err
 	}
