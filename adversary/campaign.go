@@ -63,9 +63,7 @@ type Means string
 const (
 	HTTP      Means = "http"       // requests as written, over a connection of their own each
 	ForeignCA Means = "foreign-ca" // TLS to an HBONE port with a certificate that another CA signed
-	Bytes     Means = "bytes"      // a connection, and whatever comes back
 	Datagram  Means = "datagram"   // UDP
-	RawSocket Means = "raw-socket" // a socket of type SOCK_RAW
 	Wiretap   Means = "wiretap"    // listening on the wire while an operator's call passes
 )
 
@@ -287,10 +285,10 @@ func (c *Campaign) check(a *Attack) error {
 	if _, ok := catalog.Lookup(a.Target); !ok && a.Target != Console {
 		return fmt.Errorf("target %q is no service", a.Target)
 	}
-	if !slices.Contains([]Means{HTTP, ForeignCA, Bytes, Datagram, RawSocket, Wiretap}, a.Means) {
+	if !slices.Contains([]Means{HTTP, ForeignCA, Datagram, Wiretap}, a.Means) {
 		return fmt.Errorf("there is no means %q", a.Means)
 	}
-	if len(a.Send) == 0 && a.Means != RawSocket && a.Means != Wiretap {
+	if len(a.Send) == 0 && a.Means != Wiretap {
 		return errors.New("send is missing")
 	}
 	for _, r := range a.Send {

@@ -72,7 +72,7 @@ func (p *Player) Play(ctx context.Context, a adversary.Attack) adversary.Result 
 				return false, err
 			}
 			since = next
-			c.Log = append(c.Log, about(records, who, a)...)
+			c.Log = append(c.Log, about(records, who)...)
 			r.Judgement = adversary.Judge(c)
 			return r.Verdict != adversary.Unknown, nil
 		})
@@ -148,7 +148,7 @@ func (p *Player) send(ctx context.Context, a adversary.Attack) (*adversary.Evide
 
 // about picks the denials that an attack has met. What the attacker says to its
 // console is no part of it.
-func about(records []decision.Record, who adversary.Attacker, a adversary.Attack) []adversary.Decision {
+func about(records []decision.Record, who adversary.Attacker) []adversary.Decision {
 	var out []adversary.Decision
 	for _, r := range records {
 		from := r.From.Namespace == who.Namespace && r.From.Component == who.Pod
