@@ -36,7 +36,7 @@ export function makeAdversary(store) {
       let row = rows.get(a.id);
       if (!row) {
         const cells = stages.map(() => h("td", { class: "mid" }, "·"));
-        const launch = h("button", { type: "button", "aria-label": `launch: ${a.title}`, onclick: () => one(a) }, "Go");
+        const launch = h("button", { type: "button", "aria-label": `${byPod(a) ? "Go" : "CLI"}: ${a.title}`, onclick: () => one(a) }, "Go");
         if (!byPod(a)) launch.replaceChildren("CLI");
         row = { cells, launch };
         rows.set(a.id, row);
@@ -49,7 +49,7 @@ export function makeAdversary(store) {
         const expected = a.expect && a.expect[g];
         if (!r) { row.cells[i].replaceChildren("·"); row.cells[i].title = expected ? `expected: ${verdict(expected.verdict).word}` : ""; return; }
         const v = verdict(r.verdict);
-        row.cells[i].replaceChildren(h("button", { "type": "button", "class": `v-${r.verdict}`, "aria-label": `${a.title} at ${g}: ${v.word}, show evidence`, "onclick": () => show(r) }, v.mark, layerOf(r)));
+        row.cells[i].replaceChildren(h("button", { "type": "button", "class": `v-${r.verdict}`, "aria-label": `${v.mark}${layerOf(r)} ${a.title} at ${g}: ${v.word}, show evidence`, "onclick": () => show(r) }, v.mark, layerOf(r)));
         row.cells[i].title = v.word;
       });
     }

@@ -65,10 +65,11 @@ export function makeCells(store) {
 
   function place(v, x, y, outsideCell) {
     const id = key(v.cell, v.name);
-    const element = s("g", { class: "node" + (v.rogue ? " rogue" : ""), tabindex: 0, role: "button", "aria-label": `${v.name}, ${v.cell || "outside the Cells"}${v.rogue ? ", attacker's pod" : ""}` },
+    const shown = (v.rogue ? "☠ " : "") + (v.name.length > 22 ? v.name.slice(0, 21) + "…" : v.name);
+    const element = s("g", { class: "node" + (v.rogue ? " rogue" : ""), tabindex: 0, role: "button", "aria-label": `${shown}, ${v.cell || "outside the Cells"}${v.rogue ? ", attacker's pod" : ""}` },
       s("rect", { x: x - NODE_W / 2, y: y - NODE_H / 2, width: NODE_W, height: NODE_H, rx: 8 }),
-      s("text", { x, y: y + 5 }, (v.rogue ? "☠ " : "") + (v.name.length > 22 ? v.name.slice(0, 21) + "…" : v.name)));
-    if (outsideCell) element.append(s("text", { x, y: y + 33, class: "where" }, outsideCell));
+      s("text", { x, y: y + 5 }, shown));
+    if (outsideCell) boxes.append(s("text", { x, y: y + 33, class: "where" }, outsideCell));
     element.addEventListener("click", () => choose(id));
     element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(id); } });
     boxes.append(element);

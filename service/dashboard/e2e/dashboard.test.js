@@ -115,7 +115,7 @@ describe("mission control", () => {
     await page.locator("#start").click();
     await until(page, "#met", /T\+/, 90000);
     await until(page, "#figures", /goldstone|madrid|canberra/i, 60000);
-    await until(page, "#phase", /splashdown/i, 180000);
+    await until(page, "#phase", /splashdown/i, 120000).catch(async (e) => { throw new Error(`${e.message}: phase ${await text(page, "#phase")}, clock ${await text(page, "#met")}, notice ${await text(page, "#notice")}`); });
     assert.deepEqual(strange, []);
     await close();
   });
