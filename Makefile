@@ -46,6 +46,10 @@ attack: binaries ## run the attack campaign at the present stage; any verdict bu
 attack-all: binaries ## run the campaign at all three stages, one after the other
 	bin/artemis attack --all-stages
 
+.PHONY: attacks-doc
+attacks-doc: binaries ## write docs/attacks.md from the campaign and a run at all three stages
+	bin/artemis attack --all-stages --markdown docs/attacks.md
+
 .PHONY: policy-lint
 policy-lint: binaries ## what the policies attach to, and how they could be walked around
 	bin/artemis lint openchoreo/rendered istio/cells

@@ -67,7 +67,8 @@ func (s *Suite) eavesdrop(ctx context.Context, a adversary.Attack) *adversary.Ev
 				text := one.Data[at:]
 				e.Body = string(text[:min(len(text), 200)])
 				e.Settled, e.Effect = adversary.Allowed, true
-				e.Note = fmt.Sprintf("read in plaintext from %s to %s", one.From, one.To)
+				e.Remote = one.From + " to " + one.To
+				e.Note = "the command was read in plaintext on its way between two pods"
 				return e
 			}
 			if len(one.Data) > 2 && one.Data[0] >= 0x14 && one.Data[0] <= 0x17 && one.Data[1] == 3 {
@@ -76,7 +77,7 @@ func (s *Suite) eavesdrop(ctx context.Context, a adversary.Attack) *adversary.Ev
 		case <-enough:
 			if records > 0 {
 				e.Settled = adversary.DeniedL4
-				e.Note = fmt.Sprintf("%d pieces went by, %d of them TLS records, none with the command in it", all, records)
+				e.Attempts, e.Note = all, "TLS records went by, and nothing with the command in it"
 			} else {
 				e.Error = fmt.Sprintf("%d pieces went by, neither the command nor TLS among them", all)
 			}

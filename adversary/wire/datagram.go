@@ -21,7 +21,7 @@ func datagram(r adversary.Request) *adversary.Evidence {
 	}
 	failed(e, err)
 	if e.Fault == adversary.NotPermitted || e.Fault == adversary.Unreachable {
-		e.Settled, e.Note = adversary.DeniedNetwork, "the pod's own kernel refused it: "+e.Error
+		e.Settled, e.Note = adversary.DeniedNetwork, "the pod's own kernel refused it: "+string(e.Fault)
 	}
 	return e
 }

@@ -1,0 +1,150 @@
+package role_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"artemis.example/adversary"
+	"artemis.example/service/process"
+	"artemis.example/service/role"
+)
+
+// adversaryProcess runs a role of the adversary on listeners of its own and
+// gives its address.
+func adversaryProcess(t *testing.T, environ ...string) string {
+	t.Helper()
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	mission, done, started := listen(), make(chan error, 1), make(chan struct{})
+	go func() {
+		done <- process.Run(ctx, process.Options{
+			Environ: append(environ, "SHUTDOWN_GRACE=2s"), Log: io.Discard, Mission: mission, Admin: listen(),
+			Started: func(net.Addr, net.Addr) { close(started) },
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", environ, err)
+		}
+	})
+	select {
+	case <-started:
+	case err := <-done:
+		done <- nil
+		t.Fatalf("%s: %v", environ, err)
+	}
+	return "http://" + mission.Addr().String()
+}
+
+func exchange(t *testing.T, method, url, body string, out any) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out != nil {
+		if err := json.Unmarshal(text, out); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	return answer.StatusCode, string(text)
+}
+
+func TestARogueTakesAttacksByNameFromTheConsoleAndReports(t *testing.T) {
+	console := adversaryProcess(t, "SERVICE_ROLE=adversary-console")
+	adversaryProcess(t, "SERVICE_ROLE=adversary", "ADVERSARY_NAME=orion-rogue", "ADVERSARY_CONSOLE_URL="+console)
+
+	var launched role.Launched
+	if status, text := exchange(t, "POST", console+"/operator/attacks/egress", "", &launched); status != http.StatusAccepted {
+		t.Fatalf("%d %s", status, text)
+	}
+	var results role.Results
+	deadline := time.Now().Add(20 * time.Second)
+	for len(results.Results) == 0 && time.Now().Before(deadline) {
+		exchange(t, "GET", console+"/operator/results?run="+launched.Run, "", &results)
+	}
+	if len(results.Results) != 1 {
+		t.Fatal("no result")
+	}
+	// There is no such name where this test runs: that is no denial.
+	got := results.Results[0]
+	if got.ID != "egress" || got.Attacker != "orion-rogue" || got.Evidence == nil || got.Evidence.Fault != adversary.NoSuchName || got.Verdict != adversary.Unknown {
+		t.Errorf("%+v, evidence %+v", got, got.Evidence)
+	}
+	var list role.AttackList
+	exchange(t, "GET", console+"/operator/attacks", "", &list)
+	for _, a := range list.Attackers {
+		if a.Online != (a.Name == "orion-rogue") {
+			t.Errorf("%s: online %t", a.Name, a.Online)
+		}
+	}
+}
+
+func TestAnAttackWhoseAttackerIsGoneSaysSo(t *testing.T) {
+	console := adversaryProcess(t, "SERVICE_ROLE=adversary-console")
+	var launched role.Launched
+	exchange(t, "POST", console+"/operator/attacks/maneuver", "", &launched)
+	var results role.Results
+	deadline := time.Now().Add(20 * time.Second)
+	for len(results.Results) == 0 && time.Now().Before(deadline) {
+		exchange(t, "GET", console+"/operator/results?run="+launched.Run, "", &results)
+	}
+	if len(results.Results) != 1 || results.Results[0].Verdict != adversary.AttackerDown {
+		t.Errorf("%+v", results.Results)
+	}
+}
+
+func TestTheConsoleIsNoProxyAndSaysSo(t *testing.T) {
+	console := adversaryProcess(t, "SERVICE_ROLE=adversary-console")
+	for name, c := range map[string]struct {
+		path, body string
+		status     int
+		says       string
+	}{
+		"an address for a name":       {"/operator/attacks/http:%2f%2fguidance-nav:8080%2fmaneuver", "", 404, "It is no proxy"},
+		"an address in the body":      {"/operator/attacks/maneuver", `{"url":"http://guidance-nav:8080/"}`, 400, "unknown-field"},
+		"a proxy's path":              {"/operator/proxy", `{"url":"http://guidance-nav:8080/"}`, 404, "not-found"},
+		"an attack from outside":      {"/operator/attacks/gateway-host", "", 409, "artemis attack gateway-host"},
+		"a report that nobody wants":  {"/phone-home/report", `{"run":"x","name":"orion-rogue","evidence":{}}`, 404, "nobody waits"},
+		"an attacker nobody knows of": {"/phone-home/poll", `{"name":"somebody"}`, 422, "no attacker"},
+	} {
+		status, text := exchange(t, "POST", console+c.path, c.body, nil)
+		if status != c.status || !strings.Contains(text, c.says) {
+			t.Errorf("%s: %d %s, want %d with %q", name, status, text, c.status, c.says)
+		}
+	}
+}
+
+func TestTheRogueItselfServesNothing(t *testing.T) {
+	rogue := adversaryProcess(t, "SERVICE_ROLE=adversary", "ADVERSARY_NAME=orion-rogue", "ADVERSARY_CONSOLE_URL=http://127.0.0.1:1")
+	for _, path := range []string{"/", "/proxy?url=http://guidance-nav:8080/", "/phone-home/poll", "/operator/attacks"} {
+		if status, text := exchange(t, "GET", rogue+path, "", nil); status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+	}
+}
