@@ -71,15 +71,23 @@ func captureWords(capture string) string {
 	return " on one machine, pods in network namespaces of their own"
 }
 
+// attack writes one case with what came of it at each stage.
 func (r Report) attack(d *document, a adversary.Attack) {
 	d.line("\n<a id=\"%s\"></a>\n\n### %s\n\n`%s`, by %s. %s\n", a.ID, a.Title, a.ID, a.Attacker, a.Story)
-	d.line("```\n%s\n```\n", a.Lines())
+	d.line("```http")
+	for _, one := range a.Send {
+		d.request(a, one)
+	}
+	if len(a.Send) == 0 {
+		d.line("%s", a.Lines())
+	}
+	d.line("```\n")
 	for _, stage := range r.Stages {
 		one, ok := r.result(a.ID, stage)
 		if !ok {
 			continue
 		}
-		d.line("- **%s**: %s. %s.%s", stage, cell(one, true), strings.TrimSuffix(one.Reason, "."), wireWords(one.Evidence))
+		d.line("- **%s**: %s; %s.%s", stage, cell(one, true), strings.TrimSuffix(one.Reason, "."), wireWords(one.Evidence))
 	}
 	d.line("\n%s\n\n*Control*: %s.\n\n*Limits*: %s", a.Why, a.Control, a.Limits)
 }
@@ -98,6 +106,34 @@ func wireWords(e *adversary.Evidence) string {
 		return fmt.Sprintf(" On the wire: %s.", e.Fault)
 	}
 	return ""
+}
+
+// request writes what is sent, as it is written in the campaign.
+func (d *document) request(a adversary.Attack, r adversary.Request) {
+	line, to := r.Line, r.To
+	if line == "" {
+		line = string(a.Means)
+	}
+	if to == "" {
+		to = "the gateway"
+	}
+	if r.PodIP {
+		to = "the pod's address behind " + to
+	}
+	times := ""
+	if r.Times > 1 {
+		times = fmt.Sprintf(", %d times", r.Times)
+	}
+	d.line("# to %s%s\n%s", to, times, line)
+	if r.Host != "" {
+		d.line("Host: %s", r.Host)
+	}
+	for _, h := range r.Headers {
+		d.line("%s", h)
+	}
+	if r.Body != "" {
+		d.line("\n%s", r.Body)
+	}
 }
 
 type document struct {

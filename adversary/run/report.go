@@ -85,6 +85,8 @@ func cell(one adversary.Result, played bool) string {
 	}
 	if name := shortPolicy(one.Policy); name != "" {
 		text += " " + name
+	} else if one.Decision != nil {
+		text += " no rule admits it"
 	}
 	switch {
 	case one.Verdict == adversary.Allowed && one.Evidence != nil && !one.Evidence.Effect:
