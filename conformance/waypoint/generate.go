@@ -1,0 +1,285 @@
+// Package waypoint has istiod's own code generate the configuration of the
+// Cells' waypoints from the manifests, and makes it loadable in an Envoy without
+// Istio's extensions and without a control plane. Authorization is not touched.
+package waypoint
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	"istio.io/istio/pilot/pkg/model"
+	"istio.io/istio/pilot/test/xds"
+	"istio.io/istio/pkg/config/constants"
+	"istio.io/istio/pkg/config/mesh"
+	"istio.io/istio/pkg/test"
+
+	"artemis.example/local/world"
+)
+
+// Object is a part of an Envoy configuration.
+type Object = map[string]any
+
+// Config is the configuration of one waypoint.
+type Config struct {
+	Waypoint  world.Ref
+	Listeners []Object
+	Clusters  []Object
+}
+
+// Names of the secrets that a waypoint asks its agent for.
+const (
+	SecretIdentity = "default"
+	SecretRoot     = "ROOTCA"
+)
+
+// Generate gives the configuration of every waypoint of a world, sorted by
+// namespace. PILOT_ENABLE_AMBIENT=true has to be in the environment from the
+// start of the process, or there are no waypoints.
+func Generate(w *world.World, accessLog string) ([]Config, error) {
+	text, err := manifests(w)
+	if err != nil {
+		return nil, err
+	}
+	var out []Config
+	err = test.Wrap(func(t test.Failer) {
+		mc := mesh.DefaultMeshConfig()
+		mc.AccessLogFile = accessLog
+		d := xds.NewFakeDiscoveryServer(t, xds.FakeOptions{ConfigString: text, KubernetesObjectString: text, MeshConfig: mc})
+		for _, p := range w.Pods {
+			if p.Kind != world.Waypoint {
+				continue
+			}
+			c, err := one(d, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, c)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("generate waypoints: %w", err)
+	}
+	slices.SortFunc(out, func(a, b Config) int { return strings.Compare(a.Waypoint.String(), b.Waypoint.String()) })
+	return out, nil
+}
+
+func one(d *xds.FakeDiscoveryServer, p *world.Pod) (Config, error) {
+	labels := map[string]string{
+		label.IoK8sNetworkingGatewayGatewayName.Name: p.Name,
+		label.GatewayManaged.Name:                    constants.ManagedGatewayMeshControllerLabel,
+	}
+	proxy := d.SetupProxy(&model.Proxy{
+		Type: model.Waypoint, ConfigNamespace: p.Namespace, Labels: labels, IPAddresses: []string{p.IP.String()},
+		// For a proxy of this version istiod writes envoy.string where it otherwise
+		// writes istio.hashable_string, a filter state factory that core Envoy lacks.
+		IstioVersion: &model.IstioVersion{Major: 1, Minor: 29, Patch: 1},
+		Metadata: &model.NodeMetadata{Namespace: p.Namespace, Labels: labels,
+			Annotations: map[string]string{"ambient.istio.io/xfcc-include-client-identity": "true"}},
+	})
+	c := Config{Waypoint: p.Ref}
+	for _, l := range d.Listeners(proxy) {
+		o, err := object(l)
+		if err != nil {
+			return c, err
+		}
+		adapt(o)
+		if a, ok := o["address"].(Object); ok { // 0.0.0.0 would take the node proxies' addresses too
+			a["socketAddress"].(Object)["address"] = p.IP.String()
+		}
+		c.Listeners = append(c.Listeners, o)
+	}
+	endpoints := map[string]Object{}
+	for _, e := range d.Endpoints(proxy) {
+		o, err := object(e)
+		if err != nil {
+			return c, err
+		}
+		endpoints[e.ClusterName] = o
+	}
+	for _, x := range d.Clusters(proxy) {
+		o, err := object(x)
+		if err != nil {
+			return c, err
+		}
+		if o["type"] == "EDS" {
+			o["type"], o["loadAssignment"] = "STATIC", endpoints[x.Name]
+			delete(o, "edsClusterConfig")
+		}
+		adapt(o)
+		c.Clusters = append(c.Clusters, o)
+	}
+	return c, nil
+}
+
+func object(m proto.Message) (o Object, err error) {
+	b, err := protojson.Marshal(m)
+	if err == nil {
+		err = json.Unmarshal(b, &o)
+	}
+	if err != nil {
+		err = fmt.Errorf("convert %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return o, err
+}
+
+// notInCore are Istio's filters for telemetry, which core Envoy lacks; none of
+// them takes part in authorization.
+var notInCore = []string{
+	"type.googleapis.com/io.istio.http.peer_metadata.Config",
+	"type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange",
+	"type.googleapis.com/stats.PluginConfig",
+}
+
+// adapt drops the filters of notInCore and has secrets come from files, under
+// the name that Bootstrap replaces.
+func adapt(v any) any {
+	switch v := v.(type) {
+	case []any:
+		return slices.DeleteFunc(v, func(e any) bool {
+			o, _ := adapt(e).(Object)
+			typed, _ := o["typedConfig"].(Object)
+			return slices.ContainsFunc(notInCore, func(u string) bool { return typed["typeUrl"] == u || typed["@type"] == u })
+		})
+	case Object:
+		for k, e := range v {
+			if k == "sdsConfig" {
+				v[k] = Object{"pathConfigSource": Object{"path": secrets + "/" + v["name"].(string) + ".json"}, "resourceApiVersion": "V3"}
+				continue
+			}
+			v[k] = adapt(e)
+		}
+	}
+	return v
+}
+
+const secrets = "@secrets@"
+
+// Bootstrap gives the whole bootstrap of a waypoint, in JSON. The secrets are
+// read from dir, where <name>.json holds an SDS response.
+func (c Config) Bootstrap(dir string) ([]byte, error) {
+	b, err := json.MarshalIndent(Object{
+		"admin":           Object{"address": Object{"socketAddress": Object{"address": "127.0.0.1", "portValue": 0}}},
+		"node":            Object{"id": "waypoint", "cluster": c.Waypoint.Name + "." + c.Waypoint.Namespace},
+		"staticResources": Object{"listeners": c.Listeners, "clusters": c.Clusters},
+		// Two parts of Istio's own bootstrap: internal listeners, and a fragment is
+		// cut off rather than refused.
+		"bootstrapExtensions": []Object{{"name": "envoy.bootstrap.internal_listener",
+			"typedConfig": Object{"@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener", "bufferSizeKb": 64}}},
+		"layeredRuntime": Object{"layers": []Object{{"name": "istio", "staticLayer": Object{
+			"envoy.reloadable_features.http_reject_path_with_fragment": false}}}},
+	}, "", " ")
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap of %s: %w", c.Waypoint, err)
+	}
+	return []byte(strings.ReplaceAll(string(b), secrets, filepath.ToSlash(dir))), nil
+}
+
+// manifests is what istiod would see in a cluster: the suite's objects, and what
+// a cluster and istiod add to them.
+func manifests(w *world.World) (string, error) {
+	var objects []any
+	for _, n := range w.Set.Namespaces {
+		objects = append(objects, n)
+	}
+	for _, p := range w.Set.AuthorizationPolicies {
+		objects = append(objects, p)
+	}
+	for _, p := range w.Set.PeerAuthentications {
+		objects = append(objects, p)
+	}
+	for _, s := range w.Set.Services {
+		c := s.DeepCopy()
+		if svc := w.Service(world.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil && svc.VIP.IsValid() {
+			c.Spec.ClusterIP, c.Spec.ClusterIPs = svc.VIP.String(), []string{svc.VIP.String()}
+		}
+		objects = append(objects, c)
+		if svc := w.Service(world.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil {
+			objects = append(objects, slice(svc, c))
+		}
+	}
+	for _, g := range w.Set.Gateways {
+		if g.Spec.GatewayClassName != constants.WaypointGatewayClassName {
+			continue
+		}
+		objects = append(objects, standing(g, w)...)
+	}
+	for _, p := range w.Pods {
+		if p.Kind == world.App {
+			objects = append(objects, podOf(p))
+		}
+	}
+	var docs []string
+	for _, o := range objects {
+		b, err := yaml.Marshal(o)
+		if err != nil {
+			return "", fmt.Errorf("write manifests for istiod: %w", err)
+		}
+		docs = append(docs, string(b))
+	}
+	return strings.Join(docs, "---\n"), nil
+}
+
+// standing is a waypoint as istiod has made it: ready, with its Service and its
+// instance.
+func standing(g *gatewayv1.Gateway, w *world.World) []any {
+	ip := w.Pod(world.Ref{Namespace: g.Namespace, Name: g.Name}).IP.String()
+	ready := g.DeepCopy()
+	ready.Status.Addresses = []gatewayv1.GatewayStatusAddress{{Type: new(gatewayv1.HostnameAddressType), Value: g.Name + "." + g.Namespace + ".svc.cluster.local"}}
+	labels := map[string]string{label.GatewayManaged.Name: constants.ManagedGatewayMeshControllerLabel, label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}
+	hbone := "hbone"
+	vip := fmt.Sprintf("10.97.%s", strings.SplitN(ip, ".", 3)[2])
+	return []any{ready,
+		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Name: g.Name, Namespace: g.Namespace, Labels: labels},
+			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip}, Ports: []corev1.ServicePort{{Name: "mesh", Port: 15008, AppProtocol: &hbone}},
+				Selector: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
+		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "WorkloadEntry"},
+			ObjectMeta: metav1.ObjectMeta{Name: g.Name + "-0", Namespace: g.Namespace, Labels: labels},
+			Spec:       networkingv1alpha3.WorkloadEntry{Address: ip, Labels: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
+	}
+}
+
+func slice(s *world.Service, c *corev1.Service) any {
+	out := &discoveryv1.EndpointSlice{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
+		ObjectMeta:  metav1.ObjectMeta{Name: s.Name + "-1", Namespace: s.Namespace, Labels: map[string]string{"kubernetes.io/service-name": s.Name}},
+		AddressType: discoveryv1.AddressTypeIPv4}
+	seen := map[string]bool{}
+	for _, p := range c.Spec.Ports {
+		for _, b := range s.Backends(uint16(p.Port)) {
+			if !seen[b.Pod.IP.String()] {
+				seen[b.Pod.IP.String()] = true
+				out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{Addresses: []string{b.Pod.IP.String()}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
+					TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: b.Pod.Name + "-0", Namespace: b.Pod.Namespace}})
+			}
+			port := int32(b.Port)
+			out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: &port, Protocol: new(corev1.ProtocolTCP)})
+			break
+		}
+	}
+	return out
+}
+
+func podOf(p *world.Pod) any {
+	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: p.Name + "-0", Namespace: p.Namespace, Labels: p.Labels},
+		Spec: corev1.PodSpec{ServiceAccountName: p.ServiceAccount, NodeName: "node"}}
+	if p.Meshed {
+		pod.Annotations = map[string]string{annotation.AmbientRedirection.Name: constants.AmbientRedirectionEnabled}
+	}
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: p.IP.String(), PodIPs: []corev1.PodIP{{IP: p.IP.String()}},
+		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	return pod
+}
