@@ -80,7 +80,9 @@ export function makeAdversary(store) {
   // A refused connection is a denial only when a legitimate call went through just before and just after, and the mesh's own log names
   // the decision. Both are asked for here; without them the verdict stays what the wire alone proves.
   const controls = new Map(); // run -> {before, after}
-  const control = async () => (await call("POST", `${paths.director}uplink/command`, { type: "telemetry-request" })).ok;
+  // A switch of the stage cuts kept connections; a browser does not send a POST again by itself when it finds one cut.
+  const send = async (path, body) => { const r = await call("POST", path, body); return r.status ? r : call("POST", path, body); };
+  const control = async () => (await send(`${paths.director}uplink/command`, { type: "telemetry-request" })).ok;
   function judge(r) {
     const around = controls.get(r.run);
     if (r.verdict !== "unknown" || !r.evidence || !r.evidence.fault || !around || !around.after) return r;
@@ -114,7 +116,7 @@ export function makeAdversary(store) {
     latest.className = "verdict v-none";
     latest.replaceChildren(`${a.title} …`, h("small", {}, a.story || ""));
     const before = await control();
-    const r = await call("POST", `${paths.console}attacks/${encodeURIComponent(a.id)}`, {});
+    const r = await send(`${paths.console}attacks/${encodeURIComponent(a.id)}`, {});
     if (!r.ok || !r.body) {
       launching = false;
       latest.className = "verdict v-failed";

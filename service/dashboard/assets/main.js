@@ -51,8 +51,9 @@ async function suite() {
   const r = await get(`${paths.suite}state`, "suite");
   if (r.status === 404 || r.status === 403) { state.suite = "absent"; changed("suite", state.suite); return; }
   if (!r.ok) { setTimeout(suite, 2000); return; }
-  listen(`${paths.suite}events`, {
-    decision: (d) => { keep(state.decisions, d, 500); changed("decision", d); },
+  let last = 0;
+  listen(() => `${paths.suite}events${last ? `?since=${last}` : ""}`, {
+    decision: (d) => { if (d.seq <= last) return; last = d.seq; keep(state.decisions, d, 500); changed("decision", d); },
     state: (now) => { state.suite = now; changed("suite", now); },
   }, stream("suite"));
 }
@@ -63,7 +64,10 @@ async function attacker() {
   if (!r.ok || !r.body) { state.streams.console = "lost"; changed("streams", state.streams); setTimeout(attacker, 3000); return; }
   const took = (b) => { state.attacks = b.attacks || []; state.attackers = b.attackers || []; changed("attacks", state.attacks); changed("attackers", state.attackers); };
   took(r.body);
-  listen(`${paths.console}events`, { result: (x) => { keep(state.results, x, 400); changed("result", x); } }, stream("console"));
+  // A switch of the stage cuts connections, this one too: what came meanwhile is asked for when the stream is back.
+  const came = (x) => { if (state.results.some((y) => y.run === x.run)) return; keep(state.results, x, 400); changed("result", x); };
+  const missed = async () => { const again = await call("GET", `${paths.console}results`); if (again.ok && again.body) (again.body.results || []).forEach(came); };
+  listen(`${paths.console}events`, { result: came }, (now) => { stream("console")(now); if (now === "live") missed(); });
   setInterval(async () => { const again = await call("GET", `${paths.console}attacks`); if (again.ok && again.body) took(again.body); }, 5000);
 }
 

@@ -27,6 +27,7 @@ export function makeMission(store) {
     rows.get(key).textContent = text;
   };
   const consumableRows = new Map();
+  const restarts = new Map(); // pod -> how often it was restarted, and when this page saw the last time
   let phase = null, contact = null;
 
   store.on("status", (m) => {
@@ -76,6 +77,14 @@ export function makeMission(store) {
     else if (c && c.state === "late") said.push("Frames are late.");
     if (state.suite && state.suite !== "absent") {
       const down = (state.suite.pods || []).filter((p) => !p.ready);
+      for (const p of state.suite.pods || []) {
+        const name = `${p.cell}/${p.component}`;
+        const known = restarts.get(name);
+        if (known !== undefined && p.restarts > known.count) known.at = Date.now();
+        restarts.set(name, { count: p.restarts || 0, at: known ? known.at : 0 });
+      }
+      const lately = [...restarts].filter(([, r]) => r.at && Date.now() - r.at < 15000).map(([name]) => name);
+      if (lately.length) said.push(`Restarted just now: ${lately.slice(0, 4).join(", ")}${lately.length > 4 ? ` and ${lately.length - 4} more` : ""}.`);
       if (down.length) said.push("Not ready: " + down.map((p) => `${p.cell}/${p.component}`).slice(0, 4).join(", ") + (down.length > 4 ? ` and ${down.length - 4} more` : "") + ".");
     }
     const text = said.join(" ");

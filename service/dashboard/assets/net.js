@@ -40,7 +40,7 @@ export function reason(result) {
 }
 
 // listen follows a stream of events, reconnects with growing pauses, and says in what state it is: connecting, live or lost.
-// A path that does not exist (404) is given up, with state "absent".
+// path may be a function: it is asked again at every reconnection, so that a stream can go on where it broke.
 export function listen(path, handlers, onState) {
   let source = null;
   let pause = 500;
@@ -49,7 +49,7 @@ export function listen(path, handlers, onState) {
   const open = () => {
     if (closed) return;
     onState("connecting");
-    source = new EventSource(path);
+    source = new EventSource(typeof path === "function" ? path() : path);
     source.onopen = () => { pause = 500; onState("live"); };
     source.onerror = () => {
       source.close();

@@ -57,7 +57,8 @@ describe("mission control", () => {
     await until(page, "#layers", /stage zero-trust/);
     await page.waitForFunction(() => !document.querySelector("#attack-story").disabled);
     await page.keyboard.press("a");
-    await page.waitForFunction(() => document.querySelectorAll("tr.story td:nth-child(4) .v-denied-l7").length === 4, null, { timeout: 60000 });
+    await page.waitForFunction(() => document.querySelectorAll("tr.story td:nth-child(4) .v-denied-l7").length === 4, null, { timeout: 60000 })
+      .catch(async (e) => { throw new Error(`${e.message}: ${await text(page, "#view-adversary")}`); });
     await until(page, "#view-adversary .verdict", /Threat neutralised/);
     await page.locator("tr.story td:nth-child(4) button").first().click();
     await until(page, "#view-adversary .detail", /RBAC: access denied/);
@@ -79,6 +80,7 @@ describe("mission control", () => {
 
   test("keyboard alone reaches every view, the tour and its end", async () => {
     const { page, close } = await openPage(browser, suite);
+    await page.waitForFunction(() => document.querySelectorAll("#graph .node").length > 18);
     await page.keyboard.press("Digit2");
     assert.equal(await page.locator("#view-trace").isVisible(), true);
     await page.keyboard.press("Digit3");
@@ -105,7 +107,7 @@ describe("mission control", () => {
     const service = (await suite.status()).pods.find((p) => p.component === "guidance-nav");
     process.kill(service.hostPid || service.pid, "SIGKILL");
     await until(page, "#notice", /guidance-nav/, 10000);
-    await page.waitForFunction(() => !/Not ready/.test(document.querySelector("#notice").textContent), null, { timeout: 30000 });
+    await page.waitForFunction(() => !/guidance-nav/.test(document.querySelector("#notice").textContent), null, { timeout: 40000 });
     await close();
   });
 
@@ -115,7 +117,7 @@ describe("mission control", () => {
     await page.locator("#start").click();
     await until(page, "#met", /T\+/, 90000);
     await until(page, "#figures", /goldstone|madrid|canberra/i, 60000);
-    await until(page, "#phase", /splashdown/i, 120000).catch(async (e) => { throw new Error(`${e.message}: phase ${await text(page, "#phase")}, clock ${await text(page, "#met")}, notice ${await text(page, "#notice")}`); });
+    await until(page, "#phase", /Splashdown/, 120000).catch(async (e) => { throw new Error(`${e.message}: phase ${await text(page, "#phase")}, clock ${await text(page, "#met")}, notice ${await text(page, "#notice")}`); });
     assert.deepEqual(strange, []);
     await close();
   });
