@@ -2,31 +2,31 @@
 package versions
 
 import (
-	"runtime/debug"
+	"bufio"
+	"os"
 	"strings"
 )
 
 // Istio is the version of the Istio packages that are linked in.
-func Istio() string { return "Istio 1.31 (" + short(module("istio.io/istio")) + ")" }
+func Istio() string {
+	v := module("istio.io/istio")
+	return "Istio 1.31 (" + v[strings.LastIndexByte(v, '-')+1:] + ")"
+}
 
 // Cyclonus is the version of the NetworkPolicy matcher that is linked in.
 func Cyclonus() string { return "cyclonus " + module("github.com/mattfenwick/cyclonus") }
 
-func short(version string) string {
-	if i := strings.LastIndexByte(version, '-'); i >= 0 {
-		return version[i+1:]
-	}
-	return version
-}
-
+// module reads a version from go.mod, as seen from a package's tests: their
+// binaries do not hold it.
 func module(path string) string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	f, err := os.Open("../go.mod")
+	if err != nil {
 		return "unknown"
 	}
-	for _, d := range info.Deps {
-		if d.Path == path {
-			return d.Version
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(s.Text()), path+" "); ok {
+			return strings.TrimSuffix(v, " // indirect")
 		}
 	}
 	return "unknown"
