@@ -79,7 +79,7 @@ func adversaryConsole(kit Kit) (Program, error) {
 	if err != nil {
 		return Program{}, err
 	}
-	c := &consoleRole{Kit: kit, cases: cases, hub: newHub(), seen: map[string]time.Time{}, queues: map[string]chan *run{}, runs: map[string]*run{}}
+	c := &consoleRole{Kit: kit, cases: cases, hub: newHub(), seen: map[string]time.Time{}, queues: map[string]chan *run{}, runs: map[string]*run{}, handed: map[string]*run{}}
 	for _, a := range cases.Attackers {
 		if a.Pod != "" {
 			c.queues[a.Name] = make(chan *run, maxQueue)
@@ -109,6 +109,7 @@ type consoleRole struct {
 	mu     sync.Mutex
 	seen   map[string]time.Time
 	runs   map[string]*run // under way
+	handed map[string]*run // by attacker: the last that it was given
 	kept   []campaign.Result
 	passed int // results that are no longer kept
 }
@@ -260,6 +261,15 @@ func (c *consoleRole) poll(ctx context.Context, in PhoneCall) (any, error) {
 	}
 	c.here(in.Name)
 	defer c.here(in.Name)
+	// An attacker that calls again without having reported never got its order:
+	// a switch of the stage cuts the calls that are held here.
+	c.mu.Lock()
+	lost := c.handed[in.Name]
+	again := lost != nil && c.runs[lost.id] == lost
+	c.mu.Unlock()
+	if again {
+		return Order{Run: lost.id, Attack: lost.attack.ID}, nil
+	}
 	hold, cancel := context.WithTimeout(ctx, longPoll)
 	defer cancel()
 	for {
@@ -269,6 +279,9 @@ func (c *consoleRole) poll(ctx context.Context, in PhoneCall) (any, error) {
 		case r := <-queue:
 			c.mu.Lock()
 			_, wanted := c.runs[r.id]
+			if wanted {
+				c.handed[in.Name] = r
+			}
 			c.mu.Unlock()
 			if !wanted { // given up in the meantime
 				continue

@@ -80,8 +80,8 @@ export function makeAdversary(store) {
   // A refused connection is a denial only when a legitimate call went through just before and just after, and the mesh's own log names
   // the decision. Both are asked for here; without them the verdict stays what the wire alone proves.
   const controls = new Map(); // run -> {before, after}
-  // A switch of the stage cuts kept connections; a browser does not send a POST again by itself when it finds one cut.
-  const send = async (path, body) => { const r = await call("POST", path, body); return r.status ? r : call("POST", path, body); };
+  // A switch of the stage cuts kept connections, the gateway's too; nobody sends a POST again by itself when it finds one cut.
+  const send = async (path, body) => { const r = await call("POST", path, body); return r.status === 0 || r.status === 503 ? call("POST", path, body) : r; };
   const control = async () => (await send(`${paths.director}uplink/command`, { type: "telemetry-request" })).ok;
   function judge(r) {
     const around = controls.get(r.run);
