@@ -138,6 +138,11 @@ func (l *launcher) load(stage string) (*world.World, []workload, error) {
 		return nil, nil, err
 	}
 	loads, err := workloads(set)
+	if l.options.TimeScale != 0 {
+		for i := range loads {
+			loads[i].Env = append(loads[i].Env, fmt.Sprintf("MISSION_TIME_SCALE=%g", l.options.TimeScale))
+		}
+	}
 	return w, loads, err
 }
 
@@ -215,9 +220,6 @@ func (l *launcher) add(w *world.World, load workload) (*process, error) {
 		return nil, errors.Join(fmt.Errorf("connect pod %v to the mesh: %w", ref, err), network.Close())
 	}
 	log := fmt.Sprintf("%s_%s.log", load.Cell, load.Component)
-	if l.options.TimeScale != 0 {
-		load.Env = append(load.Env, fmt.Sprintf("MISSION_TIME_SCALE=%g", l.options.TimeScale))
-	}
 	return &process{
 		workload: load, pod: network, binary: l.handed.Service, probeIP: nodeIP, changed: l.notify,
 		hostPID: func(pid int) int { return hostPID(l.node, pid) },
