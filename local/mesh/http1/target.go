@@ -40,7 +40,7 @@ func (h *Head) Path() (string, error) {
 func isAuthority(host string) bool {
 	for i := range len(host) {
 		c := host[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._:[]", c) >= 0 {
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-.:[]", c) >= 0 {
 			continue
 		}
 		return false
@@ -103,7 +103,7 @@ func isReferer(s string) bool {
 		return !strings.Contains(first, ":")
 	}
 	host, _, _ := strings.Cut(rest, "/")
-	return scheme != "" && host != "" && !strings.ContainsAny(host, "@_,")
+	return scheme != "" && host != "" && !strings.ContainsAny(scheme, ",/:@") && !strings.ContainsAny(host, "@_,")
 }
 
 // transferEncodings keeps of te what Envoy keeps: trailers, and an empty value.

@@ -91,7 +91,6 @@ func addressValue(v string) (matcher, error) {
 	if err != nil {
 		return matcher{}, err
 	}
-	a = a.Unmap()
 	return matcher{prefix: netip.PrefixFrom(a, a.BitLen())}, nil
 }
 
