@@ -37,7 +37,7 @@ die() {
 }
 
 reachable() {
-  k version --request-timeout=5s >/dev/null 2>&1 ||
+  k get --raw=/version --request-timeout=5s >/dev/null 2>&1 ||
     die "no cluster answers${KUBE_CONTEXT:+ in context $KUBE_CONTEXT}" "start one with 'make k3d-up', or name yours with KUBE_CONTEXT=..."
 }
 

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -22,17 +23,18 @@ import (
 func main() {
 	root := flag.String("root", "../..", "the repository")
 	check := flag.Bool("check", false, "write nothing; fail when a file is not as it is rendered")
+	command := flag.String("exec", "", "render nothing: run this command against the platform, with KUBECONFIG set and kubectl in PATH")
 	keep := flag.Bool("keep", false, "keep the state and the logs of the engines")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, *check, *keep); err != nil {
+	if err := run(ctx, *root, *command, *check, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "render:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root string, check, keep bool) error {
+func run(ctx context.Context, root, command string, check, keep bool) error {
 	begin := time.Now()
 	say := func(what string) { fmt.Printf("[%5.1fs] %s\n", time.Since(begin).Seconds(), what) }
 	shop, err := engine.NewShop(root, os.Stdout)
@@ -42,6 +44,11 @@ func run(ctx context.Context, root string, check, keep bool) error {
 	sources, err := prepare(ctx, shop)
 	if err != nil {
 		return err
+	}
+	if command != "" && !engine.Isolated() {
+		if err := shop.Build(ctx, engine.Kubectl); err != nil {
+			return err
+		}
 	}
 	if !engine.Isolated() {
 		say("engines built; the time of the control plane starts now")
@@ -64,6 +71,9 @@ func run(ctx context.Context, root string, check, keep bool) error {
 	}
 	defer c.Stop()
 	say("control plane up")
+	if command != "" {
+		return against(ctx, c, shop, root, command)
+	}
 	steps, err := choreo.Order(root)
 	if err != nil {
 		return err
@@ -88,6 +98,22 @@ func run(ctx context.Context, root string, check, keep bool) error {
 		return err
 	}
 	say(fmt.Sprintf("%d files rendered, %d of them changed", len(files), len(written)))
+	return nil
+}
+
+// against runs a command in the repository as somebody who may do everything on
+// the platform, and gives its failure as its own.
+func against(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, root, command string) error {
+	kubeconfig, err := c.Kubeconfig("admin")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "bash", "-c", command)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+shop.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", command, err)
+	}
 	return nil
 }
 

@@ -1,15 +1,17 @@
 package mission
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 )
 
-// The nominal flight, after NASA's published plan for Artemis II: an orbit of
-// about an hour and three quarters, one of nearly a day that reaches 70,000 km,
-// then a free return that passes some 7,400 km beyond the Moon's far side.
+// The nominal flight, after NASA's account of Artemis II (April 2026): an orbit
+// of about an hour and three quarters, one of nearly a day that reaches
+// 70,000 km, then a free return that passes 6,545 km above the Moon's far side,
+// 406,771 km from Earth, and ends nine days after lift-off.
 const (
 	insertionAt = 497.0                 // s, core stage cut-off
 	parking     = EarthRadius + 185.0   // km, perigee of both orbits
@@ -19,15 +21,16 @@ const (
 	raiseTime     = 1080.0 // s, the burn that raises the apogee
 	injectionTime = 360.0  // s, the trans-lunar injection
 
-	flybyAltitude = 7400.0 // km above the far side
+	flybyAltitude = 6545.0 // km above the far side
 	// Solved for once (TestTheNominalFlightIsSolved solves again): the time of
 	// the flyby, and the speed there against the Moon, backwards, that comes
 	// from a perigee of 185 km at the injection.
-	flybyAt    = 420939.70
-	flybySpeed = 1.3590621
+	flybyAt    = 430250.95
+	flybySpeed = 1.397739975
 
 	entryAltitude = 122.0 // km, entry interface
 	entryPerigee  = 45.0  // km, the vacuum perigee that the return aims at
+	perigeeWithin = 5.0   // km, by which it may miss that
 	returnBurnLag = 24 * 3600.0
 	returnBurnFor = 600.0 // s
 
@@ -40,6 +43,10 @@ const (
 	correctionFor  = 300.0 // s that one burn takes
 	maxReturnBurn  = 0.6   // km/s that the return correction may take
 	abortPrepareIn = 600.0 // s from an abort in Earth orbit to its burn
+	abortWait      = 900.0 // s between two looks for a place where the abort's burn works
+
+	regainIn       = 12 * 3600.0 // s in which a corrected Earth orbit comes back to the plan
+	quietInjection = 3600.0      // s before the injection without a correction
 )
 
 // Maneuver changes the flight: a course correction, or an abort.
@@ -53,6 +60,7 @@ type Maneuver struct {
 var (
 	ErrOutOfRange = errors.New("delta-v out of range")
 	ErrPhase      = errors.New("not possible in this phase")
+	ErrOrder      = errors.New("maneuvers are not in the order of their times")
 )
 
 // segment is a part of the flight: the state at every time before its end.
@@ -70,18 +78,30 @@ type Flight struct {
 	entry     float64 // entry interface; +Inf when it is never reached
 	end       float64 // splashdown, or when the flight is given up
 	lost      bool
-	// The return correction that the flight makes of its own accord: when, and
-	// how much along the velocity in km/s.
-	returnAt, returnBurn float64
+	aborted   bool
+	// When the course corrections began.
+	corrections []float64
+	raised      float64 // when the apogee has been raised
+	burns       []spent // of the service module, in the order of their times
+}
+
+// spent is what a burn of the service module takes from its tanks.
+type spent struct {
+	from, to float64
+	deltaV   float64 // m/s, of the whole burn; never negative
 }
 
 // Fly computes the flight with these maneuvers, which must be in the order of
-// their times. It takes some milliseconds. An error names the maneuver that
-// cannot be flown (ErrOutOfRange, ErrPhase).
+// their times. Without any it takes a millisecond, with them some ten for each.
+// An error names the maneuver that cannot be flown (ErrOutOfRange, ErrPhase,
+// ErrOrder). An abort stays in force: another one changes nothing.
 func Fly(maneuvers []Maneuver) (*Flight, error) {
 	f := &Flight{}
 	f.nominal()
 	for i, m := range maneuvers {
+		if i > 0 && m.At < maneuvers[i-1].At {
+			return nil, fmt.Errorf("maneuver %d at %.0f s: %w", i+1, m.At, ErrOrder)
+		}
 		if err := f.fly(m); err != nil {
 			return nil, fmt.Errorf("maneuver %d at %.0f s: %w", i+1, m.At, err)
 		}
@@ -200,22 +220,26 @@ func (f *Flight) nominal() {
 	high := func(t float64) State { return ellipse(parking, highApogee, angle, raise, t) }
 
 	f.injection = injectionPerigee - injectionTime/2
+	f.raised = raise + raiseTime/2
 	raiseFrom, raiseTo := low(raise-raiseTime/2), high(raise+raiseTime/2)
 	injectFrom, injectTo := high(f.injection), lookUp(coast, f.injection+injectionTime)
 	f.segments = []segment{
 		{insertionAt, ascentTo(low(insertionAt))},
 		{raiseFrom.T, low},
-		{raiseTo.T, func(t float64) State { return hermite(raiseFrom, raiseTo, t) }},
+		{raiseTo.T, func(t float64) State { return arc(raiseFrom, raiseTo, t) }},
 		{injectFrom.T, high},
-		{injectTo.T, func(t float64) State { return hermite(injectFrom, injectTo, t) }},
+		{injectTo.T, func(t float64) State { return arc(injectFrom, injectTo, t) }},
 		{flybyAt, func(t float64) State { return lookUp(coast, t) }},
 	}
+	// The core's upper stage raises the apogee; the injection is the service
+	// module's, in the published plan as here.
+	f.burns = []spent{{f.injection, f.injection + injectionTime, 1000 * (first.Speed() - high(injectionPerigee).Speed())}}
 	f.coast(atFlyby(), thrust{}, nominalReturnBurn)
 }
 
 // nominalReturnBurn is the return correction of the nominal flight, in km/s
 // (solved for again by TestTheNominalFlightIsSolved).
-const nominalReturnBurn = -0.0087377
+const nominalReturnBurn = -0.0089496
 
 // ascentTo climbs from the pad, which turns with Earth at Kennedy's latitude, to
 // a state at a perigee.
@@ -244,9 +268,8 @@ func polar(t, r, dr, angle, w float64) State {
 // return correction, to the entry and down. hint is the return correction to try
 // first, in km/s; 0 means that it is to be solved for.
 func (f *Flight) coast(from State, burn thrust, hint float64) {
-	f.entry, f.lost, f.returnAt = math.Inf(1), false, 0
-	var path []State
-	path = append(path, from)
+	f.entry, f.lost = math.Inf(1), false
+	path := []State{from}
 	// First to where the correction begins: a day after the flyby, or after the
 	// burn when that is later.
 	correctAt := math.Max(flybyAt+returnBurnLag, from.T+correctionFor)
@@ -259,12 +282,9 @@ func (f *Flight) coast(from State, burn thrust, hint float64) {
 	if !down {
 		dv := hint
 		if dv == 0 {
-			var ok bool
-			if dv, ok = solveReturn(reached); !ok {
-				dv = 0
-			}
+			dv, _ = solveReturn(reached) // 0 when there is none: fly on as it comes
 		}
-		f.returnAt, f.returnBurn = reached.T, dv
+		f.spend(reached.T, returnBurnFor, 1000*dv)
 		propagate(reached, longest, thrust{reached.T, reached.T + returnBurnFor, dv / returnBurnFor}, func(s State) bool {
 			path = append(path, s)
 			return s.DistanceEarth() > EarthRadius+entryAltitude && s.DistanceMoon() > MoonRadius
@@ -299,7 +319,11 @@ func solveReturn(s State) (float64, bool) {
 					break
 				}
 			}
-			return (lo + hi) / 2, true
+			// A change of sign can also be a jump, where a little more burn
+			// makes the perigee one of another revolution: that is no solution.
+			if dv := (lo + hi) / 2; math.Abs(miss(dv)) < perigeeWithin {
+				return dv, true
+			}
 		}
 	}
 	return 0, false
@@ -379,46 +403,92 @@ func (f *Flight) fly(m Maneuver) error {
 	case m.Abort && (phase.Over || phase == PreLaunch || phase == Entry):
 		return fmt.Errorf("an abort in phase %s: %w", phase.ID, ErrPhase)
 	case m.Abort:
-		return f.abort(m.At, phase)
+		f.abort(m.At, phase)
+		return nil
 	case !phase.Correctable:
 		return fmt.Errorf("a course correction in phase %s: %w", phase.ID, ErrPhase)
 	case m.DeltaV == 0 || math.Abs(m.DeltaV) > MaxCorrection || math.IsNaN(m.DeltaV):
 		return fmt.Errorf("%g m/s is not within ±%g m/s: %w", m.DeltaV, MaxCorrection, ErrOutOfRange)
 	}
-	if math.IsInf(f.injection, 1) {
-		return fmt.Errorf("a course correction on the way home after an abort: %w", ErrPhase)
+	if n := len(f.corrections); n > 0 && m.At < f.corrections[n-1]+correctionFor {
+		return fmt.Errorf("the engine still burns for the course correction before: %w", ErrPhase)
 	}
 	burn := thrust{m.At, m.At + correctionFor, m.DeltaV / 1000 / correctionFor}
-	from := f.At(m.At)
-	if m.At >= f.injection {
+	if m.At < f.injection {
+		if err := f.correctInOrbit(m.At, burn); err != nil {
+			return err
+		}
+		f.spend(m.At, correctionFor, m.DeltaV)
+	} else {
+		from := f.At(m.At)
 		f.cut(m.At)
+		f.spend(m.At, correctionFor, m.DeltaV)
 		f.coast(from, burn, 0)
-		return nil
 	}
-	// In Earth orbit the injection is aimed anew: it leads from the orbit that
-	// was flown onto the same way to the Moon.
-	if m.At < insertionAt+period(parking, lowApogee)+raiseTime/2 {
-		return fmt.Errorf("a course correction before the apogee has been raised: %w", ErrPhase)
-	}
-	if m.At+correctionFor > f.injection-60 {
-		return fmt.Errorf("a course correction less than six minutes before the injection: %w", ErrPhase)
-	}
-	rest := slices.Clone(f.segments[f.index(f.injection)+1:])
-	f.cut(m.At)
-	path := []State{from}
-	start := propagate(from, f.injection, burn, func(s State) bool { path = append(path, s); return true })
-	target := rest[0].at(rest[0].until)
-	rest[0].at = func(t float64) State { return hermite(start, target, t) }
-	f.segments = append(append(f.segments, segment{f.injection, func(t float64) State { return lookUp(path, t) }}), rest...)
+	f.corrections = append(f.corrections, m.At)
 	return nil
+}
+
+// correctInOrbit flies a correction before the injection. What it does to the
+// orbit is flown; then the guidance, with small thrust, takes the spacecraft
+// back to the planned orbit, by half a day later or by the injection, which has
+// one place only.
+func (f *Flight) correctInOrbit(at float64, burn thrust) error {
+	switch {
+	case f.aborted:
+		return fmt.Errorf("a course correction on the way home from an abort: %w", ErrPhase)
+	case at < f.raised:
+		return fmt.Errorf("a course correction before the apogee has been raised: %w", ErrPhase)
+	case at > f.injection-quietInjection:
+		return fmt.Errorf("a course correction less than an hour before the injection: %w", ErrPhase)
+	}
+	before := &Flight{segments: f.segments, end: f.end}
+	from, regained := before.At(at), math.Min(at+regainIn, f.injection)
+	free, burned := record(from, regained, thrust{}), record(from, regained, burn)
+	corrected := func(t float64) State {
+		s, a, b := before.At(t), lookUp(free, t), lookUp(burned, t)
+		u := (t - at) / (regained - at)
+		part, change := 1-3*u*u+2*u*u*u, (6*u*u-6*u)/(regained-at)
+		s.VX += part*(b.VX-a.VX) + change*(b.X-a.X)
+		s.VY += part*(b.VY-a.VY) + change*(b.Y-a.Y)
+		s.X += part * (b.X - a.X)
+		s.Y += part * (b.Y - a.Y)
+		return s
+	}
+	rest := f.segments[f.index(regained):]
+	i := f.index(at)
+	f.segments = slices.Concat(f.segments[:i], []segment{{at, f.segments[i].at}, {regained, corrected}}, rest)
+	return nil
+}
+
+// record propagates and keeps every step, the start among them.
+func record(from State, until float64, burn thrust) []State {
+	path := []State{from}
+	propagate(from, until, burn, func(s State) bool { path = append(path, s); return true })
+	return path
+}
+
+// spend notes a burn along the velocity, in m/s.
+func (f *Flight) spend(at, lasts, deltaV float64) {
+	f.burns = append(f.burns, spent{at, at + lasts, math.Abs(deltaV)})
+	slices.SortStableFunc(f.burns, func(a, b spent) int { return cmp.Compare(a.from, b.from) })
 }
 
 func (f *Flight) index(t float64) int {
 	return slices.IndexFunc(f.segments, func(s segment) bool { return s.until >= t })
 }
 
-// cut drops what comes after t.
+// cut drops what comes after t; of a burn at t remains what was flown.
 func (f *Flight) cut(t float64) {
+	var flown []spent
+	for _, b := range f.burns {
+		if b.from < t {
+			b.deltaV *= math.Min(1, (t-b.from)/(b.to-b.from))
+			b.to = math.Min(b.to, t)
+			flown = append(flown, b)
+		}
+	}
+	f.burns = flown
 	i := f.index(t)
 	f.segments = append(slices.Clone(f.segments[:i]), segment{t, f.segments[i].at})
 }
@@ -426,33 +496,51 @@ func (f *Flight) cut(t float64) {
 // abort brings the spacecraft home. On the ascent it separates and comes down
 // at sea; in Earth orbit a burn lowers the perigee into the atmosphere; beyond
 // the injection the quickest way home is the free return that it flies already.
-func (f *Flight) abort(at float64, phase Phase) error {
+func (f *Flight) abort(at float64, phase Phase) {
+	if f.aborted {
+		return
+	}
+	f.aborted = true
 	switch phase {
 	case Ascent:
 		from := f.At(at)
 		f.cut(at)
-		f.injection, f.entry, f.returnAt = math.Inf(1), at, 0
+		f.injection, f.entry = math.Inf(1), at
 		// Under its parachutes within ten minutes, some way down range.
 		angle := math.Atan2(from.Y, from.X)
 		w0 := (from.X*from.VY - from.Y*from.VX) / (from.DistanceEarth() * from.DistanceEarth())
 		sea := polar(at+600, EarthRadius, 0, angle+300*(w0+EarthTurning), EarthTurning)
 		f.end = sea.T
-		f.segments = append(f.segments, segment{sea.T, func(t float64) State { return hermite(from, sea, t) }})
+		f.segments = append(f.segments, segment{sea.T, func(t float64) State { return arc(from, sea, t) }})
 	case EarthOrbit:
-		burnAt := math.Min(at+abortPrepareIn, f.injection)
-		from := f.At(burnAt)
-		dv, ok := solveReturn(from)
-		if !ok {
-			return fmt.Errorf("no burn at this place of the orbit leads into the atmosphere: %w", ErrPhase)
-		}
-		f.cut(burnAt)
-		f.injection, f.returnAt, f.returnBurn = math.Inf(1), burnAt, dv
-		path := []State{from}
-		propagate(from, from.T+2*period(parking, highApogee), thrust{burnAt, burnAt + returnBurnFor, dv / returnBurnFor}, func(s State) bool {
-			path = append(path, s)
-			return s.DistanceEarth() > EarthRadius+entryAltitude
-		})
-		f.land(path)
+		f.cut(math.Min(at+abortPrepareIn, f.injection))
+		f.injection = math.Inf(1)
+		f.deorbit(f.segments[len(f.segments)-1])
 	}
-	return nil
+}
+
+// deorbit coasts from the end of the last segment to the first place where a
+// burn leads into the atmosphere, burns, and comes down. Near a perigee no small
+// burn does; an orbit later one did in any case.
+func (f *Flight) deorbit(last segment) {
+	path := []State{last.at(last.until)}
+	home := func() bool { return path[len(path)-1].DistanceEarth() <= EarthRadius+entryAltitude }
+	visit := func(s State) bool {
+		path = append(path, s)
+		return !home()
+	}
+	giveUp := last.until + 2*period(parking, highApogee)
+	for here := path[0]; here.T < giveUp && !home(); here = path[len(path)-1] {
+		waited := len(path)
+		if dv, ok := solveReturn(here); ok {
+			propagate(here, giveUp, thrust{here.T, here.T + returnBurnFor, dv / returnBurnFor}, visit)
+			if home() {
+				f.spend(here.T, returnBurnFor, 1000*dv)
+				break
+			}
+			path = path[:waited] // it leads home in weeks only
+		}
+		propagate(here, here.T+abortWait, thrust{}, visit)
+	}
+	f.land(path)
 }

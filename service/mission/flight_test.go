@@ -34,7 +34,10 @@ func scan(f *Flight, step float64, visit func(s State)) {
 
 func TestTheFlightIsAFreeReturnAsPublished(t *testing.T) {
 	f := mustFly(t)
-	near(t, "duration in days", f.End()/86400, 9, 0.8) // NASA: about ten days, flown in nine
+	// NASA's account of the flight: lift-off on 1 April 2026 at 22:35 UTC,
+	// splashdown on 11 April at 00:07; 252,756 miles from Earth at the most, and
+	// 4,067 above the Moon.
+	near(t, "duration in days", f.End()/86400, 9.06, 0.2)
 	var farthest, highest, closestMoon, fastest = 0.0, 0.0, math.Inf(1), 0.0
 	scan(f, 30, func(s State) {
 		farthest = math.Max(farthest, s.DistanceEarth())
@@ -44,8 +47,8 @@ func TestTheFlightIsAFreeReturnAsPublished(t *testing.T) {
 		}
 		fastest = math.Max(fastest, s.Speed())
 	})
-	near(t, "greatest distance in km", farthest, 395000, 12000)
-	near(t, "closest to the Moon's surface in km", closestMoon-MoonRadius, flybyAltitude, 5)
+	near(t, "greatest distance in km", farthest, 406771, 100)
+	near(t, "closest to the Moon's surface in km", closestMoon-MoonRadius, 6545, 5)
 	near(t, "apogee of the high orbit in km", highest, 70000, 10)
 	near(t, "entry speed in km/s", f.At(f.entry).Speed(), 11.0, 0.1)
 	if fastest > 11.2 {
@@ -127,15 +130,16 @@ func TestManeuversThatCannotBeFlown(t *testing.T) {
 		m    Maneuver
 		want error
 	}{
-		"too large":                     {Maneuver{At: 200000, DeltaV: 51}, ErrOutOfRange},
-		"nothing":                       {Maneuver{At: 200000}, ErrOutOfRange},
-		"not a number":                  {Maneuver{At: 200000, DeltaV: math.NaN()}, ErrOutOfRange},
-		"on the ascent":                 {Maneuver{At: 60, DeltaV: 1}, ErrPhase},
-		"before lift-off":               {Maneuver{At: -10, DeltaV: 1}, ErrPhase},
-		"in the atmosphere":             {Maneuver{At: 751800, DeltaV: 1}, ErrPhase},
-		"after splashdown":              {Maneuver{At: 900000, DeltaV: 1}, ErrPhase},
-		"right before the injection":    {Maneuver{At: injectionPerigee - 400, DeltaV: 1}, ErrPhase},
-		"abort in front of the descent": {Maneuver{At: 900000, Abort: true}, ErrPhase},
+		"too large":                   {Maneuver{At: 200000, DeltaV: 51}, ErrOutOfRange},
+		"nothing":                     {Maneuver{At: 200000}, ErrOutOfRange},
+		"not a number":                {Maneuver{At: 200000, DeltaV: math.NaN()}, ErrOutOfRange},
+		"on the ascent":               {Maneuver{At: 60, DeltaV: 1}, ErrPhase},
+		"before lift-off":             {Maneuver{At: -10, DeltaV: 1}, ErrPhase},
+		"in the atmosphere":           {Maneuver{At: mustFly(t).entry + 60, DeltaV: 1}, ErrPhase},
+		"after splashdown":            {Maneuver{At: 900000, DeltaV: 1}, ErrPhase},
+		"right before the injection":  {Maneuver{At: injectionPerigee - 400, DeltaV: 1}, ErrPhase},
+		"before the apogee is raised": {Maneuver{At: 5000, DeltaV: 2.3}, ErrPhase},
+		"abort after splashdown":      {Maneuver{At: 900000, Abort: true}, ErrPhase},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Fly([]Maneuver{c.m}); !errors.Is(err, c.want) {
@@ -234,7 +238,7 @@ func TestTheSignalAtTheMoonIsUsable(t *testing.T) {
 	s := f.At(flybyAt - 8*3600)
 	for _, st := range Stations() {
 		if l := st.Hears(s); l.Visible {
-			near(t, "path loss in dB", l.PathLossDB, 211.4, 0.5)
+			near(t, "path loss in dB", l.PathLossDB, 211.7, 0.3)
 			if l.DataRateBps < 5e5 || l.DataRateBps > maxRateBps {
 				t.Errorf("%s: %.0f bit/s", st.Name, l.DataRateBps)
 			}

@@ -15,7 +15,7 @@ const (
 	MoonGM       = 4902.800066  // km³/s², JPL DE440
 	EarthRadius  = 6378.137     // km, equatorial, WGS 84
 	MoonRadius   = 1737.4       // km, mean, IAU 2015
-	MoonOrbit    = 384400.0     // km, mean distance; the model's Moon flies a circle
+	MoonOrbit    = 398488.6     // km; the model's Moon flies a circle, as far away as the Moon was at the flyby
 	LightSpeed   = 299792.458   // km/s, exact
 	EarthTurning = 7.2921150e-5 // rad/s against the stars, IERS
 )

@@ -33,6 +33,7 @@ const (
 	stepMax   = 1800.0 // s
 	stepMin   = 0.5    // s
 	tolerance = 1e-7   // km a step
+	farthest  = 2e6    // km from Earth that a flight is followed, beyond Earth's sphere of influence
 )
 
 // propagate integrates from a state to a time, forwards or backwards, by the
@@ -99,9 +100,14 @@ func nextPerigee(s State, within float64, burn thrust) float64 {
 		if r < last {
 			falling = true
 		}
-		// Close to Earth the osculating orbit tells the perigee to metres, and
+		// Nobody comes back from the Moon's inside, or from the Sun's realm.
+		if now.DistanceMoon() < MoonRadius || r > farthest {
+			last = farthest
+			return false
+		}
+		// Close to Earth, and when the engine is off, the osculating orbit tells the perigee to metres, and
 		// also one that lies below the ground.
-		if falling && r < 40000 {
+		if falling && r < 40000 && (burn.along == 0 || now.T >= burn.to) {
 			closest = now.Orbit().Perigee
 			return false
 		}

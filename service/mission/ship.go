@@ -95,17 +95,14 @@ func (f *Flight) StoresAt(t float64) Stores {
 	return s
 }
 
-// DeltaV is what the service module has spent by t, in m/s: the corrections of
-// the crew and the flight's own return correction.
+// DeltaV is what the service module has spent by t, in m/s: the injection, the
+// corrections of the crew and those that the flight makes of its own accord.
 func (f *Flight) DeltaV(t float64) float64 {
 	sum := 0.0
-	for _, m := range f.maneuvers {
-		if t >= m.At {
-			sum += math.Abs(m.DeltaV) * math.Min(1, (t-m.At)/correctionFor)
+	for _, b := range f.burns {
+		if t > b.from {
+			sum += b.deltaV * math.Min(1, (t-b.from)/(b.to-b.from))
 		}
-	}
-	if f.returnAt > 0 && t > f.returnAt {
-		sum += math.Abs(f.returnBurn) * 1000 * math.Min(1, (t-f.returnAt)/returnBurnFor)
 	}
 	return sum
 }

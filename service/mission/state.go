@@ -69,21 +69,44 @@ func MoonAt(t float64) State {
 	return State{T: t, X: MoonOrbit * cos, Y: MoonOrbit * sin, VX: -MoonOrbit * moonRate * sin, VY: MoonOrbit * moonRate * cos}
 }
 
+// cubic gives the value and the rate, a part u of the way over h seconds, of the
+// polynomial of third degree with these values and rates at its ends.
+func cubic(u, h, p0, v0, p1, v1 float64) (p, v float64) {
+	m0, m1 := v0*h, v1*h
+	p = (2*u*u*u-3*u*u+1)*p0 + (u*u*u-2*u*u+u)*m0 + (-2*u*u*u+3*u*u)*p1 + (u*u*u-u*u)*m1
+	v = ((6*u*u-6*u)*p0 + (3*u*u-4*u+1)*m0 + (-6*u*u+6*u)*p1 + (3*u*u-2*u)*m1) / h
+	return p, v
+}
+
 // hermite gives the state at t on the cubic between two states, which has the
-// places and velocities of both at its ends.
+// places and velocities of both at its ends. It is for short steps: see arc.
 func hermite(a, b State, t float64) State {
 	h := b.T - a.T
 	u := (t - a.T) / h
-	axis := func(p0, v0, p1, v1 float64) (p, v float64) {
-		m0, m1 := v0*h, v1*h
-		p = (2*u*u*u-3*u*u+1)*p0 + (u*u*u-2*u*u+u)*m0 + (-2*u*u*u+3*u*u)*p1 + (u*u*u-u*u)*m1
-		v = ((6*u*u-6*u)*p0 + (3*u*u-4*u+1)*m0 + (-6*u*u+6*u)*p1 + (3*u*u-2*u)*m1) / h
-		return p, v
-	}
 	s := State{T: t}
-	s.X, s.VX = axis(a.X, a.VX, b.X, b.VX)
-	s.Y, s.VY = axis(a.Y, a.VY, b.Y, b.VY)
+	s.X, s.VX = cubic(u, h, a.X, a.VX, b.X, b.VX)
+	s.Y, s.VY = cubic(u, h, a.Y, a.VY, b.Y, b.VY)
 	return s
+}
+
+// arc does what hermite does with distance and angle, for a way so far around
+// Earth, less than a turn, that a cubic in the plane would cut through the air.
+func arc(a, b State, t float64) State {
+	h := b.T - a.T
+	u := (t - a.T) / h
+	r0, dr0, w0 := a.turning()
+	r1, dr1, w1 := b.turning()
+	start := math.Atan2(a.Y, a.X)
+	swept := math.Mod(math.Atan2(b.Y, b.X)-start+4*math.Pi, 2*math.Pi)
+	r, dr := cubic(u, h, r0, dr0, r1, dr1)
+	angle, w := cubic(u, h, start, w0, start+swept, w1)
+	return polar(t, r, dr, angle, w)
+}
+
+// turning gives the distance from Earth, its rate, and that of the angle.
+func (s State) turning() (r, dr, w float64) {
+	r = s.DistanceEarth()
+	return r, (s.X*s.VX + s.Y*s.VY) / r, (s.X*s.VY - s.Y*s.VX) / (r * r)
 }
 
 // ellipse gives the state at t on an orbit around Earth with its perigee at an

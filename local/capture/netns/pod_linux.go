@@ -31,6 +31,7 @@ type Pod struct {
 	traffic net.Listener
 	names   *nameServer
 	closing sync.Once
+	handles sync.RWMutex // held for reading while somebody enters the namespaces
 }
 
 func newPod(spec capture.PodSpec, hide []string) (_ *Pod, err error) {
@@ -135,6 +136,11 @@ func (p *Pod) DialApp(ctx context.Context, src netip.Addr, port uint16) (net.Con
 	if src.IsValid() && PodNetwork.Contains(src) {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0))
 	}
+	p.handles.RLock()
+	defer p.handles.RUnlock()
+	if !p.network.IsOpen() {
+		return nil, fmt.Errorf("dial into pod %s: %w", p.spec.Name, net.ErrClosed)
+	}
 	var conn net.Conn
 	err := inNetwork(p.network, func() (err error) {
 		conn, err = d.DialContext(ctx, "tcp4", netip.AddrPortFrom(p.spec.IP, port).String())
@@ -163,6 +169,11 @@ func (p *Pod) Start(cmd *exec.Cmd) error {
 		attr.Setsid, attr.Setctty, attr.Ctty = a.Setsid, a.Setctty, a.Ctty
 	}
 	cmd.SysProcAttr, cmd.Dir = attr, "/"
+	p.handles.RLock()
+	defer p.handles.RUnlock()
+	if !p.network.IsOpen() {
+		return fmt.Errorf("start in pod %s: %w", p.spec.Name, net.ErrClosed)
+	}
 	return spendThread(func() error {
 		if err := netns.Set(p.network); err != nil {
 			return fmt.Errorf("enter the pod's network: %w", err)
@@ -198,6 +209,8 @@ func (p *Pod) release() error {
 	if p.names != nil {
 		p.names.stop()
 	}
+	p.handles.Lock() // nobody may be entering them
+	defer p.handles.Unlock()
 	if p.mounts >= 0 {
 		errs = append(errs, unix.Close(p.mounts))
 	}

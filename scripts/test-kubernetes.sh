@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# What can be shown of the Kubernetes scripts without pulling an image: their help, every refusal of the preflight, and deploy, stages,
+# adversary and undeploy against a real Kubernetes API with OpenChoreo's controllers and Istio's kinds. usage: scripts/test-kubernetes.sh
+# shellcheck disable=SC2016 # the stubs expand their own arguments
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case "${1:-}" in
+  -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
+  '' | --against-the-api) ;;
+  *) echo "test-kubernetes.sh takes no arguments" >&2; exit 2 ;;
+esac
+
+passed=0
+ok() { passed=$((passed + 1)); printf 'ok      %s\n' "$*"; }
+fail() { printf 'FAILED  %s\n' "$*" >&2; exit 1; }
+
+# The second part runs inside the platform, see below.
+if [[ ${1:-} == --against-the-api ]]; then
+  export KUBE_CONTEXT='' WITHOUT_PODS=1 WAIT=2m
+  labels() { kubectl get namespace dp-default-orion-development-1bced798 -o jsonpath='{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}'; }
+  count() { kubectl get "$1" -A -l openchoreo.dev/environment=development -o name | wc -l; }
+
+  scripts/deploy.sh >/dev/null
+  ok "deploy brings up five Cells"
+  for _ in $(seq 100); do [[ $(count deployments) == 18 ]] && break; read -rt 0.3 <> <(:) || true; done
+  [[ $(count deployments) == 18 ]] || fail "18 Deployments expected, $(count deployments) found"
+  ok "eighteen Deployments"
+  generation=$(kubectl get deployments -A -o jsonpath='{range .items[*]}{.metadata.name}={.metadata.generation} {end}')
+  scripts/deploy.sh >/dev/null
+  ok "deploy again changes nothing and succeeds"
+  for stage in open mtls zero-trust; do
+    scripts/stage.sh "$stage" >/dev/null
+    case "$stage" in open) want=/ ;; mtls) want=ambient/ ;; zero-trust) want=ambient/waypoint ;; esac
+    [[ $(labels) == "$want" ]] || fail "stage $stage: labels $(labels), want $want"
+    ok "stage $stage"
+  done
+  [[ $generation == "$(kubectl get deployments -A -o jsonpath='{range .items[*]}{.metadata.name}={.metadata.generation} {end}')" ]] || fail "a stage has changed a Deployment"
+  ok "no Deployment was changed by deploy again or by a stage"
+  if scripts/stage.sh closed >/dev/null 2>&1; then fail "stage closed was accepted"; fi
+  ok "a stage that does not exist is refused"
+  scripts/adversary.sh >/dev/null
+  [[ $(kubectl get deployments -A -o name -l '!openchoreo.dev/component' | wc -l) -ge 9 ]] || fail "the attacker's pods are missing"
+  ok "the attacker moves in"
+  timeout 60 kubectl delete --ignore-not-found --wait=false -f adversary/manifests >/dev/null
+  scripts/deploy-plain.sh >/dev/null
+  ok "the rendered manifests apply without OpenChoreo's help"
+  # There is no namespace controller here: what is asked for is that everything of ours is asked to go.
+  for cell in houston kennedy orion deep-space-network esa-ops; do kubectl -n default delete --wait=false -f "openchoreo/$cell" >/dev/null; done
+  kubectl -n default delete --wait=false -f openchoreo/projects >/dev/null
+  ok "the mission's objects are deleted"
+  echo "$passed passed against the API"
+  exit 0
+fi
+
+for script in scripts/*.sh; do
+  [[ $script == scripts/lib.sh ]] && continue
+  help=$("$script" --help 2>&1) || fail "$script --help"
+  [[ ${#help} -gt 40 ]] || fail "$script --help says nothing"
+done
+ok "every script has a help"
+
+stubs=$(mktemp -d)
+trap 'rm -rf "$stubs"' EXIT
+stub() { printf '#!/bin/sh\n%s\n' "$2" >"$stubs/$1"; chmod +x "$stubs/$1"; }
+good() {
+  stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; info) echo "8 17179869184";; esac'
+  stub k3d 'case "$1" in version) echo "k3d version v5.8.3";; *) exit 1;; esac'
+  stub kubectl 'echo "Client Version: v1.36.1"'
+  stub helm 'echo "v3.20.2+g1"'
+}
+# preflight WANTED-STATUS TEXT NAME
+preflight() {
+  local said status=0
+  said=$(PATH=$stubs:/usr/bin:/bin scripts/preflight.sh k3d 2>&1) || status=$?
+  [[ $status == "$1" && $said == *"$2"* ]] || fail "preflight, $3: status $status, said: $said"
+  ok "preflight: $3"
+}
+good && preflight 0 "all there" "a machine that is ready"
+good && stub helm 'echo v3.9.0' && preflight 1 "helm 3.9.0 is too old, it takes 3.12 or newer" "a tool that is too old"
+good && rm "$stubs/k3d" && preflight 1 "k3d is not installed (version 5.8 or newer)" "a tool that is missing"
+good && stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; *) echo "Cannot connect to the Docker daemon" >&2; exit 1;; esac' && preflight 1 "its engine does not answer" "Docker's engine does not answer"
+good && stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; info) echo "2 4294967296";; esac' && preflight 1 "Docker has 2 processors, the cluster takes 4" "too few processors"
+good && stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; info) echo "8 4294967296";; esac' && preflight 1 "4 GiB of memory, the cluster takes 10" "too little memory"
+good && stub kubectl 'echo nothing' && preflight 1 "does not say its version" "a tool that does not answer"
+python3 -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", 6550)); s.listen(); print("up", flush=True); sys.stdin.read()' < <(sleep 30) >"$stubs/port" &
+for _ in $(seq 50); do [[ -s $stubs/port ]] && break; read -rt 0.1 <> <(:) || true; done
+good && preflight 1 "port 6550 of this machine is in use" "a port that is taken"
+kill %1 2>/dev/null || true
+
+CGO_ENABLED=0 go -C conformance/render run . -exec "scripts/test-kubernetes.sh --against-the-api"
+echo "$passed passed before the API"
