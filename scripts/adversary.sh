@@ -9,8 +9,11 @@ if [[ ${1:-} == --out ]]; then
   exit 0
 fi
 step "the attacker's pods come in"
-# Namespaces first: the files are in the order of their names.
-k apply --server-side --field-manager=artemis-adversary -f adversary/manifests >/dev/null
+# Namespaces first: everything else lives in them.
+mapfile -t with_namespaces < <(grep -l '^kind: Namespace' adversary/manifests/*.yaml)
+for pass in "${with_namespaces[@]}" adversary/manifests; do
+  k apply --server-side --force-conflicts --field-manager=artemis-adversary -f "$pass" >/dev/null
+done
 [[ -z ${WITHOUT_PODS:-} ]] || exit 0
 while read -r ns name; do
   wait_for "$ns" condition=Available "deployment/$name"

@@ -20,6 +20,8 @@ def anchors(path):
         heading = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         found.add("".join(c for c in unicodedata.normalize("NFKC", heading).replace(" ", "-")
                           if c.isalnum() or c in "-_"))
+    # And what a page names by itself.
+    found.update(re.findall(r'<a (?:id|name)="([^"]+)"', path.read_text(encoding="utf-8")))
     return found
 
 broken, external, checked = [], set(), 0

@@ -131,19 +131,6 @@ func (c *conn) tick() {
 	}
 }
 
-// leave takes no new streams and ends the connection with its last one.
-func (c *conn) leave() {
-	c.mu.Lock()
-	c.leaving = true
-	last, empty := c.last, len(c.streams) == 0
-	c.mu.Unlock()
-	if empty {
-		c.close(errGone, http2.ErrCodeNo)
-		return
-	}
-	c.w.goAway(last, http2.ErrCodeNo)
-}
-
 // close ends the connection and every stream on it.
 func (c *conn) close(err error, code http2.ErrCode) {
 	c.mu.Lock()

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 golang.org/x/net/http2 is the other implementation that these tests are against.
+
 package hbone_test
 
 import (

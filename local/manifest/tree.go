@@ -16,15 +16,6 @@ const maxNodes = 200_000
 // maxDepth bounds how deeply a document may nest.
 const maxDepth = 100
 
-// document is one YAML document of a file, turned into JSON whose lines are
-// those of the YAML, so that a decoder's complaint leads to the right place.
-type document struct {
-	root *yaml.Node
-	// lines gives the line of each field by its path, as in
-	// spec.template.spec.containers[0].image.
-	lines map[string]int
-}
-
 // splitDocuments parses a file. A file that is no YAML gives the documents in
 // front of the fault, and the error.
 func splitDocuments(r io.Reader) ([]*yaml.Node, error) {

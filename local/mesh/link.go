@@ -87,12 +87,6 @@ func (t *tracker) cutAll() {
 	}
 }
 
-func (t *tracker) count() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.all)
-}
-
 func (l *link) apply(s *state) {
 	switch l.judge(s) {
 	case cut:

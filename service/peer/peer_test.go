@@ -101,7 +101,9 @@ func TestEveryWayToFailHasItsName(t *testing.T) {
 		{"no trace", answer(200, `{"status":"acknowledged"}`), problem.UpstreamNonsense, "orion/comms-system", 200},
 		{"a field of another kind", answer(200, `{"status":7,"trace":{"service":"comms-system"}}`), problem.UpstreamNonsense, "orion/comms-system", 200},
 		{"too much", answer(200, strings.Repeat(" ", peer.MaxAnswer+1)), problem.UpstreamNonsense, "orion/comms-system", 200},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://elsewhere/", 307) }, problem.UpstreamNonsense, "orion/comms-system", 307},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://elsewhere/", http.StatusTemporaryRedirect)
+		}, problem.UpstreamNonsense, "orion/comms-system", 307},
 		{"an error of its own", answer(500, problemBody(problem.Internal, "")), problem.UpstreamError, "orion/comms-system", 500},
 		{"our mistake", answer(400, problemBody(problem.UnknownField, "")), problem.UpstreamError, "orion/comms-system", 400},
 		{"the operator's mistake", answer(422, problemBody(problem.OutOfRange, "")), problem.OutOfRange, "orion/comms-system", 422},

@@ -91,7 +91,6 @@ type crewRole struct {
 	lastVoice string
 	waiting   []CrewMessage
 	alerts    []Alert
-	aborting  bool
 	phase     string
 	position  *Position
 	pressure  *float64

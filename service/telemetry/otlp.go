@@ -194,7 +194,7 @@ func value(v attribute.Value) []byte {
 		return protowire.AppendFixed64(b, math.Float64bits(v.AsFloat64()))
 	default:
 		b := protowire.AppendTag(nil, 1, protowire.BytesType)
-		return protowire.AppendString(b, v.Emit())
+		return protowire.AppendString(b, v.String())
 	}
 }
 
