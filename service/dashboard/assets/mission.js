@@ -71,7 +71,7 @@ export function makeMission(store) {
     const said = [];
     const { streams } = state;
     const age = state.statusAt ? Math.round((Date.now() - state.statusAt) / 1000) : null;
-    if (streams.mission === "lost") said.push("Mission control does not answer: what is shown is from " + (age === null ? "nowhere yet" : `${age} s ago`) + ". Trying again.");
+    if (streams.mission === "lost" && (age === null || age >= 3)) said.push("Mission control does not answer: what is shown is from " + (age === null ? "nowhere yet" : `${age} s ago`) + ". Trying again.");
     const c = state.status && state.status.contact;
     if (c && c.state === "lost") said.push(`Loss of signal: the last frame is from ${time(c.lastFrameAt)}.`);
     else if (c && c.state === "late") said.push("Frames are late.");
