@@ -42,8 +42,6 @@ if [[ ${1:-} == --against-the-api ]]; then
   [[ $(kubectl get deployments -A -o name -l '!openchoreo.dev/component' | wc -l) -ge 9 ]] || fail "the attacker's pods are missing"
   ok "the attacker moves in"
   timeout 60 kubectl delete --ignore-not-found --wait=false -f adversary/manifests >/dev/null
-  scripts/deploy-plain.sh >/dev/null
-  ok "the rendered manifests apply without OpenChoreo's help"
   # There is no namespace controller here: what is asked for is that everything of ours is asked to go.
   for cell in houston kennedy orion deep-space-network esa-ops; do kubectl -n default delete --wait=false -f "openchoreo/$cell" >/dev/null; done
   kubectl -n default delete --wait=false -f openchoreo/projects >/dev/null
