@@ -10,17 +10,19 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAGE   ?= zero-trust
 # netns (Linux, nobody walks around it) or proxy (anywhere, cooperative); empty lets artemis choose.
 CAPTURE ?=
+# builtin, or envoy (after `make envoy`): who does the waypoints' work.
+WAYPOINT ?= builtin
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 ##@ One machine, no cluster (needs Go)
 
 .PHONY: up
 up: binaries ## start the whole mission on this machine and stay in front of it (STAGE=open|mtls|zero-trust, CAPTURE=netns|proxy)
-	bin/artemis up --stage $(STAGE) $(if $(CAPTURE),--capture $(CAPTURE))
+	bin/artemis up --stage $(STAGE) --waypoint $(WAYPOINT) $(if $(CAPTURE),--capture $(CAPTURE))
 
 .PHONY: up-detached
 up-detached: binaries ## the same in the background; returns when all eighteen services are ready
-	bin/artemis up --detach --stage $(STAGE) $(if $(CAPTURE),--capture $(CAPTURE))
+	bin/artemis up --detach --stage $(STAGE) --waypoint $(WAYPOINT) $(if $(CAPTURE),--capture $(CAPTURE))
 
 .PHONY: down
 down: binaries ## stop it
@@ -53,6 +55,10 @@ attacks-doc: binaries ## write docs/attacks.md from the campaign and a run at al
 .PHONY: policy-lint
 policy-lint: binaries ## what the policies attach to, and how they could be walked around
 	bin/artemis lint openchoreo/rendered istio/cells
+
+.PHONY: envoy
+envoy: ## what `up` with WAYPOINT=envoy needs: real Envoy, and istiod's code that configures it
+	scripts/envoy.sh
 
 .PHONY: binaries
 binaries: ## bin/service (the eighteen services) and bin/artemis (the launcher)

@@ -6,7 +6,6 @@ package waypoint
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,46 +19,35 @@ import (
 
 	"istio.io/api/annotation"
 	"istio.io/api/label"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	"istio.io/istio/pilot/pkg/model"
-	"istio.io/istio/pilot/test/xds"
+	istioxds "istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/config/constants"
 	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/test"
 
 	"artemis.example/local/world"
+	"artemis.example/local/xds"
 )
 
 // Object is a part of an Envoy configuration.
 type Object = map[string]any
 
-// Config is the configuration of one waypoint.
-type Config struct {
-	Waypoint  world.Ref
-	Listeners []Object
-	Clusters  []Object
-}
-
-// Names of the secrets that a waypoint asks its agent for.
-const (
-	SecretIdentity = "default"
-	SecretRoot     = "ROOTCA"
-)
-
 // Generate gives the configuration of every waypoint of a world, sorted by
 // namespace. PILOT_ENABLE_AMBIENT=true has to be in the environment from the
 // start of the process, or there are no waypoints.
-func Generate(w *world.World, accessLog string) ([]Config, error) {
+func Generate(w *world.World) ([]xds.Config, error) {
 	text, err := manifests(w)
 	if err != nil {
 		return nil, err
 	}
-	var out []Config
+	var out []xds.Config
 	err = test.Wrap(func(t test.Failer) {
 		mc := mesh.DefaultMeshConfig()
-		mc.AccessLogFile = accessLog
-		d := xds.NewFakeDiscoveryServer(t, xds.FakeOptions{ConfigString: text, KubernetesObjectString: text, MeshConfig: mc})
+		mc.AccessLogFile, mc.AccessLogEncoding, mc.AccessLogFormat = "/dev/stdout", meshconfig.MeshConfig_JSON, xds.AccessLogFormat
+		d := istioxds.NewFakeDiscoveryServer(t, istioxds.FakeOptions{ConfigString: text, KubernetesObjectString: text, MeshConfig: mc})
 		for _, p := range w.Pods {
 			if p.Kind != world.Waypoint {
 				continue
@@ -74,11 +62,11 @@ func Generate(w *world.World, accessLog string) ([]Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generate waypoints: %w", err)
 	}
-	slices.SortFunc(out, func(a, b Config) int { return strings.Compare(a.Waypoint.String(), b.Waypoint.String()) })
+	slices.SortFunc(out, func(a, b xds.Config) int { return strings.Compare(a.Waypoint.String(), b.Waypoint.String()) })
 	return out, nil
 }
 
-func one(d *xds.FakeDiscoveryServer, p *world.Pod) (Config, error) {
+func one(d *istioxds.FakeDiscoveryServer, p *world.Pod) (xds.Config, error) {
 	labels := map[string]string{
 		label.IoK8sNetworkingGatewayGatewayName.Name: p.Name,
 		label.GatewayManaged.Name:                    constants.ManagedGatewayMeshControllerLabel,
@@ -91,7 +79,7 @@ func one(d *xds.FakeDiscoveryServer, p *world.Pod) (Config, error) {
 		Metadata: &model.NodeMetadata{Namespace: p.Namespace, Labels: labels,
 			Annotations: map[string]string{"ambient.istio.io/xfcc-include-client-identity": "true"}},
 	})
-	c := Config{Waypoint: p.Ref}
+	c := xds.Config{Waypoint: p.Ref}
 	for _, l := range d.Listeners(proxy) {
 		o, err := object(l)
 		if err != nil {
@@ -101,7 +89,9 @@ func one(d *xds.FakeDiscoveryServer, p *world.Pod) (Config, error) {
 		if a, ok := o["address"].(Object); ok { // 0.0.0.0 would take the node proxies' addresses too
 			a["socketAddress"].(Object)["address"] = p.IP.String()
 		}
-		c.Listeners = append(c.Listeners, o)
+		if c.Listeners, err = add(c.Listeners, o, xds.ListenerType); err != nil {
+			return c, err
+		}
 	}
 	endpoints := map[string]Object{}
 	for _, e := range d.Endpoints(proxy) {
@@ -121,9 +111,17 @@ func one(d *xds.FakeDiscoveryServer, p *world.Pod) (Config, error) {
 			delete(o, "edsClusterConfig")
 		}
 		adapt(o)
-		c.Clusters = append(c.Clusters, o)
+		if c.Clusters, err = add(c.Clusters, o, xds.ClusterType); err != nil {
+			return c, err
+		}
 	}
 	return c, nil
+}
+
+func add(to []json.RawMessage, o Object, kind string) ([]json.RawMessage, error) {
+	o["@type"] = kind
+	b, err := json.Marshal(o)
+	return append(to, b), err
 }
 
 func object(m proto.Message) (o Object, err error) {
@@ -145,8 +143,8 @@ var notInCore = []string{
 	"type.googleapis.com/stats.PluginConfig",
 }
 
-// adapt drops the filters of notInCore and has secrets come from files, under
-// the name that Bootstrap replaces.
+// adapt drops the filters of notInCore and has secrets come from where all else
+// comes from.
 func adapt(v any) any {
 	switch v := v.(type) {
 	case []any:
@@ -158,35 +156,13 @@ func adapt(v any) any {
 	case Object:
 		for k, e := range v {
 			if k == "sdsConfig" {
-				v[k] = Object{"pathConfigSource": Object{"path": secrets + "/" + v["name"].(string) + ".json"}, "resourceApiVersion": "V3"}
+				v[k] = xds.Source()
 				continue
 			}
 			v[k] = adapt(e)
 		}
 	}
 	return v
-}
-
-const secrets = "@secrets@"
-
-// Bootstrap gives the whole bootstrap of a waypoint, in JSON. The secrets are
-// read from dir, where <name>.json holds an SDS response.
-func (c Config) Bootstrap(dir string) ([]byte, error) {
-	b, err := json.MarshalIndent(Object{
-		"admin":           Object{"address": Object{"socketAddress": Object{"address": "127.0.0.1", "portValue": 0}}},
-		"node":            Object{"id": "waypoint", "cluster": c.Waypoint.Name + "." + c.Waypoint.Namespace},
-		"staticResources": Object{"listeners": c.Listeners, "clusters": c.Clusters},
-		// Two parts of Istio's own bootstrap: internal listeners, and a fragment is
-		// cut off rather than refused.
-		"bootstrapExtensions": []Object{{"name": "envoy.bootstrap.internal_listener",
-			"typedConfig": Object{"@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener", "bufferSizeKb": 64}}},
-		"layeredRuntime": Object{"layers": []Object{{"name": "istio", "staticLayer": Object{
-			"envoy.reloadable_features.http_reject_path_with_fragment": false}}}},
-	}, "", " ")
-	if err != nil {
-		return nil, fmt.Errorf("bootstrap of %s: %w", c.Waypoint, err)
-	}
-	return []byte(strings.ReplaceAll(string(b), secrets, filepath.ToSlash(dir))), nil
 }
 
 // manifests is what istiod would see in a cluster: the suite's objects, and what

@@ -3,7 +3,6 @@ package waypoint
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -33,6 +31,7 @@ import (
 	"artemis.example/local/manifest"
 	"artemis.example/local/mesh"
 	"artemis.example/local/world"
+	"artemis.example/local/xds"
 	"artemis.example/service/catalog"
 )
 
@@ -227,7 +226,7 @@ func start(t *testing.T, bin string) *suite {
 	if bin == "" {
 		return s
 	}
-	configs, err := Generate(w, "")
+	configs, err := Generate(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,19 +234,24 @@ func start(t *testing.T, bin string) *suite {
 		t.Fatalf("istiod configures %d waypoints, want 5", len(configs))
 	}
 	for _, c := range configs {
-		dir := t.TempDir()
 		src, err := m.Source(c.Waypoint)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := writeSecrets(src, dir); err != nil {
-			t.Fatal(err)
-		}
-		b, err := c.Bootstrap(dir)
+		server := xds.NewServer(src.PEM)
+		server.Set(c)
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := envoy.Start(t.Context(), bin, dir, b, 1)
+		discovery := &http.Server{Handler: server}
+		go func() { _ = discovery.Serve(ln) }()
+		t.Cleanup(func() { discovery.Close() })
+		b, err := xds.Bootstrap(c.Waypoint, w.Pod(c.Waypoint).IP, ln.Addr().(*net.TCPAddr).AddrPort())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := envoy.Start(t.Context(), bin, t.TempDir(), []byte(b), 1)
 		if err != nil {
 			t.Fatalf("%s: %v", c.Waypoint, err)
 		}
@@ -269,29 +273,6 @@ func newServer(t *testing.T, ref world.Ref) string {
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { srv.Close() })
 	return ln.Addr().String()
-}
-
-// writeSecrets writes what a waypoint asks its agent for, as SDS responses.
-func writeSecrets(src *identity.Source, dir string) error {
-	f, err := src.WriteFiles(dir)
-	if err != nil {
-		return err
-	}
-	file := func(path string) Object { return Object{"filename": path} }
-	for name, secret := range map[string]Object{
-		SecretIdentity: {"tlsCertificate": Object{"certificateChain": file(f.Certificate), "privateKey": file(f.Key)}},
-		SecretRoot:     {"validationContext": Object{"trustedCa": file(f.Roots)}},
-	} {
-		secret["@type"], secret["name"] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", name
-		b, err := json.Marshal(Object{"resources": []Object{secret}})
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, name+".json"), b, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // calls makes, for every endpoint of the suite, the allowed calls, some with a

@@ -29,6 +29,8 @@ type handover struct {
 	execs   *net.UnixListener
 	service *os.File
 	logs    string
+	// Only where Envoy does the waypoints' work.
+	envoy, config *os.File
 }
 
 // The node's descriptors, in the order of handover.files.
@@ -39,6 +41,8 @@ const (
 	fdService
 	fdLogs
 	fdVerdict
+	fdEnvoy
+	fdConfig
 )
 
 // nodeOptionsVariable carries the launcher's options into the node.
@@ -77,7 +81,11 @@ func runNode(ctx context.Context, at place, o launcher.Options, h handover) erro
 		return err
 	}
 	defer read.Close()
-	cmd, err := netns.Command([]string{"node", at.state}, []*os.File{gateway, control, execs, h.service, logs, write})
+	files := []*os.File{gateway, control, execs, h.service, logs, write}
+	if h.envoy != nil {
+		files = append(files, h.envoy, h.config)
+	}
+	cmd, err := netns.Command([]string{"node", at.state}, files)
 	if err != nil {
 		return err
 	}
@@ -152,7 +160,11 @@ func newNodeCommand() *cobra.Command {
 			if err := os.Unsetenv(nodeOptionsVariable); err != nil {
 				return err
 			}
-			for fd := fdGateway; fd <= fdVerdict; fd++ {
+			last := fdVerdict
+			if options.Waypoint == "envoy" {
+				last = fdConfig
+			}
+			for fd := fdGateway; fd <= last; fd++ {
 				syscall.CloseOnExec(fd)
 			}
 			verdict := os.NewFile(fdVerdict, "verdict")
@@ -210,5 +222,7 @@ func received(node capture.Node) (launcher.Handed, error) {
 		Service: filepath.Join("/proc/self/fd", fmt.Sprint(fdService)),
 		Logs:    filepath.Join("/proc/self/fd", fmt.Sprint(fdLogs)),
 		Root:    ".",
+		Envoy:   filepath.Join("/proc/self/fd", fmt.Sprint(fdEnvoy)),
+		Config:  filepath.Join("/proc/self/fd", fmt.Sprint(fdConfig)),
 	}, nil
 }

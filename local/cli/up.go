@@ -61,7 +61,7 @@ func newUpCommand(at *place) *cobra.Command {
 	f.StringVar(&o.Stage, "stage", "zero-trust", "the layers to start with: "+strings.Join(manifest.Stages(), ", "))
 	f.BoolVar(&o.detach, "detach", false, "return when everything is ready and leave it running")
 	f.StringVar(&o.capture, "capture", "", "how a pod's traffic is taken: netns (Linux; no way around it) or proxy (anywhere; cooperative); default: netns where it works")
-	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin or envoy")
+	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin, or envoy (real Envoys, configured by istiod's own code; needs `make envoy` and the capture netns)")
 	f.BoolVar(&o.withoutAdversary, "without-adversary", false, "leave the attacker's pods out")
 	f.StringVar(&o.gateway, "gateway", "127.0.0.1:19080", "where the gateway listens")
 	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject", "what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")
@@ -87,8 +87,8 @@ func (o upOptions) check() error {
 	if o.TimeScale != 0 && (o.TimeScale < 1 || o.TimeScale > 1e7) {
 		return fmt.Errorf("--time-scale %g: it takes 1 to 1e7", o.TimeScale)
 	}
-	if o.Waypoint == "envoy" {
-		return errors.New("--waypoint envoy: artemis brings no Envoy along and cannot configure one without istiod; the tests in conformance/ run the same policies through the real one")
+	if o.Waypoint == "envoy" && o.capture == "proxy" {
+		return errors.New("--waypoint envoy needs --capture netns: an Envoy is a pod of its own, with addresses that a cooperative capture does not have")
 	}
 	return nil
 }
@@ -103,11 +103,22 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		return fmt.Errorf("open the gateway's port: %w", err)
 	}
 	defer gateway.Close()
-	service, err := findService(o.service)
+	service, err := openProgram(o.service, "service", "the services' program", "make binaries")
 	if err != nil {
 		return err
 	}
 	defer service.Close()
+	var envoy, config *os.File
+	if o.Waypoint == "envoy" {
+		if envoy, err = openProgram(os.Getenv("ENVOY"), "envoy", "Envoy", "make envoy"); err != nil {
+			return err
+		}
+		defer envoy.Close()
+		if config, err = openProgram("", "waypoint-config", "the program that configures Envoy", "make envoy"); err != nil {
+			return err
+		}
+		defer config.Close()
+	}
 	lock, err := at.lock()
 	if errors.Is(err, errRunning) {
 		r, _ := at.running()
@@ -139,7 +150,7 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		return err
 	}
 	o.Gateway, o.StartedAt = gateway.Addr().String(), time.Now()
-	h := handover{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs()}
+	h := handover{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), envoy: envoy, config: config}
 
 	// The main thread stays with the node: it is killed when that thread ends.
 	watching, stopWatching := context.WithCancel(ctx)
@@ -152,7 +163,7 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	}()
 	if o.capture != "proxy" {
 		err := runNode(ctx, at, o.Options, h)
-		if !errors.Is(err, netns.ErrUnavailable) || o.capture == "netns" {
+		if !errors.Is(err, netns.ErrUnavailable) || o.capture == "netns" || o.Waypoint == "envoy" {
 			return err
 		}
 		o.CaptureNote = err.Error() + "; so the capture is proxy: a program that ignores HTTP_PROXY is not confined"
@@ -193,8 +204,9 @@ func prepareLogs(at place) error {
 	return os.Chown(at.logs(), uid, gid)
 }
 
-// findService opens the services' program.
-func findService(path string) (*os.File, error) {
+// openProgram opens a program: the one at path, or the one of that name beside
+// artemis.
+func openProgram(path, name, what, target string) (*os.File, error) {
 	if path == "" {
 		exe, err := os.Executable()
 		if err != nil {
@@ -203,15 +215,15 @@ func findService(path string) (*os.File, error) {
 		if exe, err = filepath.EvalSymlinks(exe); err != nil {
 			return nil, err
 		}
-		path = filepath.Join(filepath.Dir(exe), "service")
+		path = filepath.Join(filepath.Dir(exe), name)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("the services' program is missing: %w; build it with `make binaries`, or `go build -o %s ./service`", err, path)
+		return nil, fmt.Errorf("%s is missing: %w; make it with `%s`", what, err, target)
 	}
 	if info, err := f.Stat(); err != nil || info.Mode()&0o111 == 0 || !info.Mode().IsRegular() {
 		f.Close()
-		return nil, fmt.Errorf("the services' program %s cannot be executed; build it with `make binaries`", path)
+		return nil, fmt.Errorf("%s, %s, cannot be executed; make it with `%s`", what, path, target)
 	}
 	return f, nil
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"os"
 	"testing"
 	"time"
 
@@ -117,28 +116,24 @@ func TestHandshakesNameBothEnds(t *testing.T) {
 	}
 }
 
-func TestFilesForAnotherProcess(t *testing.T) {
+func TestPEMForAnotherProcess(t *testing.T) {
 	ca, err := identity.NewCA(identity.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := ca.Source(id("spiffe://cluster.local/ns/x/sa/waypoint")).WriteFiles(t.TempDir())
+	p, err := ca.Source(id("spiffe://cluster.local/ns/x/sa/waypoint")).PEM()
 	if err != nil {
 		t.Fatal(err)
 	}
-	svid, err := x509svid.Load(f.Certificate, f.Key)
+	svid, err := x509svid.Parse(p.Certificate, p.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
-	pem, err := os.ReadFile(f.Roots)
-	if err != nil || !roots.AppendCertsFromPEM(pem) {
-		t.Fatalf("roots: %v", err)
+	if !roots.AppendCertsFromPEM(p.Roots) {
+		t.Fatalf("no roots in %q", p.Roots)
 	}
 	if _, err := svid.Certificates[0].Verify(x509.VerifyOptions{Roots: roots}); err != nil {
 		t.Error(err)
-	}
-	if info, err := os.Stat(f.Key); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the key's mode: %v, %v", info.Mode(), err)
 	}
 }

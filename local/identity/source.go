@@ -4,8 +4,6 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -76,44 +74,23 @@ func (s *Source) refresh() error {
 	return nil
 }
 
-// Files are an identity in PEM, for a proxy that is another process.
-type Files struct {
-	Certificate string // chain, tls.crt
-	Key         string // PKCS #8, tls.key
-	Roots       string // ca.crt
+// PEM is an identity for a proxy that is another process.
+type PEM struct {
+	Certificate []byte // chain
+	Key         []byte // PKCS #8
+	Roots       []byte
 }
 
-// WriteFiles writes the current SVID and the roots into a directory, readable by
-// the owner only. Each file is replaced as a whole; they last until the SVID
-// expires, and are then to be written again.
-func (s *Source) WriteFiles(dir string) (Files, error) {
-	f := Files{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), filepath.Join(dir, "ca.crt")}
+// PEM gives the current SVID and the roots. Whoever asks again before half of
+// the SVID's life is over never presents an expired one.
+func (s *Source) PEM() (PEM, error) {
 	svid, err := s.GetX509SVID()
 	if err != nil {
-		return f, err
+		return PEM{}, err
 	}
 	certificate, key, err := svid.Marshal()
 	if err != nil {
-		return f, fmt.Errorf("write the files of %s: %w", s.id, err)
+		return PEM{}, fmt.Errorf("write %s as PEM: %w", s.id, err)
 	}
-	roots := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.cert.Raw})
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return f, fmt.Errorf("write the files of %s: %w", s.id, err)
-	}
-	for _, file := range []struct {
-		path    string
-		content []byte
-	}{{f.Key, key}, {f.Roots, roots}, {f.Certificate, certificate}} {
-		if err := replace(file.path, file.content); err != nil {
-			return f, fmt.Errorf("write the files of %s: %w", s.id, err)
-		}
-	}
-	return f, nil
-}
-
-func replace(path string, content []byte) error {
-	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return PEM{certificate, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.cert.Raw})}, nil
 }

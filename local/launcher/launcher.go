@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -21,6 +23,7 @@ import (
 	"artemis.example/local/manifest"
 	"artemis.example/local/mesh"
 	"artemis.example/local/world"
+	"artemis.example/local/xds"
 )
 
 // keptDecisions is how many decisions are remembered for who asks late.
@@ -45,17 +48,10 @@ type Handed struct {
 	Control net.Listener
 	Execs   *net.UnixListener
 	Service string // path of the services' program
+	Envoy   string // path of Envoy, for Options.Waypoint "envoy"
+	Config  string // path of the program that configures it
 	Logs    string // directory
 	Root    string // the project's directory
-}
-
-// mover moves what the pods send and decides on it: a mesh.Mesh.
-type mover interface {
-	Apply(stage string, w *world.World) error
-	AttachPod(ref world.Ref, pod capture.Pod) error
-	DetachPod(ref world.Ref)
-	ServeGateway(ln net.Listener, control http.Handler) error
-	Close() error
 }
 
 type launcher struct {
@@ -63,7 +59,8 @@ type launcher struct {
 	handed  Handed
 	node    capture.Node
 	log     control.Decisions
-	mesh    mover
+	mesh    *mesh.Mesh
+	envoys  *envoys // nil when the mesh itself is the waypoints
 	alloc   *world.Allocator
 
 	applying  sync.Mutex // one change of the world at a time
@@ -87,19 +84,25 @@ func Run(ctx context.Context, o Options, h Handed) error {
 		Node: h.Node, CA: ca, Log: decisions,
 		Logger:              slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		NetworkPolicyAction: mesh.Action(o.NetworkPolicyAction),
+		ExternalWaypoints:   o.Waypoint == "envoy",
 	})
 	if err != nil {
 		return err
 	}
-	return run(ctx, o, h, m, decisions)
-}
-
-func run(ctx context.Context, o Options, h Handed, m mover, decisions control.Decisions) error {
+	defer m.Close()
 	l := &launcher{
 		options: o, handed: h, node: h.Node, stage: o.Stage, mesh: m,
 		log: decisions, alloc: world.NewAllocator(), changed: make(chan struct{}),
 	}
-	defer m.Close()
+	if _, err := os.Stat(filepath.Join(h.Root, "adversary", "manifests")); err != nil {
+		l.options.Adversary = false
+	}
+	if o.Waypoint == "envoy" {
+		l.envoys = &envoys{
+			envoy: h.Envoy, config: h.Config, root: h.Root, adversary: l.options.Adversary, alloc: l.alloc, mesh: m,
+			servers: map[world.Ref]*xds.Server{}, now: map[world.Ref]xds.Config{},
+		}
+	}
 	// The suite outlives ctx by its drain.
 	living, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -125,11 +128,7 @@ func run(ctx context.Context, o Options, h Handed, m mover, decisions control.De
 
 // load reads the manifests of a stage and makes a world of them.
 func (l *launcher) load(stage string) (*world.World, []workload, error) {
-	adversary := l.options.Adversary
-	if _, err := os.Stat(filepath.Join(l.handed.Root, "adversary", "manifests")); err != nil {
-		adversary = false
-	}
-	set, err := manifest.LoadStage(l.handed.Root, stage, adversary)
+	set, err := manifest.LoadStage(l.handed.Root, stage, l.options.Adversary)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -143,7 +142,7 @@ func (l *launcher) load(stage string) (*world.World, []workload, error) {
 			loads[i].Env = append(loads[i].Env, fmt.Sprintf("MISSION_TIME_SCALE=%g", l.options.TimeScale))
 		}
 	}
-	return w, loads, err
+	return w, append(loads, l.envoys.workloads(w)...), err
 }
 
 func (l *launcher) start(ctx context.Context) error {
@@ -152,7 +151,14 @@ func (l *launcher) start(ctx context.Context) error {
 		return err
 	}
 	l.world = w
+	configs, err := l.envoys.generate(ctx, l.stage)
+	if err != nil {
+		return err
+	}
 	if err := l.mesh.Apply(l.stage, w); err != nil {
+		return err
+	}
+	if err := l.envoys.set(ctx, configs, l.runs); err != nil {
 		return err
 	}
 	return l.reconcile(ctx, w, loads)
@@ -216,21 +222,38 @@ func (l *launcher) add(w *world.World, load workload) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.mesh.AttachPod(ref, network); err != nil {
+	p := &process{
+		workload: load, pod: network, probeIP: nodeIP, changed: l.notify,
+		hostPID: func(pid int) int { return hostPID(l.node, pid) },
+		output:  func(log *os.File) io.Writer { return log },
+		ready:   func() {},
+	}
+	if load.Role == roleWaypoint {
+		err = l.envoys.attach(ref, network)
+		p.command = func() (*exec.Cmd, error) { return l.envoys.command(ref, pod.IP) }
+		p.output = func(log *os.File) io.Writer { return l.envoys.output(ref, log) }
+		p.ready = func() { l.mesh.SetWaypointReady(ref) }
+	} else {
+		err = l.mesh.AttachPod(ref, network)
+		p.command = func() (*exec.Cmd, error) {
+			return &exec.Cmd{
+				Path: l.handed.Service, Args: []string{"service"},
+				Env: append(append([]string{"HOSTNAME=" + load.Deployment}, load.Env...), network.Environ()...),
+			}, nil
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect pod %v to the mesh: %w", ref, err), network.Close())
 	}
 	log := fmt.Sprintf("%s_%s.log", load.Cell, load.Component)
-	return &process{
-		workload: load, pod: network, binary: l.handed.Service, probeIP: nodeIP, changed: l.notify,
-		hostPID: func(pid int) int { return hostPID(l.node, pid) },
-		openLog: func() (*os.File, error) {
-			return os.OpenFile(filepath.Join(l.handed.Logs, log), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-		},
-		view: control.Pod{
-			Cell: load.Cell, Component: load.Component, Namespace: load.Namespace, Role: load.Role,
-			Identity: pod.Identity, Address: pod.IP.String(), State: "starting", Log: log,
-		},
-	}, nil
+	p.openLog = func() (*os.File, error) {
+		return os.OpenFile(filepath.Join(l.handed.Logs, log), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	}
+	p.view = control.Pod{
+		Cell: load.Cell, Component: load.Component, Namespace: load.Namespace, Role: load.Role,
+		Identity: pod.Identity, Address: pod.IP.String(), State: "starting", Log: log,
+	}
+	return p, nil
 }
 
 // stop drains processes at the same time and takes their pods away.
@@ -300,12 +323,29 @@ func (l *launcher) apply(ctx context.Context, stage string) error {
 		return err
 	}
 	stage = cmp.Or(stage, l.currentStage())
+	configs, err := l.envoys.generate(ctx, stage)
+	if err != nil {
+		return err
+	}
+	// A waypoint knows its Services before anybody is sent through it, and as long
+	// as anybody is.
+	through := slices.ContainsFunc(w.Services, func(s *world.Service) bool { return s.Waypoint != nil })
+	if through {
+		if err := l.envoys.set(ctx, configs, l.runs); err != nil {
+			return err
+		}
+	}
 	if err := l.mesh.Apply(stage, w); err != nil {
 		return fmt.Errorf("put the manifests in force: %w", err)
 	}
 	l.mu.Lock()
 	l.world, l.stage, l.problem = w, stage, ""
 	l.mu.Unlock()
+	if !through {
+		if err := l.envoys.set(ctx, configs, l.runs); err != nil {
+			return err
+		}
+	}
 	err = l.reconcile(context.WithoutCancel(ctx), w, loads)
 	l.notify()
 	return err
@@ -339,6 +379,18 @@ func (l *launcher) podOf(namespace, component string) capture.Pod {
 		}
 	}
 	return nil
+}
+
+// runs tells whether a waypoint's process is there to take a configuration.
+func (l *launcher) runs(ref world.Ref) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.processes {
+		if p.workload.Namespace == ref.Namespace && p.workload.Deployment == ref.Name {
+			return p.snapshot().Ready
+		}
+	}
+	return false
 }
 
 func (l *launcher) notify() {

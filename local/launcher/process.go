@@ -32,7 +32,9 @@ const (
 type process struct {
 	workload workload
 	pod      capture.Pod
-	binary   string
+	command  func() (*exec.Cmd, error) // a fresh one for each start
+	output   func(log *os.File) io.Writer
+	ready    func() // at every probe that succeeds
 	hostPID  func(int) int
 	probeIP  netip.Addr // where probes come from
 	openLog  func() (*os.File, error)
@@ -120,11 +122,11 @@ func (p *process) runOnce(ctx context.Context) error {
 		return fmt.Errorf("open its log: %w", err)
 	}
 	defer log.Close()
-	cmd := &exec.Cmd{
-		Path: p.binary, Args: []string{"service"},
-		Env:    append(append([]string{"HOSTNAME=" + p.workload.Deployment}, p.workload.Env...), p.pod.Environ()...),
-		Stdout: log, Stderr: log,
+	cmd, err := p.command()
+	if err != nil {
+		return err
 	}
+	cmd.Stdout, cmd.Stderr = p.output(log), log
 	p.update(func(v *control.Pod) { v.State = "starting" })
 	if err := p.pod.Start(cmd); err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -206,6 +208,7 @@ func (p *process) probe(ctx context.Context) error {
 			switch {
 			case err == nil:
 				started, notReady, interval = true, 0, ready.Period
+				p.ready()
 				p.update(func(v *control.Pod) { v.Ready, v.Reason = true, "" })
 			case !started && time.Now().After(startBy) && w.Startup.Period > 0 && p.check(ctx, w.Startup) != nil:
 				return fmt.Errorf("not started in time: %w", err)

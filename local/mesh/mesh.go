@@ -41,9 +41,9 @@ type Config struct {
 	Logger *slog.Logger
 	// NetworkPolicyAction is Reject when empty.
 	NetworkPolicyAction Action
-	// ExternalWaypoints leaves the waypoints' addresses to other processes, such
-	// as Envoy: the mesh dials them and serves none. SetWaypointReady says when
-	// one answers, WaypointSource gives what it needs.
+	// ExternalWaypoints leaves the waypoints to other programs, such as Envoy: the
+	// mesh serves none. AttachWaypoint, or whoever listens on a waypoint's address,
+	// brings one; SetWaypointReady says when it answers, Source gives its identity.
 	ExternalWaypoints bool
 	// DropTimeout is how long Drop keeps a caller waiting; 75 s when 0.
 	DropTimeout time.Duration
@@ -65,6 +65,7 @@ type Mesh struct {
 	mu        sync.Mutex
 	pods      map[world.Ref]*nodeProxy
 	waypoints map[world.Ref]*waypoint
+	external  map[world.Ref]*externalWaypoint
 	closed    bool
 
 	gateway *gateway
@@ -89,6 +90,7 @@ func New(cfg Config) (*Mesh, error) {
 		log:       cfg.Logger,
 		pods:      map[world.Ref]*nodeProxy{},
 		waypoints: map[world.Ref]*waypoint{},
+		external:  map[world.Ref]*externalWaypoint{},
 		links:     tracker{all: map[*link]struct{}{}},
 	}
 	m.pool = hbone.NewPool(cfg.Node.Dial)
@@ -140,13 +142,20 @@ func (m *Mesh) AttachPod(ref world.Ref, pod capture.Pod) error {
 	return nil
 }
 
-// DetachPod ends a pod's node proxy and every connection of it. The pod itself
-// is the caller's to close.
+// DetachPod ends a pod's node proxy, or what AttachWaypoint made, and every
+// connection of it. The pod itself is the caller's to close.
 func (m *Mesh) DetachPod(ref world.Ref) {
 	m.mu.Lock()
-	n := m.pods[ref]
+	n, e := m.pods[ref], m.external[ref]
 	delete(m.pods, ref)
+	delete(m.external, ref)
+	if s := m.state.Load(); e != nil && s.world.WaypointGateway(ref) == nil {
+		m.ready.forget(ref)
+	}
 	m.mu.Unlock()
+	if e != nil {
+		e.close()
+	}
 	if n != nil {
 		n.close()
 	}
@@ -219,8 +228,8 @@ func (m *Mesh) World() (stage string, w *world.World) {
 func (m *Mesh) Close() error {
 	m.mu.Lock()
 	m.closed = true
-	pods, waypoints := m.pods, m.waypoints
-	m.pods, m.waypoints = map[world.Ref]*nodeProxy{}, map[world.Ref]*waypoint{}
+	pods, waypoints, external := m.pods, m.waypoints, m.external
+	m.pods, m.waypoints, m.external = map[world.Ref]*nodeProxy{}, map[world.Ref]*waypoint{}, map[world.Ref]*externalWaypoint{}
 	m.mu.Unlock()
 	err := m.gateway.close()
 	for _, n := range pods {
@@ -228,6 +237,9 @@ func (m *Mesh) Close() error {
 	}
 	for _, w := range waypoints {
 		w.stop()
+	}
+	for _, e := range external {
+		e.close()
 	}
 	m.links.cutAll()
 	m.pool.Close()

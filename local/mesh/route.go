@@ -107,11 +107,8 @@ var errNoRoute = errors.New("there is no way there")
 
 // dial makes the connection of a route, with the NetworkPolicies' consent.
 func (m *Mesh) dial(ctx context.Context, s *state, src *world.Pod, r route) (net.Conn, error) {
-	if r.pod == nil {
-		return nil, fmt.Errorf("%w: %s", errNoRoute, r.failure)
-	}
-	if d := s.network.Decide(src.Endpoint, r.pod.Endpoint, r.outer); !d.Allowed {
-		return nil, &networkError{d.Policy, string(d.Direction)}
+	if err := m.consent(s, src, r); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -128,6 +125,17 @@ func (m *Mesh) dial(ctx context.Context, s *state, src *world.Pod, r route) (net
 		return nil, err
 	}
 	return st, nil
+}
+
+// consent asks the NetworkPolicies.
+func (m *Mesh) consent(s *state, src *world.Pod, r route) error {
+	if r.pod == nil {
+		return fmt.Errorf("%w: %s", errNoRoute, r.failure)
+	}
+	if d := s.network.Decide(src.Endpoint, r.pod.Endpoint, r.outer); !d.Allowed {
+		return &networkError{d.Policy, string(d.Direction)}
+	}
+	return nil
 }
 
 // noteFailure records why a connection could not be made, unless the other end

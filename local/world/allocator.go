@@ -3,6 +3,7 @@ package world
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 )
@@ -29,6 +30,22 @@ func NewAllocator() *Allocator {
 }
 
 var errFull = errors.New("no address is left")
+
+// Given gives what was given out so far, for an Allocator in another process.
+func (a *Allocator) Given() map[string]netip.Addr {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.given)
+}
+
+// Restore gives an Allocator that has given that out: it answers as the one did
+// from which it comes, and knows nothing new.
+func Restore(given map[string]netip.Addr) *Allocator {
+	a := NewAllocator()
+	a.given = maps.Clone(given)
+	a.pod, a.vip = netip.AddrFrom4([4]byte{10, 244, 255, 250}), netip.AddrFrom4([4]byte{10, 96, 255, 250})
+	return a
+}
 
 // Pod gives the address of a pod.
 func (a *Allocator) Pod(ref Ref) (netip.Addr, error) {

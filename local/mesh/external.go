@@ -1,0 +1,190 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+
+	"artemis.example/local/capture"
+	"artemis.example/local/decision"
+	"artemis.example/local/hbone"
+	"artemis.example/local/world"
+	"artemis.example/local/xds"
+)
+
+// externalWaypoint is a waypoint whose work another program does in a pod of its
+// own: the mesh brings it what is sent to its address, and takes from it what it
+// opens, as far as the NetworkPolicies allow.
+type externalWaypoint struct {
+	m     *Mesh
+	ref   world.Ref
+	pod   capture.Pod
+	ln    net.Listener
+	other func(capture.Captured) bool
+
+	mu     sync.Mutex
+	closed bool
+	links  map[*link]struct{}
+}
+
+// AttachWaypoint gives the program in a pod the place of a waypoint. other is
+// shown every connection that the program opens first, and keeps those for which
+// it answers true. Config.ExternalWaypoints has to be set. SetWaypointReady says
+// when the program answers, DetachPod ends it.
+func (m *Mesh) AttachWaypoint(ref world.Ref, pod capture.Pod, other func(capture.Captured) bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state.Load()
+	switch {
+	case m.closed:
+		return net.ErrClosed
+	case s == nil || s.world.WaypointGateway(ref) == nil:
+		return fmt.Errorf("attach waypoint %s: %w", ref, ErrUnknownPod)
+	case m.external[ref] != nil:
+		return fmt.Errorf("attach waypoint %s: it is attached already", ref)
+	}
+	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(s.world.Pod(ref).IP, hbone.Port))
+	if err != nil {
+		return fmt.Errorf("attach waypoint %s: %w", ref, err)
+	}
+	e := &externalWaypoint{m: m, ref: ref, pod: pod, ln: ln, other: other, links: map[*link]struct{}{}}
+	m.external[ref] = e
+	go e.accept()
+	go e.open()
+	return nil
+}
+
+// accept brings what arrives at the waypoint's address.
+func (e *externalWaypoint) accept() {
+	for {
+		c, err := e.ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+			in, err := e.pod.DialApp(ctx, addrPort(c.RemoteAddr()).Addr(), hbone.Port)
+			cancel()
+			if err != nil {
+				abort(c)
+				return
+			}
+			e.carry(c, in, func(now *state) fate {
+				if now.world.WaypointGateway(e.ref) == nil {
+					return cut
+				}
+				return keep
+			})
+		}()
+	}
+}
+
+// open takes what the waypoint opens.
+func (e *externalWaypoint) open() {
+	for {
+		c, err := e.pod.Accept()
+		if err != nil {
+			return
+		}
+		if e.other(c) {
+			continue
+		}
+		go e.carryOut(c)
+	}
+}
+
+func (e *externalWaypoint) carryOut(c capture.Captured) {
+	m := e.m
+	s := m.state.Load()
+	self := s.world.Pod(e.ref)
+	r := route{pod: s.world.PodAt(c.Dst.Addr()), port: c.Dst.Port(), outer: c.Dst.Port(), tunnel: c.Dst.Port() == hbone.Port, authority: c.Dst}
+	if self == nil {
+		abort(c.Conn)
+		return
+	}
+	var up net.Conn
+	err := m.consent(s, self, r)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+		up, err = m.cfg.Node.Dial(ctx, self.IP, c.Dst)
+		cancel()
+	}
+	if err != nil {
+		m.noteFailure(s, self, r, err)
+		abort(c.Conn)
+		return
+	}
+	e.carry(c.Conn, up, func(now *state) fate {
+		self, to := now.world.Pod(e.ref), now.world.PodAt(c.Dst.Addr())
+		if self == nil || to == nil || !now.network.Decide(self.Endpoint, to.Endpoint, r.outer).Allowed {
+			return cut
+		}
+		return keep
+	})
+}
+
+func (e *externalWaypoint) carry(caller, callee net.Conn, judge func(*state) fate) {
+	l := &link{judge: judge, end: func() { abort(caller); abort(callee) }}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		l.end()
+		return
+	}
+	e.links[l] = struct{}{}
+	e.mu.Unlock()
+	e.m.links.add(l, e.m.state.Load(), e.m.state.Load)
+	l.carry(caller, callee)
+	e.m.links.remove(l)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.links, l)
+}
+
+func (e *externalWaypoint) close() {
+	_ = e.ln.Close()
+	e.mu.Lock()
+	e.closed = true
+	links := e.links
+	e.links = map[*link]struct{}{}
+	e.mu.Unlock()
+	for l := range links {
+		l.end()
+	}
+}
+
+// NoteAccess records what an external waypoint says that it has done. Policy and
+// rule stay open: Envoy does not tell which one it was.
+func (m *Mesh) NoteAccess(ref world.Ref, a xds.Access) {
+	s := m.state.Load()
+	if s == nil {
+		return
+	}
+	rec := decision.Record{
+		At: a.At, From: callerOf(s.world, a.Caller, a.Remote), Hop: decision.HopWaypoint, Layer: 3, Encrypted: true,
+		To:     decision.Peer{Namespace: ref.Namespace, Address: a.To.String()},
+		Method: a.Method, Path: a.Path, Status: a.Status, TraceID: traceID(a.Trace), DurationUS: a.Duration.Microseconds(), Reason: "Envoy: " + a.Details,
+	}
+	if svc := s.world.ServiceAt(a.To.Addr()); svc != nil {
+		if b := svc.Backends(a.To.Port()); len(b) > 0 {
+			rec.To = peerOf(b[0].Pod)
+			rec.To.Address = a.To.String()
+		}
+		rec.To.Service, rec.To.Namespace = svc.Name, svc.Namespace
+	}
+	switch {
+	case a.Denied:
+		rec.Verdict = decision.DeniedL7
+	case a.Method != "" && a.Details != "via_upstream":
+		rec.Verdict = decision.Failed
+		if a.Status < http.StatusInternalServerError {
+			rec.Layer = 0
+		}
+	default:
+		rec.Verdict = decision.Allowed
+	}
+	m.note(s, rec)
+}
