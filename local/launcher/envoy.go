@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -88,12 +89,30 @@ func (e *envoys) set(ctx context.Context, configs []xds.Config, running func(wor
 		if !running(c.Waypoint) {
 			continue // it takes it when it starts
 		}
-		if err := e.server(c.Waypoint).Taken(ctx); err != nil {
+		if err := e.taken(ctx, c.Waypoint, running); err != nil {
 			e.hand(before)
-			return fmt.Errorf("waypoint %s: %w (its log says why)", c.Waypoint, err)
+			return fmt.Errorf("waypoint %s: %w; its log says why", c.Waypoint, err)
 		}
 	}
 	return nil
+}
+
+// taken waits until a waypoint's Envoy has what it was handed. There are
+// configurations, such as a path template that does not parse, that end it.
+func (e *envoys) taken(ctx context.Context, ref world.Ref, running func(world.Ref) bool) error {
+	for {
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		err := e.server(ref).Taken(short)
+		cancel()
+		switch {
+		case err == nil || errors.Is(err, xds.ErrRefused):
+			return err
+		case !running(ref):
+			return fmt.Errorf("%w: it ended over it", xds.ErrRefused)
+		case ctx.Err() != nil:
+			return fmt.Errorf("it did not take the configuration within %v", takeLimit)
+		}
+	}
 }
 
 // hand gives what was handed out before.
@@ -178,7 +197,7 @@ func (e *envoys) command(ref world.Ref, ip netip.Addr) (*exec.Cmd, error) {
 		return nil, err
 	}
 	return &exec.Cmd{Path: e.envoy, Args: []string{
-		"envoy", "--config-yaml", bootstrap, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warn",
+		"envoy", "--config-yaml", bootstrap, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "--component-log-level", "misc:error",
 		"--file-flush-interval-msec", "10", "--drain-time-s", "1", "--drain-strategy", "immediate",
 	}}, nil
 }

@@ -275,13 +275,18 @@ func TestIdleCrowdsHarmNobodyElse(t *testing.T) {
 	}
 	t.Run("an adversary of the Cell through its node proxy", func(t *testing.T) {
 		to := netip.AddrPortFrom(r.world.Service(world.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 8080)
+		held := 0
 		for range crowd {
 			c, err := r.dial(rogue(orion), to)
-			if err != nil {
-				t.Fatal(err)
+			if err != nil { // some of so many may be turned away at once
+				continue
 			}
+			held++
 			defer c.Close()
 			_, _ = io.WriteString(c, "GET /posi")
+		}
+		if held < crowd/2 {
+			t.Errorf("only %d of %d connections could be opened: this is no crowd", held, crowd)
 		}
 		r.wellServed()
 	})
