@@ -279,6 +279,11 @@ func (c *checker) paths(p *securityv1.AuthorizationPolicy, rule ruleRef, r *secu
 	}
 	for _, t := range r.To {
 		op := t.GetOperation()
+		for _, v := range slices.Concat(op.GetPaths(), op.GetNotPaths()) {
+			if strings.Contains(v, "{") && strings.Contains(v, "//") {
+				c.addAt(Error, "template-not-loadable", at, rule.path(), fmt.Sprintf("%s has the path template %s with an empty segment: Istio takes it, Envoy cannot load it, and ends where it comes while it runs", rule, v), "write the template without //")
+			}
+		}
 		if p.Spec.Action == securityv1beta1.AuthorizationPolicy_DENY {
 			for _, v := range op.GetPaths() {
 				if v != "*" && v != "/*" {

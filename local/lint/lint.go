@@ -66,6 +66,7 @@ func Checks() map[string]string {
 		"admits-anyone":                "a rule for a Service names no caller",
 		"port-not-http":                "a port behind a waypoint is no HTTP to it",
 		"escape-by-decoding":           "a path rule that an application which decodes %2f would let escape",
+		"template-not-loadable":        "a path template that Istio takes and Envoy cannot load",
 		"deny-by-path":                 "a DENY that another spelling of the path passes",
 		"runs-as-gateway":              "a workload has the identity of a waypoint or gateway",
 		"shared-identity":              "two workloads have an identity that a policy trusts",

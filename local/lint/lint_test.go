@@ -208,6 +208,11 @@ func TestFindings(t *testing.T) {
 		{"a path that an application which decodes would leave", func(t *testing.T, s string) string {
 			return replace(t, s, "paths: [/position]", "paths: [/position, \"/log/*\"]")
 		}, []seen{{lint.Note, "escape-by-decoding", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"a path template that Envoy cannot load", func(t *testing.T, s string) string {
+			return replace(t, s, "paths: [/position]", "paths: [/position, \"//{*}/log\"]")
+		}, []seen{
+			{lint.Error, "template-not-loadable", "AuthorizationPolicy orion/guidance-nav-authz", 0},
+			{lint.Note, "escape-by-decoding", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
 		{"a DENY by path", func(t *testing.T, s string) string {
 			return s + policy("d", `{`+onSvc+`, action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`)
 		}, []seen{{lint.Warning, "deny-by-path", "AuthorizationPolicy orion/d", 0}}},

@@ -233,7 +233,11 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 	dst, err := netip.ParseAddrPort(st.Authority())
 	if st.Malformed() || err != nil || dst.Addr() != n.ip || dst.Port() == hbone.Port || dst.Port() == 0 {
 		_ = st.Refuse(http.StatusBadRequest)
-		m.noteHostile(n.ref, decision.HopNodeProxyInbound, st.RemoteAddr(), fmt.Errorf("%s asked for %.60q, which is not here", st.Peer(), st.Authority()))
+		remote := addrPort(st.RemoteAddr())
+		m.note(s, decision.Record{
+			From: callerOf(s.world, st.Peer().String(), remote), To: peerOf(pod), Hop: decision.HopNodeProxyInbound, Layer: 2,
+			Verdict: decision.DeniedL4, Encrypted: true, Reason: fmt.Sprintf("the tunnel is to lead to %.60q, which is not here", st.Authority()),
+		})
 		return
 	}
 	if pod == nil || !pod.Meshed {
