@@ -5,7 +5,7 @@ usage_if_asked "$@"
 reachable
 if [[ ${1:-} == --out ]]; then
   step "the attacker's pods go"
-  k delete --ignore-not-found --wait -f adversary/manifests >/dev/null
+  k delete --ignore-not-found --wait="$([[ -z ${WITHOUT_PODS:-} ]] && echo true || echo false)" -f adversary/manifests >/dev/null
   exit 0
 fi
 step "the attacker's pods come in"

@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
 # Runs the campaign at all three stages on the cluster and on the local suite, and compares the verdicts attack by attack.
 # Attacks that depend on how pods are captured are compared against the netns capture. Writes verdicts/*.json.
+# usage: scripts/compare-verdicts.sh [LOCAL.json CLUSTER.json...]   with files: runs nothing, compares these
 . "$(dirname "$0")/lib.sh"
 usage_if_asked "$@"
+verdicts() { jq -r '.results[] | [.stage, .id, .verdict] | @tsv' "$@" | sort; }
+compare() { # LOCAL.json CLUSTER.json...
+  local ours theirs
+  ours=$(verdicts "$1") theirs=$(verdicts "${@:2}")
+  [[ -n $ours ]] || die "$1 holds no verdicts"
+  diff -u --label local --label cluster <(echo "$ours") <(echo "$theirs") || die "the cluster and the local suite disagree: the lines above"
+  note "$(wc -l <<<"$ours") verdicts, the same on both"
+}
+(($# == 0)) || { compare "$@"; exit; }
+
 reachable
 mkdir -p verdicts
 make binaries
-verdicts() { jq -r '.results[] | [.stage, .id, .verdict] | @tsv' "$1" | sort; }
-
 step "the cluster"
 for stage in open mtls zero-trust; do
   scripts/stage.sh "$stage"
@@ -17,11 +26,4 @@ step "this machine"
 bin/artemis up --detach --stage open --gateway 127.0.0.1:19081
 trap 'bin/artemis down' EXIT
 bin/artemis attack --all-stages --url http://development-default.openchoreoapis.localhost:19081 --json >verdicts/local.json
-
-verdicts verdicts/local.json >verdicts/local.tsv
-for stage in open mtls zero-trust; do verdicts "verdicts/cluster-$stage.json"; done | sort >verdicts/cluster.tsv
-if diff -u verdicts/local.tsv verdicts/cluster.tsv; then
-  note "$(wc -l <verdicts/local.tsv) verdicts, the same on both"
-else
-  die "the cluster and the local suite disagree: the lines above"
-fi
+compare verdicts/local.json verdicts/cluster-{open,mtls,zero-trust}.json

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # What can be shown of the Kubernetes scripts without pulling an image: their help, every refusal of the preflight, and deploy, stages,
-# adversary and undeploy against a real Kubernetes API with OpenChoreo's controllers and Istio's kinds. usage: scripts/test-kubernetes.sh
+# adversary, undeploy and deploy-plain against a real Kubernetes API with OpenChoreo's controllers and Istio's kinds. usage: scripts/test-kubernetes.sh
 # shellcheck disable=SC2016 # the stubs expand their own arguments
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
   -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
-  '' | --against-the-api) ;;
+  '' | --against-the-api | --plain-against-the-api) ;;
   *) echo "test-kubernetes.sh takes no arguments" >&2; exit 2 ;;
 esac
 
@@ -41,12 +41,41 @@ if [[ ${1:-} == --against-the-api ]]; then
   scripts/adversary.sh >/dev/null
   [[ $(kubectl get deployments -A -o name -l '!openchoreo.dev/component' | wc -l) -ge 9 ]] || fail "the attacker's pods are missing"
   ok "the attacker moves in"
-  timeout 60 kubectl delete --ignore-not-found --wait=false -f adversary/manifests >/dev/null
-  # There is no namespace controller here: what is asked for is that everything of ours is asked to go.
-  for cell in houston kennedy orion deep-space-network esa-ops; do kubectl -n default delete --wait=false -f "openchoreo/$cell" >/dev/null; done
-  kubectl -n default delete --wait=false -f openchoreo/projects >/dev/null
-  ok "the mission's objects are deleted"
+  # Cut off in the middle of a change, and run again.
+  kubectl -n default delete --timeout=60s -f openchoreo/houston/capcom.yaml >/dev/null
+  for _ in $(seq 200); do [[ $(count deployments) == 17 ]] && break; read -rt 0.3 <> <(:) || true; done
+  [[ $(count deployments) == 17 ]] || fail "capcom is still there"
+  timeout -s KILL 2 scripts/deploy.sh >/dev/null 2>&1 || true
+  scripts/deploy.sh >/dev/null
+  for _ in $(seq 200); do [[ $(count deployments) == 18 ]] && break; read -rt 0.3 <> <(:) || true; done
+  [[ $(count deployments) == 18 ]] || fail "after an interruption: 18 Deployments expected, $(count deployments) found"
+  ok "deploy goes on where it was cut off"
+  # There is no namespace controller here: what is asked for is that everything of ours goes or is asked to go.
+  timeout 120 scripts/undeploy.sh >/dev/null
+  left() {
+    kubectl -n default get components,releasebindings -o name
+    kubectl -n default get projects,projectreleasebindings -o json | jq -r '.items[] | select(.metadata.deletionTimestamp == null) | .kind + "/" + .metadata.name'
+    kubectl get deployments -A -l openchoreo.dev/environment=development -o name
+  }
+  for _ in $(seq 200); do [[ -z $(left) ]] && break; read -rt 0.3 <> <(:) || true; done
+  [[ -z $(left) ]] || fail "undeploy leaves $(left | tr '\n' ' ')"
+  ok "undeploy leaves no Component and no Deployment, and no Project that is not asked to go"
   echo "$passed passed against the API"
+  exit 0
+fi
+
+if [[ ${1:-} == --plain-against-the-api ]]; then
+  export KUBE_CONTEXT='' WITHOUT_PODS=1 WAIT=2m
+  for stage in open mtls zero-trust; do STAGE=$stage scripts/deploy-plain.sh >/dev/null || fail "deploy-plain at $stage"; done
+  [[ $(kubectl get deployments -A -l openchoreo.dev/environment=development -o name | wc -l) == 18 ]] || fail "deploy-plain: 18 Deployments expected"
+  [[ $(kubectl get authorizationpolicies -A -o name | wc -l) == "$(cat istio/cells/*.yaml | grep -c '^kind: AuthorizationPolicy')" ]] || fail "deploy-plain: policies are missing"
+  ok "deploy-plain, at each stage in turn, without OpenChoreo's doing"
+  if STAGE=closed scripts/deploy-plain.sh >/dev/null 2>&1; then fail "deploy-plain took the stage closed"; fi
+  ok "deploy-plain refuses a stage that does not exist"
+  scripts/undeploy.sh >/dev/null
+  [[ -z $(kubectl get namespaces -l openchoreo.dev/environment=development -o jsonpath='{range .items[?(@.status.phase!="Terminating")]}{.metadata.name} {end}') ]] || fail "undeploy leaves namespaces of deploy-plain"
+  ok "undeploy asks every namespace of deploy-plain to go"
+  echo "$passed passed against the API, without OpenChoreo"
   exit 0
 fi
 
@@ -85,5 +114,18 @@ for _ in $(seq 50); do [[ -s $stubs/port ]] && break; read -rt 0.1 <> <(:) || tr
 good && preflight 1 "port 6550 of this machine is in use" "a port that is taken"
 kill %1 2>/dev/null || true
 
+# Verdicts of a real run, compared with themselves and with a lie.
+make -s binaries
+bin/artemis up --detach --state-dir "$stubs/suite" --gateway 127.0.0.1:0 --stage open >/dev/null
+bin/artemis attack --state-dir "$stubs/suite" --all-stages --json abort wrong-path pod-ip >"$stubs/run.json" 2>/dev/null
+bin/artemis down --state-dir "$stubs/suite" >/dev/null
+said=$(scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/run.json") || fail "compare-verdicts on the same verdicts: $said"
+[[ $said == *"9 verdicts, the same on both"* ]] || fail "compare-verdicts on the same verdicts said: $said"
+jq '(.results[] | select(.id == "pod-ip" and .stage == "zero-trust") | .verdict) = "allowed"' "$stubs/run.json" >"$stubs/lie.json"
+if said=$(scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/lie.json" 2>&1); then fail "compare-verdicts takes a lie"; fi
+[[ $said == *"+zero-trust	pod-ip	allowed"* ]] || fail "compare-verdicts on a lie said: $said"
+ok "compare-verdicts names the verdict that differs"
+
 CGO_ENABLED=0 go -C conformance/render run . -exec "scripts/test-kubernetes.sh --against-the-api"
+CGO_ENABLED=0 go -C conformance/render run . -exec "scripts/test-kubernetes.sh --plain-against-the-api"
 echo "$passed passed before the API"

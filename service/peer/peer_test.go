@@ -35,7 +35,7 @@ func capcom(t *testing.T, address string, timeout time.Duration) (*peer.Client, 
 	}
 	clock := missionclock.New(time.Now, nil)
 	c := peer.New(catalog.Caller{Cell: "houston", Component: "capcom"}, map[string]*url.URL{"comms-system": u}, timeout, clock,
-		tracing, telemetry.NewMetrics("houston", "capcom"), trace.NewEvidence(time.Now, time.Second, false))
+		tracing, telemetry.NewMetrics("houston", "capcom", "test"), trace.NewEvidence(time.Now, time.Second, false))
 	t.Cleanup(c.Close)
 	return c, clock
 }

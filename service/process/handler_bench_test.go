@@ -28,7 +28,7 @@ func BenchmarkHandler(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := newService(cfg, "orion", telemetry.NewLogger(io.Discard, cfg.LogLevel, "orion", c.role), tracing, telemetry.NewMetrics("orion", c.role))
+			s := newService(cfg, "orion", telemetry.NewLogger(io.Discard, cfg.LogLevel, "orion", c.role), tracing, telemetry.NewMetrics("orion", c.role, "test"))
 			if err := s.build(); err != nil {
 				b.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -154,6 +155,7 @@ func TestTheAdminPortServesProbesAndMetricsAndTheMissionPortDoesNot(t *testing.T
 	raw(t, p.mission, "GET /crew/vitals HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	_, _, metrics := raw(t, p.admin, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	for _, want := range []string{
+		`artemis_build_info{cell="orion",goversion="` + runtime.Version() + `",service="life-support",version="`,
 		`artemis_http_requests_total{cell="orion",method="GET",route="/crew/vitals",service="life-support",status="200"} 1`,
 		`artemis_http_requests_total{cell="orion",method="other",route="unknown",service="life-support",status="404"} 3`,
 		`artemis_http_request_duration_seconds_count{cell="orion",method="GET",route="/crew/vitals",service="life-support"} 1`,

@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	metrics := telemetry.NewMetrics(cell, cfg.Role)
+	metrics := telemetry.NewMetrics(cell, cfg.Role, o.Version)
 	s := newService(cfg, cell, log, tracing, metrics)
 	if err := s.build(); err != nil {
 		return err

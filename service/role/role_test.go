@@ -22,7 +22,7 @@ import (
 func TestTheRoutesAreThoseOfTheTableAndNoOthers(t *testing.T) {
 	t.Parallel()
 	for _, service := range catalog.Services() {
-		metrics := telemetry.NewMetrics(service.Cell, service.Name)
+		metrics := telemetry.NewMetrics(service.Cell, service.Name, "test")
 		clock := missionclock.New(time.Now, nil)
 		program, err := role.New(role.Kit{
 			Service: service.Name, Cell: service.Cell, Clock: clock, Metrics: metrics, Log: slog.New(slog.DiscardHandler),

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,8 @@ type Metrics struct {
 	callTimes *prometheus.HistogramVec
 }
 
-// NewMetrics makes the metrics of one service.
-func NewMetrics(cell, service string) *Metrics {
+// NewMetrics makes the metrics of one service, of the binary of that version.
+func NewMetrics(cell, service, version string) *Metrics {
 	labels := prometheus.Labels{"service": service, "cell": cell}
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 	m := &Metrics{
@@ -41,7 +42,12 @@ func NewMetrics(cell, service string) *Metrics {
 			Name: "artemis_peer_call_duration_seconds", Help: "Time until a peer had answered.", ConstLabels: labels, Buckets: buckets,
 		}, []string{"peer"}),
 	}
-	m.registry.MustRegister(m.requests, m.durations, m.calls, m.callTimes,
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "artemis_build_info", Help: "Always 1; the labels say what was built.",
+		ConstLabels: prometheus.Labels{"service": service, "cell": cell, "version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.durations, m.calls, m.callTimes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
