@@ -1,13 +1,24 @@
 #!/usr/bin/env bash
 # All figures of docs/performance.md: start, memory, size, the mesh's ratios under both captures on the running suite, and the packages'
-# benchmarks. Figures depend on the machine; ratios within one run are what counts. usage: scripts/bench.sh [quick]
+# benchmarks, compared by benchstat with those in docs/benchmarks.txt. Figures depend on the machine; ratios within one run are what counts.
+# usage: scripts/bench.sh [quick|save]   save: the packages' benchmarks only, six times, and docs/benchmarks.txt is what they say
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
-  -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
+  save) count=6 ;;
   quick) lasts=1s; benchtime=100ms; count=1 ;;
   *) lasts=4s; benchtime=1s; count=3 ;;
 esac
+# shellcheck source=versions.env
+. ./versions.env
+packages() { # BENCHTIME COUNT: in the form that benchstat reads
+  go test -run '^$' -bench . -benchmem -benchtime "$1" -count "$2" ./service/... ./local/policy/... ./local/mesh/... | grep -E '^(Benchmark|pkg:|goos:|goarch:|cpu:)'
+}
+if [[ ${1:-} == save ]]; then
+  packages 300ms "$count" | tee docs/benchmarks.txt
+  exit
+fi
 make -s binaries
 CGO_ENABLED=0 go build -o bin/load ./local/bench/load
 
@@ -61,5 +72,6 @@ for capture in netns proxy; do
   down
 done
 
-printf '== packages\n'
-go test -run '^$' -bench . -benchmem -benchtime "$benchtime" -count "$count" ./service/... ./local/policy/... ./local/mesh/... | grep -E '^(Benchmark|pkg:)' | tee "${BENCH_OUT:-/dev/null}"
+printf '== packages, and what benchstat makes of them beside docs/benchmarks.txt\n'
+packages "$benchtime" "$count" >"$state/benchmarks.txt"
+go run "golang.org/x/perf/cmd/benchstat@$BENCHSTAT_VERSION" saved=docs/benchmarks.txt now="$state/benchmarks.txt"
