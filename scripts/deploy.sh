@@ -13,6 +13,8 @@ for cell in "${CELLS[@]}"; do
   ns=$(cell_namespace "$cell")
   step "$cell ($ns)"
   wait_for "$ns" condition=Programmed gateway/waypoint
+  # A binding is synced before its Deployment exists, and waiting for all that exist would overlook those to come.
+  for file in openchoreo/"$cell"/*.yaml; do wait_until_there "$ns" deployment "openchoreo.dev/component=$(basename "$file" .yaml)"; done
   wait_for "$ns" condition=Available deployment --all
 done
 step "the mission runs"

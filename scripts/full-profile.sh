@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the portal and the identity provider of OpenChoreo need, for PROFILE=full. Called by k3d-up.sh.
-# The values of OpenBao, of the identity provider and the DNS rewrite are OpenChoreo's own, of exactly the pinned version.
+# The values of OpenBao and of the identity provider are OpenChoreo's own, of exactly the pinned version.
 . "$(dirname "$0")/lib.sh"
 usage_if_asked "$@"
 reachable
@@ -16,7 +16,6 @@ step "secrets and identity provider"
 install external-secrets external-secrets oci://ghcr.io/external-secrets/charts/external-secrets "$EXTERNAL_SECRETS_VERSION" --set installCRDs=true
 install openbao openbao oci://ghcr.io/openbao/charts/openbao "$OPENBAO_CHART_VERSION" -f "$theirs/values-openbao.yaml"
 install thunder thunder oci://ghcr.io/asgardeo/helm-charts/thunder "$THUNDER_VERSION" -f "$theirs/values-thunder.yaml"
-k apply -f "$theirs/coredns-custom.yaml" >/dev/null
 namespace "$CONTROL_PLANE"
 k apply --server-side -f k3d/full-profile.yaml >/dev/null
 wait_for "$CONTROL_PLANE" condition=Ready externalsecret/backstage-secrets

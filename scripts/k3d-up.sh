@@ -12,14 +12,20 @@ ISTIO_CHARTS=https://istio-release.storage.googleapis.com/charts
 OPENCHOREO_CHARTS=oci://ghcr.io/openchoreo/helm-charts
 
 scripts/preflight.sh k3d
+ports=()
+[[ $PROFILE == lean ]] || ports=(--port 127.0.0.1:8080:8080@loadbalancer)
 
 grep -qF "rancher/k3s:$K3S_VERSION" k3d/cluster.yaml || die "k3d/cluster.yaml and versions.env name different versions of k3s"
 if k3d cluster list "$CLUSTER" >/dev/null 2>&1; then
   step "cluster $CLUSTER exists: started if it was stopped"
   k3d cluster start "$CLUSTER" >/dev/null
+  # A cluster made lean has no port for the portal.
+  if [[ $PROFILE == full ]] && ! docker port "k3d-$CLUSTER-serverlb" 8080/tcp >/dev/null 2>&1; then
+    k3d node edit "k3d-$CLUSTER-serverlb" --port-add 127.0.0.1:8080:8080
+  fi
 else
   step "cluster $CLUSTER, k3s $K3S_VERSION"
-  k3d cluster create "$CLUSTER" --config k3d/cluster.yaml
+  k3d cluster create "$CLUSTER" --config k3d/cluster.yaml "${ports[@]}"
 fi
 reachable
 wait_for default condition=Ready node --all

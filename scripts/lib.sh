@@ -67,6 +67,15 @@ wait_for() {
   fi
 }
 
+# wait_until_there NAMESPACE KIND LABEL: until an object with the label exists; within two minutes.
+wait_until_there() {
+  local deadline=$((SECONDS + 120))
+  until [[ -n $(k -n "$1" get "$2" -l "$3" -o name) ]]; do
+    ((SECONDS < deadline)) || { explain "$1"; die "no $2 with $3 in $1 within two minutes" "what was seen is above; run the same command again when the cause is gone"; }
+    read -rt 0.2 <> <(:) || true
+  done
+}
+
 namespace() { k create namespace "$1" --dry-run=client -o yaml | k apply --server-side -f - >/dev/null; }
 
 # cell_namespace CELL: the name that OpenChoreo computed, as the binding reports it.
@@ -74,9 +83,10 @@ cell_namespace() {
   k -n default get projectreleasebinding "$1-development" -o jsonpath='{.status.namespace}'
 }
 
-# cell_namespaces: one line a Cell, also where OpenChoreo is not installed (deploy-plain).
+# cell_namespaces: one line a Cell of ours, also where OpenChoreo is not installed (deploy-plain); other projects may live beside them.
 cell_namespaces() {
-  k get namespaces -l openchoreo.dev/environment=development,openchoreo.dev/project -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'
+  local IFS=,
+  k get namespaces -l "openchoreo.dev/environment=development,openchoreo.dev/project in (${CELLS[*]})" -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'
 }
 
 # follow_order: applies openchoreo/ in the order that openchoreo/apply-order gives, which `make render` follows too.

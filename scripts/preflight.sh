@@ -49,7 +49,7 @@ case "${1:-k3d}" in
         note "Docker: $cpus processors, $gib GiB"
         # A port is ours already when the cluster exists.
         if ! { command -v k3d >/dev/null && k3d cluster list "$CLUSTER" >/dev/null 2>&1; }; then
-          for port in 19080 6550; do
+          for port in 19080 6550 $([[ ${PROFILE:-lean} != full ]] || echo 8080); do
             if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
               problem "port $port of this machine is in use: stop what listens there (is a local suite running? 'make down')"
             fi
