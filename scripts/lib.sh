@@ -85,8 +85,9 @@ cell_namespace() {
 
 # cell_namespaces: one line a Cell of ours, also where OpenChoreo is not installed (deploy-plain); other projects may live beside them.
 cell_namespaces() {
-  local IFS=,
-  k get namespaces -l "openchoreo.dev/environment=development,openchoreo.dev/project in (${CELLS[*]})" -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'
+  local ours
+  ours=$(IFS=, && echo "${CELLS[*]}")
+  k get namespaces -l "openchoreo.dev/environment=development,openchoreo.dev/project in ($ours)" -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'
 }
 
 # follow_order: applies openchoreo/ in the order that openchoreo/apply-order gives, which `make render` follows too.
