@@ -4,10 +4,17 @@
 # usage: scripts/compare-verdicts.sh [LOCAL.json CLUSTER.json...]   with files: runs nothing, compares these
 . "$(dirname "$0")/lib.sh"
 usage_if_asked "$@"
-verdicts() { jq -r '.results[] | [.stage, .id, .verdict] | @tsv' "$@" | sort; }
+# A cluster has no decision log to ask: which layer has refused a connection is inferred there and says so ("inferred"). Of those
+# attacks only that both sides refuse is compared.
+inferred() { jq -s '[.[].results[] | select(.inferred) | .stage + "/" + .id]' "$@"; }
+verdicts() { # INFERRED FILE...
+  jq -r --argjson inferred "$1" '.results[] | (.stage + "/" + .id) as $key | [.stage, .id,
+    if (.verdict | startswith("denied-")) and ($inferred | index($key)) then "denied" else .verdict end] | @tsv' "${@:2}" | sort
+}
 compare() { # LOCAL.json CLUSTER.json...
-  local ours theirs
-  ours=$(verdicts "$1") theirs=$(verdicts "${@:2}")
+  local ours theirs open
+  open=$(inferred "$@")
+  ours=$(verdicts "$open" "$1") theirs=$(verdicts "$open" "${@:2}")
   [[ -n $ours ]] || die "$1 holds no verdicts"
   diff -u --label local --label cluster <(echo "$ours") <(echo "$theirs") || die "the cluster and the local suite disagree: the lines above"
   note "$(wc -l <<<"$ours") verdicts, the same on both"

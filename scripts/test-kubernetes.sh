@@ -125,6 +125,11 @@ jq '(.results[] | select(.id == "pod-ip" and .stage == "zero-trust") | .verdict)
 if said=$(scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/lie.json" 2>&1); then fail "compare-verdicts takes a lie"; fi
 [[ $said == *"+zero-trust	pod-ip	allowed"* ]] || fail "compare-verdicts on a lie said: $said"
 ok "compare-verdicts names the verdict that differs"
+jq '(.results[] | select(.id == "pod-ip" and .stage == "zero-trust")) |= (.verdict = "denied-network" | .inferred = true)' "$stubs/run.json" >"$stubs/inferred.json"
+scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/inferred.json" >/dev/null || fail "compare-verdicts does not take an inferred layer for what it is"
+jq '(.results[] | select(.id == "pod-ip" and .stage == "zero-trust")) |= (.verdict = "allowed" | .inferred = true)' "$stubs/run.json" >"$stubs/lie.json"
+if scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/lie.json" >/dev/null 2>&1; then fail "compare-verdicts takes a lie that calls itself inferred"; fi
+ok "compare-verdicts takes an inferred layer for any denial, and for nothing else"
 
 CGO_ENABLED=0 go -C conformance/render run . -exec "scripts/test-kubernetes.sh --against-the-api"
 CGO_ENABLED=0 go -C conformance/render run . -exec "scripts/test-kubernetes.sh --plain-against-the-api"
