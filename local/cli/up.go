@@ -219,11 +219,11 @@ func openProgram(path, name, what, target string) (*os.File, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s is missing: %w; make it with `%s`", what, err, target)
+		return nil, fmt.Errorf("%s is missing: %w; build it with `%s`", what, err, target)
 	}
 	if info, err := f.Stat(); err != nil || info.Mode()&0o111 == 0 || !info.Mode().IsRegular() {
 		f.Close()
-		return nil, fmt.Errorf("%s, %s, cannot be executed; make it with `%s`", what, path, target)
+		return nil, fmt.Errorf("%s, %s, cannot be executed; build it with `%s`", what, path, target)
 	}
 	return f, nil
 }
