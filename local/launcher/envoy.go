@@ -108,7 +108,7 @@ func (e *envoys) taken(ctx context.Context, ref world.Ref, running func(world.Re
 		case err == nil || errors.Is(err, xds.ErrRefused):
 			return err
 		case !running(ref):
-			return fmt.Errorf("%w: it ended over it", xds.ErrRefused)
+			return fmt.Errorf("%w: Envoy ended over it", xds.ErrRefused)
 		case ctx.Err() != nil:
 			return fmt.Errorf("it did not take the configuration within %v", takeLimit)
 		}

@@ -28,7 +28,7 @@ const (
 )
 
 // ErrRefused is wrapped where an Envoy does not take a configuration.
-var ErrRefused = errors.New("Envoy does not take the configuration")
+var ErrRefused = errors.New("the configuration is not taken")
 
 // Server is the discovery service of one Envoy, as REST
 // (envoyproxy.io, xDS REST and gRPC protocol, "REST-JSON polling subscriptions"):
@@ -91,7 +91,7 @@ func (s *Server) Taken(ctx context.Context) error {
 			done = false
 			if s.offered[kind] > offers {
 				s.mu.Unlock()
-				return fmt.Errorf("%w: its %s", ErrRefused, kind)
+				return fmt.Errorf("%w, its %s", ErrRefused, kind)
 			}
 		}
 		s.mu.Unlock()
