@@ -64,6 +64,7 @@ const (
 	HTTP      Means = "http"       // requests as written, over a connection of their own each
 	ForeignCA Means = "foreign-ca" // TLS to an HBONE port with a certificate that another CA signed
 	Datagram  Means = "datagram"   // UDP
+	RawSocket Means = "raw-socket" // TCP segments written by hand, beneath the kernel's TCP
 	Wiretap   Means = "wiretap"    // listening on the wire while an operator's call passes
 )
 
@@ -98,6 +99,8 @@ type Effect struct {
 // Expectation is what one stage is expected to make of an attack.
 type Expectation struct {
 	Verdict Verdict `yaml:"verdict" json:"verdict"`
+	// Or is as good, where it depends on the machine which of the two it is.
+	Or Verdict `yaml:"or" json:"or,omitempty"`
 	// Layer is 1 to 3 for a denial, 0 otherwise. It follows from the verdict
 	// unless given.
 	Layer int `yaml:"layer" json:"layer,omitempty"`
@@ -285,7 +288,7 @@ func (c *Campaign) check(a *Attack) error {
 	if _, ok := catalog.Lookup(a.Target); !ok && a.Target != Console {
 		return fmt.Errorf("target %q is no service", a.Target)
 	}
-	if !slices.Contains([]Means{HTTP, ForeignCA, Datagram, Wiretap}, a.Means) {
+	if !slices.Contains([]Means{HTTP, ForeignCA, Datagram, RawSocket, Wiretap}, a.Means) {
 		return fmt.Errorf("there is no means %q", a.Means)
 	}
 	if len(a.Send) == 0 && a.Means != Wiretap {
@@ -354,6 +357,9 @@ func (r Request) check(means Means, from Attacker) error {
 func (e Expectation) check() error {
 	if !slices.Contains(Verdicts(), e.Verdict) {
 		return fmt.Errorf("verdict %q is none of %v", e.Verdict, Verdicts())
+	}
+	if e.Or != "" && !slices.Contains(Verdicts(), e.Or) {
+		return fmt.Errorf("verdict %q is none of %v", e.Or, Verdicts())
 	}
 	if e.Layer < 0 || e.Layer > 3 {
 		return fmt.Errorf("there is no layer %d", e.Layer)

@@ -124,3 +124,12 @@ func TestAnExpectationIsMetOnlyByItsVerdictLayerAndEffect(t *testing.T) {
 		}
 	}
 }
+
+func TestEitherOfTwoVerdictsWillDo(t *testing.T) {
+	e := adversary.Expectation{Verdict: adversary.Allowed, Or: adversary.DeniedNetwork}
+	for verdict, want := range map[adversary.Verdict]bool{adversary.Allowed: true, adversary.DeniedNetwork: true, adversary.DeniedL4: false, adversary.Unknown: false} {
+		if got := e.Differs(adversary.Judgement{Verdict: verdict}, nil) == ""; got != want {
+			t.Errorf("%s will do: %v, want %v", verdict, got, want)
+		}
+	}
+}

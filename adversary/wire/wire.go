@@ -61,6 +61,8 @@ func (s Sender) Send(ctx context.Context, a adversary.Attack) *adversary.Evidenc
 		e = s.foreignCA(ctx, a.Send[0])
 	case adversary.Datagram:
 		e = datagram(a.Send[0])
+	case adversary.RawSocket:
+		e = rawSocket(a.Send[0])
 	default:
 		e = &adversary.Evidence{Error: fmt.Sprintf("nobody here knows how to send by %s", a.Means)}
 	}
