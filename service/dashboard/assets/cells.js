@@ -29,7 +29,7 @@ export function makeCells(store) {
     // The attacker's pods are drawn where the suite, or the console, says they are.
     const rogues = [];
     if (state.suite && state.suite !== "absent") {
-      for (const p of state.suite.pods || []) if (!graph.services.some((v) => v.name === p.component && v.cell === p.cell)) rogues.push({ cell: p.cell, name: p.component });
+      for (const p of state.suite.pods || []) if (p.role !== "waypoint" && !graph.services.some((v) => v.name === p.component && v.cell === p.cell)) rogues.push({ cell: p.cell, name: p.component });
     } else {
       for (const a of state.attackers) { const [cell, name] = a.name.includes("/") ? a.name.split("/") : ["", a.name]; rogues.push({ cell: graph.cells.includes(cell) ? cell : "", name: name || a.name }); }
     }
