@@ -134,10 +134,10 @@ func (e *envoys) server(ref world.Ref) *xds.Server {
 	defer e.mu.Unlock()
 	s := e.servers[ref]
 	if s == nil {
-		source, err := e.mesh.Source(ref)
-		s = xds.NewServer(func() (pem identity.PEM, _ error) {
+		s = xds.NewServer(func() (identity.PEM, error) {
+			source, err := e.mesh.Source(ref) // asked when Envoy asks: a new waypoint is known by then
 			if err != nil {
-				return pem, err
+				return identity.PEM{}, err
 			}
 			return source.PEM()
 		})
@@ -228,15 +228,15 @@ type lines struct {
 func (l *lines) Write(p []byte) (int, error) {
 	l.rest = append(l.rest, p...)
 	for {
-		i := bytes.IndexByte(l.rest, '\n')
+		i, skip := bytes.IndexByte(l.rest, '\n'), 1
 		if i < 0 && len(l.rest) > maxLine {
-			i = len(l.rest) - 1
+			i, skip = len(l.rest), 0
 		}
 		if i < 0 {
 			return len(p), nil
 		}
 		l.take(slices.Clone(l.rest[:i]))
-		l.rest = l.rest[i+1:]
+		l.rest = l.rest[i+skip:]
 	}
 }
 
