@@ -25,26 +25,44 @@ import (
 type Options struct {
 	TrustDomain string        // default cluster.local
 	TTL         time.Duration // how long an SVID is valid, default 24 h
-	RootTTL     time.Duration // how long the root is valid, default 10 years
+	RootTTL     time.Duration // how long a root is valid, default 10 years
 	Now         func() time.Time
 }
 
 // clockSkew is how long before its making a certificate is valid already.
 const clockSkew = 2 * time.Minute
 
-// CA is a certificate authority with its key in memory only. It may be used from
-// many goroutines.
+// CA is a certificate authority with its keys in memory only. It makes a new root
+// when half of the old one's life is over, and when the machine's clock is set to
+// where the old one is not valid; whoever trusted the old root trusts the new one
+// beside it. It may be used from many goroutines.
 type CA struct {
-	domain spiffeid.TrustDomain
-	ttl    time.Duration
-	now    func() time.Time
-	cert   *x509.Certificate
-	key    *ecdsa.PrivateKey
-	bundle *x509bundle.Bundle
+	domain  spiffeid.TrustDomain
+	ttl     time.Duration
+	rootTTL time.Duration
+	now     func() time.Time
+	bundle  *x509bundle.Bundle // of all roots that are not over
 
 	mu      sync.Mutex
 	sources map[spiffeid.ID]*Source
+	signer  root
 }
+
+// root is a certificate that signs, and its key.
+type root struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	validity
+}
+
+// validity is when a certificate is used: until half of its life is over.
+type validity struct{ from, until time.Time }
+
+func validityOf(c *x509.Certificate) validity {
+	return validity{c.NotBefore, c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) / 2)}
+}
+
+func (v validity) holds(now time.Time) bool { return !now.Before(v.from) && now.Before(v.until) }
 
 // NewCA makes a CA with a fresh root.
 func NewCA(o Options) (*CA, error) {
@@ -64,44 +82,73 @@ func NewCA(o Options) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the CA: %w", err)
 	}
+	ca := &CA{
+		domain:  domain,
+		ttl:     o.TTL,
+		rootTTL: o.RootTTL,
+		// Certificates go by the clock on the wall, which may be set; a monotonic
+		// reading would hide that from comparisons.
+		now:     func() time.Time { return o.Now().Round(0) },
+		bundle:  x509bundle.New(domain),
+		sources: map[spiffeid.ID]*Source{},
+	}
+	_, err = ca.root()
+	return ca, err
+}
+
+// root gives the root that signs now.
+func (ca *CA) root() (root, error) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	now := ca.now()
+	if ca.signer.holds(now) {
+		return ca.signer, nil
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make the CA's key: %w", err)
+		return root{}, fmt.Errorf("make the CA's key: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return root{}, fmt.Errorf("make the CA's root: %w", err)
 	}
 	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{Organization: []string{o.TrustDomain}},
-		NotBefore:             o.Now().Add(-clockSkew),
-		NotAfter:              o.Now().Add(o.RootTTL),
+		SerialNumber:          serial,
+		Subject:               pkix.Name{Organization: []string{ca.domain.Name()}},
+		NotBefore:             now.Add(-clockSkew),
+		NotAfter:              now.Add(ca.rootTTL),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		MaxPathLenZero:        true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		URIs:                  []*url.URL{domain.ID().URL()},
+		URIs:                  []*url.URL{ca.domain.ID().URL()},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		return nil, fmt.Errorf("make the CA's root: %w", err)
+		return root{}, fmt.Errorf("make the CA's root: %w", err)
 	}
-	root, err := x509.ParseCertificate(der)
+	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("make the CA's root: %w", err)
+		return root{}, fmt.Errorf("make the CA's root: %w", err)
 	}
-	return &CA{
-		domain:  domain,
-		ttl:     o.TTL,
-		now:     o.Now,
-		cert:    root,
-		key:     key,
-		bundle:  x509bundle.FromX509Authorities(domain, []*x509.Certificate{root}),
-		sources: map[spiffeid.ID]*Source{},
-	}, nil
+	for _, old := range ca.bundle.X509Authorities() {
+		if now.After(old.NotAfter) {
+			ca.bundle.RemoveX509Authority(old)
+		}
+	}
+	ca.bundle.AddX509Authority(cert)
+	ca.signer = root{cert, key, validityOf(cert)}
+	return ca.signer, nil
+}
+
+func newSerial() (*big.Int, error) {
+	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 }
 
 // TrustDomain gives the CA's trust domain.
 func (ca *CA) TrustDomain() spiffeid.TrustDomain { return ca.domain }
 
-// Bundle gives what verifies the CA's certificates.
+// Bundle gives what verifies the CA's certificates; it follows the CA.
 func (ca *CA) Bundle() *x509bundle.Bundle { return ca.bundle }
 
 // Issue makes an SVID with a key of its own, as ztunnel asks istiod for one:
@@ -114,7 +161,11 @@ func (ca *CA) Issue(id spiffeid.ID) (*x509svid.SVID, error) {
 	if err != nil {
 		return nil, fmt.Errorf("issue %s: %w", id, err)
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	serial, err := newSerial()
+	if err != nil {
+		return nil, fmt.Errorf("issue %s: %w", id, err)
+	}
+	signer, err := ca.root()
 	if err != nil {
 		return nil, fmt.Errorf("issue %s: %w", id, err)
 	}
@@ -127,7 +178,7 @@ func (ca *CA) Issue(id spiffeid.ID) (*x509svid.SVID, error) {
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		URIs:         []*url.URL{id.URL()},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, &key.PublicKey, signer.key)
 	if err != nil {
 		return nil, fmt.Errorf("issue %s: %w", id, err)
 	}
@@ -141,5 +192,9 @@ func (ca *CA) Issue(id spiffeid.ID) (*x509svid.SVID, error) {
 // SignTemplate signs a certificate as the template says, for tests of those who
 // have to refuse what no honest CA would sign. It is no part of issuing.
 func (ca *CA) SignTemplate(template *x509.Certificate, key *ecdsa.PublicKey) ([]byte, error) {
-	return x509.CreateCertificate(rand.Reader, template, ca.cert, key, ca.key)
+	signer, err := ca.root()
+	if err != nil {
+		return nil, err
+	}
+	return x509.CreateCertificate(rand.Reader, template, signer.cert, key, signer.key)
 }

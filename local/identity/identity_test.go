@@ -73,17 +73,75 @@ func TestSourcesRenewAtHalfLife(t *testing.T) {
 		return svid.Certificates[0].SerialNumber.String()
 	}
 	first := serial()
-	now = now.Add(29 * time.Minute)
+	now = now.Add(28 * time.Minute)
 	if serial() != first {
 		t.Error("renewed before half of its life")
 	}
-	now = now.Add(2 * time.Minute)
+	now = now.Add(3 * time.Minute)
 	if serial() == first {
 		t.Error("not renewed after half of its life")
 	}
 	if ca.Source(source.ID()) != source {
 		t.Error("two sources for one identity")
 	}
+}
+
+// TestTheClockIsSet sets the machine's clock while sources have certificates, by
+// more than a certificate lives and by more than a root does, there and back.
+func TestTheClockIsSet(t *testing.T) {
+	began := time.Now()
+	now := began
+	ca, err := identity.NewCA(identity.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b")
+	accept := ca.Source(b).ServerConfig().VerifyPeerCertificate
+	if err := accept(chainOf(t, ca, a), nil); err != nil {
+		t.Fatal(err)
+	}
+	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+	for _, step := range []time.Duration{30 * time.Hour, 0, -day, 0, 6 * year, 0, 20 * year, 0, -3 * year, 0} {
+		old := chainOf(t, ca, a)
+		was := now
+		now = began.Add(step)
+		if err := accept(chainOf(t, ca, a), nil); err != nil {
+			t.Errorf("the clock at %v: %v", step, err)
+		}
+		leaf, err := x509.ParseCertificate(old[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		valid := !now.Before(leaf.NotBefore) && !now.After(leaf.NotAfter)
+		if err := accept(old, nil); (err == nil) != valid {
+			t.Errorf("the clock from %v to %v: the certificate of before is accepted with %v, valid: %v", was.Sub(began), step, err, valid)
+		}
+		p, err := ca.Source(a).PEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		svid, err := x509svid.Parse(p.Certificate, p.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(p.Roots)
+		if _, err := svid.Certificates[0].Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now}); err != nil {
+			t.Errorf("the clock at %v: as PEM: %v", step, err)
+		}
+	}
+	if n := len(ca.Bundle().X509Authorities()); n > 5 {
+		t.Errorf("%d roots are trusted", n)
+	}
+}
+
+func chainOf(t *testing.T, ca *identity.CA, id spiffeid.ID) [][]byte {
+	t.Helper()
+	cert, err := ca.Source(id).Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert.Certificate
 }
 
 func TestHandshakesNameBothEnds(t *testing.T) {

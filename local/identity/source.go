@@ -5,23 +5,23 @@ import (
 	"encoding/pem"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
 // Source holds the current SVID of one identity. It makes a new one when half of
-// the old one's life is over, so that nobody ever presents an expired one and
-// no call waits for more than a signature.
+// the old one's life is over, or when the clock was set to before its beginning,
+// so that nobody ever presents one that is not valid and no call waits for more
+// than a signature.
 type Source struct {
 	id spiffeid.ID
 	ca *CA
 
-	mu      sync.Mutex
-	svid    *x509svid.SVID
-	cert    *tls.Certificate
-	renewAt time.Time
+	mu   sync.Mutex
+	svid *x509svid.SVID
+	cert *tls.Certificate
+	used validity
 }
 
 // Source gives the source of an identity: the same for the same identity.
@@ -60,7 +60,7 @@ func (s *Source) Certificate() (*tls.Certificate, error) {
 }
 
 func (s *Source) refresh() error {
-	if s.svid != nil && s.ca.now().Before(s.renewAt) {
+	if s.used.holds(s.ca.now()) {
 		return nil
 	}
 	svid, err := s.ca.Issue(s.id)
@@ -70,7 +70,7 @@ func (s *Source) refresh() error {
 	leaf := svid.Certificates[0]
 	s.svid = svid
 	s.cert = &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: svid.PrivateKey, Leaf: leaf}
-	s.renewAt = s.ca.now().Add(leaf.NotAfter.Sub(s.ca.now()) / 2)
+	s.used = validityOf(leaf)
 	return nil
 }
 
@@ -92,5 +92,9 @@ func (s *Source) PEM() (PEM, error) {
 	if err != nil {
 		return PEM{}, fmt.Errorf("write %s as PEM: %w", s.id, err)
 	}
-	return PEM{certificate, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.cert.Raw})}, nil
+	var roots []byte
+	for _, root := range s.ca.bundle.X509Authorities() {
+		roots = append(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})...)
+	}
+	return PEM{certificate, key, roots}, nil
 }

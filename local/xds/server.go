@@ -202,7 +202,7 @@ func (s *Server) nextSecret(req discoveryRequest) (offer, error) {
 	if err != nil {
 		return o, err
 	}
-	sum := sha256.Sum256(pem.Certificate)
+	sum := sha256.Sum256(append(slices.Clone(pem.Certificate), pem.Roots...))
 	version := hex.EncodeToString(sum[:8])
 	if version == req.VersionInfo {
 		return o, nil

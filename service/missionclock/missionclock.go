@@ -96,16 +96,27 @@ func New(now func() time.Time, changed func(Reading)) *Clock {
 // Now gives the wall time.
 func (c *Clock) Now() time.Time { return c.now() }
 
+// current gives what is known. A lift-off that lies further ahead than any
+// believable one was made before this machine's clock was set back: it counts as
+// none, and gives way to whatever is heard next.
+func (c *Clock) current() *published {
+	p := c.reading.Load()
+	if p.Known() && p.LiftOff.Sub(c.now()) > MaxAhead {
+		return &published{}
+	}
+	return p
+}
+
 // Reading gives what is known.
-func (c *Clock) Reading() Reading { return c.reading.Load().Reading }
+func (c *Clock) Reading() Reading { return c.current().Reading }
 
 // Header gives the form of the header, without making it anew; empty when not
 // known.
-func (c *Clock) Header() string { return c.reading.Load().header }
+func (c *Clock) Header() string { return c.current().header }
 
 // HeaderLine gives the header's value for an http.Header, shared and not to be
 // changed; nil when not known.
-func (c *Clock) HeaderLine() []string { return c.reading.Load().line }
+func (c *Clock) HeaderLine() []string { return c.current().line }
 
 // MissionTime gives the seconds since lift-off, and whether there was one.
 func (c *Clock) MissionTime() (float64, bool) { return c.Reading().At(c.now()) }
@@ -116,7 +127,7 @@ func (c *Clock) MissionTime() (float64, bool) { return c.Reading().At(c.now()) }
 func (c *Clock) Adopt(r Reading) (bool, error) {
 	for {
 		old := c.reading.Load()
-		if !r.LiftOff.After(old.LiftOff) {
+		if !r.LiftOff.After(old.LiftOff) && old.LiftOff.Sub(c.now()) <= MaxAhead {
 			return false, nil
 		}
 		if !(r.Scale >= MinScale && r.Scale <= MaxScale) {

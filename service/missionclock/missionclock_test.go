@@ -54,6 +54,34 @@ func TestTheLatestLiftOffWinsInWhateverOrderItIsHeard(t *testing.T) {
 	}
 }
 
+func TestALiftOffOfAClockThatWasSetBackGivesWay(t *testing.T) {
+	t.Parallel()
+	now := noon.Add(30 * time.Hour)
+	c := missionclock.New(func() time.Time { return now }, nil)
+	before := missionclock.Reading{LiftOff: now, Scale: 10}
+	if ok, err := c.Adopt(before); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	now = noon // set right
+	if c.Reading().Known() || c.Header() != "" || c.HeaderLine() != nil {
+		t.Errorf("goes by a lift-off that lies 30 hours ahead: %v", c.Reading())
+	}
+	if err := c.Hear(before.String()); err == nil {
+		t.Error("takes it up again")
+	}
+	next := missionclock.Reading{LiftOff: noon.Add(-time.Minute), Scale: 20}
+	if err := c.Hear(next.String()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(next, c.Reading()); diff != "" {
+		t.Errorf("a new mission is not taken up:\n%s", diff)
+	}
+	now = noon.Add(30 * time.Hour) // and wrong again: the mission is the one that was heard last
+	if diff := cmp.Diff(next, c.Reading()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestWhatIsOutOfBoundsIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{

@@ -365,7 +365,9 @@ func (l *launchRole) liftOff(ctx context.Context) {
 		l.mu.Unlock()
 		return
 	}
-	reading := Lifted{LiftOff: l.tZero.UTC(), TimeScale: l.Config.TimeScale, Vehicle: "Integrity"}
+	// T-0 by the clock as it is now: it may have been set while it counted.
+	now := l.Clock.Now()
+	reading := Lifted{LiftOff: now.Add(l.tZero.Sub(now)).UTC(), TimeScale: l.Config.TimeScale, Vehicle: "Integrity"}
 	l.state, l.handed = countLaunched, "pending"
 	l.mu.Unlock()
 	if _, err := l.Clock.Adopt(reading.clock()); err != nil {
