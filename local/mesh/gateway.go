@@ -59,6 +59,9 @@ func newGateway(m *Mesh) *gateway {
 		ErrorHandler:  g.failed,
 		ErrorLog:      log.New(io.Discard, "", 0),
 		ModifyResponse: func(r *http.Response) error {
+			if r.StatusCode == http.StatusSwitchingProtocols && r.Request.Header.Get("Upgrade") == "" {
+				return errors.New("the protocol was changed, and nobody asked for that")
+			}
 			g.note(r.Request.Context(), r.StatusCode, decision.Allowed, "")
 			r.Header.Set("server", "istio-envoy")
 			return nil

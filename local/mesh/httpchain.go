@@ -250,7 +250,7 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 	}
 	rec.Verdict, rec.Status, rec.DurationUS = decision.Allowed, x.response.Status, time.Since(rec.At).Microseconds()
 	x.w.m.note(s, rec)
-	if x.response.Status == http.StatusSwitchingProtocols {
+	if x.switches() {
 		sending.Wait()
 		x.upgraded(s, up)
 		return false
@@ -279,12 +279,19 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 			return false
 		}
 	}
-	if sendErr != nil || x.response.Close {
+	if sendErr != nil || x.response.Close || x.response.Status == http.StatusSwitchingProtocols {
 		_ = up.Close()
 	} else {
 		x.w.up.put(up)
 	}
 	return !x.closing && sendErr == nil
+}
+
+// switches tells whether the answer changes the protocol. One that nobody asked
+// for is an answer without a body to Envoy, and what follows is HTTP as before:
+// otherwise a pod could take the next requests for its own, past all policies.
+func (x *exchange) switches() bool {
+	return x.response.Status == http.StatusSwitchingProtocols && x.request.Upgrade != ""
 }
 
 func replayable(method string) bool {
@@ -363,7 +370,7 @@ func (x *exchange) responseHead() []byte {
 	}
 	b = append(b, "server: istio-envoy\r\n"...)
 	switch {
-	case res.Status == http.StatusSwitchingProtocols:
+	case x.switches():
 		b = append(append(append(b, "connection: Upgrade\r\nupgrade: "...), res.Upgrade...), "\r\n"...)
 	case x.closing:
 		b = append(b, "connection: close\r\n"...)

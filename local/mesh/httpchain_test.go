@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,6 +193,57 @@ func TestUpgradesPass(t *testing.T) {
 		status, _ := r.raw(rogue(orion), "guidance-nav:8080", "GET /position HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		if status != "403" {
 			t.Errorf("got %s, want 403", status)
+		}
+	})
+}
+
+// TestAChangeOfProtocolThatNobodyAskedFor would make of a connection a pipe, with
+// the caller's next requests past every policy and in a pod's hands. What the
+// waypoint does instead is what Envoy 1.40.0 was seen to do.
+func TestAChangeOfProtocolThatNobodyAskedFor(t *testing.T) {
+	r := newRig(t, Config{}, suite(t, options{}))
+	var asked atomic.Int64
+	switching := func(w http.ResponseWriter, req *http.Request) {
+		asked.Add(1)
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: mission\r\n\r\nraw")
+		_ = rw.Flush()
+		if rest, _ := io.ReadAll(rw); len(rest) > 0 {
+			t.Errorf("the pod got %q", rest)
+		}
+	}
+	r.program(switching)
+	c, br := r.connect()
+	for range 2 {
+		fmt.Fprint(c, "GET /position HTTP/1.1\r\nHost: x\r\n\r\n")
+		status, err := br.ReadString('\n')
+		if err != nil || status != "HTTP/1.1 101 Switching Protocols\r\n" {
+			t.Fatalf("%q, %v", status, err)
+		}
+		for line := ""; line != "\r\n"; {
+			if line, err = br.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(strings.ToLower(line), "upgrade") {
+				t.Errorf("passed on: %q", line)
+			}
+		}
+	}
+	fmt.Fprint(c, "GET /secret HTTP/1.1\r\nHost: x\r\n\r\n")
+	res, err := http.ReadResponse(br, nil)
+	if err != nil || res.StatusCode != http.StatusForbidden || asked.Load() != 2 {
+		t.Errorf("%v, %v after %d answers", res, err, asked.Load())
+	}
+	t.Run("behind the gateway", func(t *testing.T) {
+		r.serve(r.pods[app("houston", "flight-director")], 8080, http.HandlerFunc(switching))
+		res, err := r.ingress(http.MethodGet, "/flight-director-http/mission/status", nil)
+		if err != nil || res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%v, %v", res, err)
 		}
 	})
 }

@@ -125,18 +125,18 @@ func (c *Clock) MissionTime() (float64, bool) { return c.Reading().At(c.now()) }
 // every service comes to the same, whatever the order in which it hears. It
 // refuses what lies out of bounds, and tells whether it took it.
 func (c *Clock) Adopt(r Reading) (bool, error) {
+	if !(r.Scale >= MinScale && r.Scale <= MaxScale) {
+		return false, fmt.Errorf("time scale %g is not between %d and %g", r.Scale, MinScale, float64(MaxScale))
+	}
+	if ahead := r.LiftOff.Sub(c.now()); ahead > MaxAhead {
+		return false, fmt.Errorf("lift-off lies %s ahead", ahead.Round(time.Second))
+	}
+	r.LiftOff = r.LiftOff.Round(0)
 	for {
 		old := c.reading.Load()
 		if !r.LiftOff.After(old.LiftOff) && old.LiftOff.Sub(c.now()) <= MaxAhead {
 			return false, nil
 		}
-		if !(r.Scale >= MinScale && r.Scale <= MaxScale) {
-			return false, fmt.Errorf("time scale %g is not between %d and %g", r.Scale, MinScale, float64(MaxScale))
-		}
-		if ahead := r.LiftOff.Sub(c.now()); ahead > MaxAhead {
-			return false, fmt.Errorf("lift-off lies %s ahead", ahead.Round(time.Second))
-		}
-		r.LiftOff = r.LiftOff.Round(0)
 		if c.reading.CompareAndSwap(old, &published{r, r.String(), []string{r.String()}}) {
 			if c.changed != nil {
 				c.changed(r)

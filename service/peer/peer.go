@@ -158,6 +158,10 @@ func (c *Client) exchange(ctx context.Context, service catalog.Service, address 
 	}
 	defer response.Body.Close()
 	hop.Status = response.StatusCode
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Nobody asked for that; what follows would be read without any deadline.
+		return problem.New(problem.UpstreamNonsense, "%s changed the protocol", name).At(name)
+	}
 	answer, err := io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
 	if err != nil {
 		return failure(name, err)

@@ -95,6 +95,16 @@ func TestEveryWayToFailHasItsName(t *testing.T) {
 		{"reset", rawAnswer("", true), problem.UpstreamReset, "orion/comms-system", 0},
 		{"closed", rawAnswer("", false), problem.UpstreamReset, "orion/comms-system", 0},
 		{"cut in mid-answer", rawAnswer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", false), problem.UpstreamReset, "orion/comms-system", 200},
+		{"another protocol", func(w http.ResponseWriter, r *http.Request) {
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: mission\r\n\r\n")
+			<-release
+		}, problem.UpstreamNonsense, "orion/comms-system", 101},
 		{"no HTTP", rawAnswer("SSH-2.0-OpenSSH_9.9\r\n", false), problem.UpstreamNonsense, "orion/comms-system", 0},
 		{"no JSON", answer(200, "hello"), problem.UpstreamNonsense, "orion/comms-system", 200},
 		{"JSON of somebody else", answer(200, `{"status":"acknowledged","trace":{"service":"adversary"}}`), problem.UpstreamNonsense, "orion/comms-system", 200},
