@@ -127,6 +127,14 @@ e2e: binaries ## the dashboard in a real Chromium, with axe
 faults: binaries ## the fault suite on the local system (DURATION=30m for the long run)
 	scripts/faults.sh
 
+.PHONY: fuzz
+fuzz: ## arbitrary input to every parser that meets the network (FUZZTIME=10s each)
+	scripts/fuzz.sh
+
+.PHONY: vulnerabilities
+vulnerabilities: ## known vulnerabilities in what is linked, by govulncheck (needs its database, or GOVULNDB)
+	scripts/vulnerabilities.sh
+
 .PHONY: bench
 bench: binaries ## all figures of docs/performance.md, as ratios within one run
 	scripts/bench.sh

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"encoding/binary"
 	"net/netip"
 	"time"
 )
@@ -24,4 +25,29 @@ type Tapper interface {
 	Tap(ctx context.Context, see func(Segment)) (wait func() error, err error)
 	// TapSource says in a few words where the bytes come from.
 	TapSource() string
+}
+
+const protocolTCP = 6
+
+// TCPSegment reads an IPv4 packet (RFC 791) with TCP (RFC 9293) that carries data;
+// false for any other. At is not set.
+func TCPSegment(packet []byte) (Segment, bool) {
+	if len(packet) < 20 || packet[0]>>4 != 4 || packet[9] != protocolTCP {
+		return Segment{}, false
+	}
+	header, total := int(packet[0]&15)*4, int(binary.BigEndian.Uint16(packet[2:]))
+	if total == 0 { // segmentation offload: longer than the field can say
+		total = len(packet)
+	}
+	if header < 20 || total > len(packet) || total < header+20 {
+		return Segment{}, false
+	}
+	tcp := packet[header:total]
+	offset := int(tcp[12]>>4) * 4
+	if offset < 20 || offset >= len(tcp) {
+		return Segment{}, false
+	}
+	src := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[12:16])), binary.BigEndian.Uint16(tcp))
+	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[16:20])), binary.BigEndian.Uint16(tcp[2:]))
+	return Segment{Src: src, Dst: dst, From: src.String(), To: dst.String(), Data: append([]byte(nil), tcp[offset:]...)}, true
 }

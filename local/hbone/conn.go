@@ -104,9 +104,9 @@ func (c *conn) tick() {
 		c.mu.Unlock()
 		return
 	}
-	if !c.expires.IsZero() && now.After(c.expires) {
-		c.leaving = true
-	}
+	over := !c.leaving && !c.expires.IsZero() && now.After(c.expires)
+	c.leaving = c.leaving || over
+	last := c.last
 	idle := !c.idleSince.IsZero() && c.handlers == 0
 	switch {
 	case !c.pinged.IsZero() && now.Sub(c.pinged) >= pingTimeout:
@@ -126,6 +126,9 @@ func (c *conn) tick() {
 	}
 	c.timer.Reset(pingAfter)
 	c.mu.Unlock()
+	if over { // whoever goes on is to do so on another connection
+		c.w.goAway(last, http2.ErrCodeNo)
+	}
 	if ping {
 		c.w.ping(false, [8]byte{'a', 'r', 't', 'e', 'm', 'i', 's'})
 	}
@@ -154,7 +157,7 @@ func (c *conn) close(err error, code http2.ErrCode) {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
 	c.w.mu.Lock()
 	if c.w.err == nil && !c.w.flushing {
-		c.w.pending = appendUint32(appendUint32(appendFrame(c.w.pending, 8, http2.FrameGoAway, 0, 0), last), uint32(code))
+		c.w.pending = appendGoAway(c.w.pending, last, code)
 	}
 	go func() {
 		_ = c.w.flushAndUnlock()

@@ -348,6 +348,74 @@ func TestDeadlinesWakeAReader(t *testing.T) {
 	}
 }
 
+// TestAnExpiredPeerIsAskedToConnectAnew has a tunnel open for longer than its
+// client's certificate is valid: it goes on, and the next begins on a connection
+// of its own. A client that is another implementation learns that by GOAWAY.
+func TestAnExpiredPeerIsAskedToConnectAnew(t *testing.T) {
+	ca, err := identity.NewCA(identity.Options{TTL: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &hbone.Server{Identity: ca.Source(serverID), Handle: echo}
+	go func() { _ = srv.Serve(ln) }()
+	defer srv.Close()
+	nc, err := tls.Dial("tcp4", ln.Addr().String(), ca.Source(clientID).ClientConfig(serverID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.WriteString(nc, http2.ClientPreface)
+	fr := http2.NewFramer(nc, nc)
+	_ = fr.WriteSettings()
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append([]byte{0x42, 7}, "CONNECT\x41\x03x:1"...), EndHeaders: true})
+	expired := time.After(2 * time.Second)
+	_ = fr.WriteData(1, false, []byte("before"))
+	next := func() http2.Frame {
+		t.Helper()
+		f, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	echoed := func(want string) {
+		t.Helper()
+		for {
+			if d, ok := next().(*http2.DataFrame); ok {
+				if string(d.Data()) != want {
+					t.Fatalf("got %q, want %q", d.Data(), want)
+				}
+				return
+			}
+		}
+	}
+	echoed("before")
+	<-expired
+	srv.Tick()
+	srv.Tick() // says it once
+	var gone []*http2.GoAwayFrame
+	_ = fr.WritePing(false, [8]byte{1})
+	for {
+		f := next()
+		if g, ok := f.(*http2.GoAwayFrame); ok {
+			gone = append(gone, g)
+		}
+		if p, ok := f.(*http2.PingFrame); ok && p.IsAck() && p.Data == [8]byte{1} {
+			break
+		}
+	}
+	if len(gone) != 1 || gone[0].LastStreamID != 1 || gone[0].ErrCode != http2.ErrCodeNo {
+		t.Errorf("got %v, want one GOAWAY after stream 1", gone)
+	}
+	_ = fr.WriteData(1, false, []byte("after"))
+	echoed("after")
+}
+
 // FuzzServer sends arbitrary bytes behind a good handshake: the server must not
 // panic, and still serves another client afterwards.
 func FuzzServer(f *testing.F) {
@@ -381,5 +449,56 @@ func FuzzServer(f *testing.F) {
 			t.Fatalf("another client: %v", err)
 		}
 		_ = st.Close()
+	})
+}
+
+// FuzzClient answers a client with arbitrary bytes behind a good handshake: what
+// the client asked for ends, one way or another, and nothing else.
+func FuzzClient(f *testing.F) {
+	var frames bytes.Buffer
+	fr := http2.NewFramer(&frames, nil)
+	_ = fr.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndHeaders: true})
+	_ = fr.WriteData(1, false, []byte("hello"))
+	f.Add(bytes.Clone(frames.Bytes()))
+	_ = fr.WriteRSTStream(1, http2.ErrCodeRefusedStream)
+	f.Add(bytes.Clone(frames.Bytes()))
+	_ = fr.WriteGoAway(1, 0, nil)
+	_ = fr.WriteWindowUpdate(0, 1<<31-1)
+	_ = fr.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true})
+	f.Add(bytes.Clone(frames.Bytes()))
+	ca, err := identity.NewCA(identity.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pool := hbone.NewPool(func(context.Context, netip.Addr, netip.AddrPort) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() {
+				nc := tls.Server(theirs, ca.Source(serverID).ServerConfig())
+				defer nc.Close()
+				if nc.Handshake() != nil {
+					return
+				}
+				go func() { _, _ = io.Copy(io.Discard, nc) }()
+				_, _ = nc.Write(b)
+			}()
+			return ours, nil
+		})
+		defer pool.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		st, err := pool.Open(ctx, hbone.Target{Source: ca.Source(clientID), Peer: serverID}, "x:1", "")
+		if ctx.Err() != nil {
+			t.Fatalf("hangs over %q", b)
+		}
+		if err != nil {
+			return
+		}
+		defer st.Close()
+		_ = st.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.Copy(io.Discard, st); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("a stream outlives its connection after %q", b)
+		}
 	})
 }

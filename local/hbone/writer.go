@@ -122,6 +122,14 @@ func (w *writer) ping(ack bool, data [8]byte) {
 	})
 }
 
+func appendGoAway(b []byte, last uint32, code http2.ErrCode) []byte {
+	return appendUint32(appendUint32(appendFrame(b, 8, http2.FrameGoAway, 0, 0), last), uint32(code))
+}
+
+func (w *writer) goAway(last uint32, code http2.ErrCode) {
+	w.control(func(b []byte) []byte { return appendGoAway(b, last, code) })
+}
+
 func (w *writer) settings(list ...http2.Setting) {
 	w.control(func(b []byte) []byte {
 		b = appendFrame(b, 6*len(list), http2.FrameSettings, 0, 0)

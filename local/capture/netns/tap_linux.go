@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -58,7 +57,7 @@ func listen(ctx context.Context, f *os.File, see func(capture.Segment)) error {
 		if outgoing { // lo shows every packet as it leaves and as it arrives
 			continue
 		}
-		if s, ok := tcpSegment(buf[:size]); ok {
+		if s, ok := capture.TCPSegment(buf[:size]); ok {
 			s.At = time.Now()
 			see(s)
 		}
@@ -75,26 +74,4 @@ func receive(rc syscall.RawConn, buf []byte) (size int, outgoing bool, err error
 		return !errors.Is(err, unix.EAGAIN)
 	})
 	return size, outgoing, errors.Join(e, err)
-}
-
-// tcpSegment reads an IPv4 packet (RFC 791) with TCP (RFC 9293) that carries data.
-func tcpSegment(packet []byte) (capture.Segment, bool) {
-	if len(packet) < 20 || packet[0]>>4 != 4 || packet[9] != unix.IPPROTO_TCP {
-		return capture.Segment{}, false
-	}
-	header, total := int(packet[0]&15)*4, int(binary.BigEndian.Uint16(packet[2:]))
-	if total == 0 { // segmentation offload: longer than the field can say
-		total = len(packet)
-	}
-	if header < 20 || total > len(packet) || total < header+20 {
-		return capture.Segment{}, false
-	}
-	tcp := packet[header:total]
-	offset := int(tcp[12]>>4) * 4
-	if offset < 20 || offset >= len(tcp) {
-		return capture.Segment{}, false
-	}
-	src := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[12:16])), binary.BigEndian.Uint16(tcp))
-	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[16:20])), binary.BigEndian.Uint16(tcp[2:]))
-	return capture.Segment{Src: src, Dst: dst, From: src.String(), To: dst.String(), Data: append([]byte(nil), tcp[offset:]...)}, true
 }

@@ -143,3 +143,44 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// FuzzResponse checks the same of what a pod answers, as a caller reads it.
+func FuzzResponse(f *testing.F) {
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+		"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nT: v\r\n\r\n",
+		"HTTP/1.0 404 Not Found\r\n\r\nuntil the end",
+		"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}",
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := NewReader(iotest.HalfReader(bytes.NewReader(b)))
+		var h Head
+		if err := r.ReadResponse(&h, "GET"); err != nil || h.Status/100 == 1 {
+			return
+		}
+		var out bytes.Buffer
+		fmt.Fprintf(&out, "HTTP/1.1 %d %s\r\n", h.Status, h.Reason)
+		for f := range h.Kept {
+			fmt.Fprintf(&out, "%s: %s\r\n", f.Name, f.Value)
+		}
+		out.WriteString("\r\n")
+		if err := r.CopyBody(&out, &h, nil, nil); err != nil {
+			return
+		}
+		br := bufio.NewReader(bytes.NewReader(out.Bytes()))
+		res, err := http.ReadResponse(br, &http.Request{Method: "GET"})
+		if err != nil {
+			t.Fatalf("the caller cannot read %q: %v", out.Bytes(), err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Fatalf("the caller cannot read the body of %q: %v", out.Bytes(), err)
+		}
+		if rest, _ := io.ReadAll(br); len(rest) > 0 {
+			t.Fatalf("the caller sees %q behind the answer %q", rest, out.Bytes())
+		}
+	})
+}
