@@ -192,6 +192,14 @@ func (b *builder) addGateway(p *Pod) error {
 
 func (b *builder) findServices() error {
 	b.services, b.byVIP = map[Ref]*Service{}, map[netip.Addr]*Service{}
+	type label struct{ namespace, name, value string }
+	with := map[label][]*Pod{}
+	for _, pod := range b.Pods {
+		for name, value := range pod.Labels {
+			l := label{pod.Namespace, name, value}
+			with[l] = append(with[l], pod)
+		}
+	}
 	list := slices.Clone(b.Set.Services)
 	slices.SortFunc(list, func(a, c *corev1.Service) int {
 		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name))
@@ -215,8 +223,15 @@ func (b *builder) findServices() error {
 			s.backends[uint16(p.Port)] = nil
 		}
 		if len(in.Spec.Selector) > 0 {
+			// Only those with the rarest of its labels can be meant.
+			candidates := b.Pods
+			for name, value := range in.Spec.Selector {
+				if some := with[label{in.Namespace, name, value}]; len(some) < len(candidates) {
+					candidates = some
+				}
+			}
 			selector := labels.SelectorFromSet(in.Spec.Selector)
-			for _, pod := range b.Pods {
+			for _, pod := range candidates {
 				if pod.Namespace == in.Namespace && selector.Matches(labels.Set(pod.Labels)) {
 					s.add(pod, in.Spec.Ports)
 				}

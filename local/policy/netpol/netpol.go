@@ -49,7 +49,49 @@ type Result struct {
 
 // Policies is a compiled set of NetworkPolicies.
 type Policies struct {
-	ingress, egress map[string][]policy // by namespace
+	ingress, egress map[string]*side // by namespace
+}
+
+// side is the policies of a namespace in one direction, in the order of their
+// keys, and where to look for those that select a pod: a decision does not look
+// at the others, however many there are.
+type side struct {
+	policies []policy
+	byLabel  map[label][]int // what selects only pods with that label
+	names    []string        // of the labels in byLabel
+	rest     []int
+}
+
+type label struct{ name, value string }
+
+// newSide puts every policy where it will be found: under the label that fewest of the
+// namespace's policies ask for.
+func newSide(policies []policy) *side {
+	slices.SortStableFunc(policies, func(a, b policy) int { return strings.Compare(a.key, b.key) })
+	s := &side{policies: policies, byLabel: map[label][]int{}}
+	asked := map[label]int{}
+	for i := range policies {
+		for l := range policies[i].selector.equal {
+			asked[l]++
+		}
+	}
+	for i := range policies {
+		best, fewest := label{}, 0
+		for l := range policies[i].selector.equal {
+			if n := asked[l]; fewest == 0 || n < fewest {
+				best, fewest = l, n
+			}
+		}
+		if fewest == 0 {
+			s.rest = append(s.rest, i)
+			continue
+		}
+		if s.byLabel[best] == nil && !slices.Contains(s.names, best.name) {
+			s.names = append(s.names, best.name)
+		}
+		s.byLabel[best] = append(s.byLabel[best], i)
+	}
+	return s
 }
 
 type policy struct {
@@ -82,7 +124,7 @@ type port struct {
 // New compiles the policies. A selector that the API server would refuse
 // matches nothing.
 func New(policies []*networkingv1.NetworkPolicy) *Policies {
-	p := &Policies{ingress: map[string][]policy{}, egress: map[string][]policy{}}
+	ingress, egress := map[string][]policy{}, map[string][]policy{}
 	for _, in := range policies {
 		base := policy{key: in.Namespace + "/" + in.Name, selector: newSelector(&in.Spec.PodSelector)}
 		if isolates(in, networkingv1.PolicyTypeIngress) {
@@ -90,20 +132,22 @@ func New(policies []*networkingv1.NetworkPolicy) *Policies {
 			for _, r := range in.Spec.Ingress {
 				c.rules = append(c.rules, newRule(in.Namespace, r.From, r.Ports))
 			}
-			p.ingress[in.Namespace] = append(p.ingress[in.Namespace], c)
+			ingress[in.Namespace] = append(ingress[in.Namespace], c)
 		}
 		if isolates(in, networkingv1.PolicyTypeEgress) {
 			c := base
 			for _, r := range in.Spec.Egress {
 				c.rules = append(c.rules, newRule(in.Namespace, r.To, r.Ports))
 			}
-			p.egress[in.Namespace] = append(p.egress[in.Namespace], c)
+			egress[in.Namespace] = append(egress[in.Namespace], c)
 		}
 	}
-	for _, byNamespace := range []map[string][]policy{p.ingress, p.egress} {
-		for _, list := range byNamespace {
-			slices.SortStableFunc(list, func(a, b policy) int { return strings.Compare(a.key, b.key) })
-		}
+	p := &Policies{ingress: map[string]*side{}, egress: map[string]*side{}}
+	for namespace, list := range ingress {
+		p.ingress[namespace] = newSide(list)
+	}
+	for namespace, list := range egress {
+		p.egress[namespace] = newSide(list)
 	}
 	return p
 }
@@ -177,10 +221,10 @@ func (p *Policies) Decide(src, dst Endpoint, port uint16) Result {
 	if p == nil {
 		return Result{Allowed: true}
 	}
-	if closed, by, ok := decide(p.egress[src.Namespace], &src, &dst, &dst, port); closed && !ok {
+	if closed, by, ok := p.egress[src.Namespace].decide(&src, &dst, &dst, port); closed && !ok {
 		return Result{Direction: Egress, Policy: by}
 	}
-	closed, by, ok := decide(p.ingress[dst.Namespace], &dst, &src, &dst, port)
+	closed, by, ok := p.ingress[dst.Namespace].decide(&dst, &src, &dst, port)
 	if closed && !ok {
 		return Result{Direction: Ingress, Policy: by}
 	}
@@ -190,25 +234,48 @@ func (p *Policies) Decide(src, dst Endpoint, port uint16) Result {
 // decide looks at one side: self is the pod that the policies select, other the
 // opposite end, dst the end whose port it is. It gives whether self is closed in
 // this direction, the policy that decided, and whether it admits.
-func decide(policies []policy, self, other, dst *Endpoint, port uint16) (closed bool, by string, ok bool) {
-	if self.Namespace == "" {
+func (s *side) decide(self, other, dst *Endpoint, port uint16) (closed bool, by string, ok bool) {
+	if s == nil || self.Namespace == "" {
 		return false, "", true
 	}
-	for i := range policies {
-		q := &policies[i]
+	found := verdict{closed: len(s.policies), admitted: len(s.policies)}
+	for _, name := range s.names {
+		if value, has := self.PodLabels[name]; has {
+			s.look(s.byLabel[label{name, value}], self, other, dst, port, &found)
+		}
+	}
+	s.look(s.rest, self, other, dst, port, &found)
+	switch {
+	case found.admitted < len(s.policies):
+		return true, s.policies[found.admitted].key, true
+	case found.closed < len(s.policies):
+		return true, s.policies[found.closed].key, false
+	}
+	return false, "", false
+}
+
+// verdict is the first policy that closes a pod and the first that admits, by
+// their places in the order.
+type verdict struct{ closed, admitted int }
+
+// look brings a verdict up to date by some policies, which are in order.
+func (s *side) look(places []int, self, other, dst *Endpoint, port uint16, v *verdict) {
+	for _, i := range places {
+		if i >= v.admitted {
+			return
+		}
+		q := &s.policies[i]
 		if !q.selector.matches(self.PodLabels) {
 			continue
 		}
-		if !closed {
-			closed, by = true, q.key
-		}
+		v.closed = min(v.closed, i)
 		for j := range q.rules {
 			if q.rules[j].admits(other, dst, port) {
-				return true, q.key, true
+				v.admitted = i
+				return
 			}
 		}
 	}
-	return closed, by, false
 }
 
 func (r *rule) admits(other, dst *Endpoint, number uint16) bool {
@@ -278,6 +345,7 @@ func (p *peer) matches(e *Endpoint) bool {
 // everything.
 type selector struct {
 	requirements []requirement
+	equal        map[label]bool // what a pod cannot be without
 	never        bool
 }
 
@@ -288,8 +356,9 @@ type requirement struct {
 }
 
 func newSelector(s *metav1.LabelSelector) selector {
-	var out selector
+	out := selector{equal: map[label]bool{}}
 	for k, v := range s.MatchLabels {
+		out.equal[label{k, v}] = true
 		out.requirements = append(out.requirements, requirement{k, metav1.LabelSelectorOpIn, []string{v}})
 	}
 	slices.SortFunc(out.requirements, func(a, b requirement) int { return strings.Compare(a.key, b.key) })
