@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# All figures of docs/performance.md: start, memory, size, the mesh's ratios under both captures on the running suite, and the packages'
-# benchmarks, compared by benchstat with those in docs/benchmarks.txt. Figures depend on the machine; ratios within one run are what counts.
+# All figures of docs/performance.md: start, memory, size, the mesh's ratios on the running suite under both captures and with Envoys, peers on
+# the same work, and the packages' benchmarks, compared by benchstat with those in docs/benchmarks.txt. Figures depend on the machine; ratios
+# within one run are what counts.
 # usage: scripts/bench.sh [quick|save]   save: the packages' benchmarks only, six times, and docs/benchmarks.txt is what they say
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
-  -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
   save) count=6 ;;
   quick) lasts=1s; benchtime=100ms; count=1 ;;
   *) lasts=4s; benchtime=1s; count=3 ;;
@@ -13,17 +14,20 @@ esac
 # shellcheck source=versions.env
 . ./versions.env
 packages() { # BENCHTIME COUNT: in the form that benchstat reads
-  go test -run '^$' -bench . -benchmem -benchtime "$1" -count "$2" ./service/... ./local/policy/... ./local/mesh/... | grep -E '^(Benchmark|pkg:|goos:|goarch:|cpu:)'
+  go test -p 1 -run '^$' -bench . -benchmem -benchtime "$1" -count "$2" ./service/... ./local/policy/... ./local/mesh/... >"$state/packages.txt" ||
+    { grep -B2 -A12 -E 'FAIL|panic' "$state/packages.txt" >&2; echo "a benchmark says that its bound does not hold: above" >&2; return 1; }
+  grep -E '^(Benchmark|pkg:|goos:|goarch:|cpu:)' "$state/packages.txt"
 }
-if [[ ${1:-} == save ]]; then
-  packages 300ms "$count" | tee docs/benchmarks.txt
-  exit
-fi
 make -s binaries
 CGO_ENABLED=0 go build -o bin/load ./local/bench/load
 
 state=$(mktemp -d)
 trap 'bin/artemis down --state-dir "$state" >/dev/null 2>&1 || true; rm -rf "$state"' EXIT
+if [[ ${1:-} == save ]]; then
+  packages 300ms "$count" | tee "$state/benchmarks.txt"
+  cp "$state/benchmarks.txt" docs/benchmarks.txt
+  exit
+fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 up() { bin/artemis up --detach --state-dir "$state" --gateway "127.0.0.1:$port" "$@"; }
 down() { bin/artemis down --state-dir "$state" >/dev/null; }
@@ -49,9 +53,14 @@ printf '== memory, idle: whole suite %s MiB; one service %s MiB\n' "$(resident)"
 down
 printf '== size of the stripped service binary: %s bytes\n' "$(stat -c %s bin/service)"
 
-for capture in netns proxy; do
-  printf '== a call between two pods, capture %s: requests/s, p50 ms, p99 ms, errors; ratios to the same program on its own loopback\n' "$capture"
-  up --stage open --capture "$capture" --without-adversary >/dev/null
+for how in "netns builtin" "proxy builtin" "netns envoy"; do
+  read -r capture waypoint <<<"$how"
+  printf '== a call between two pods, capture %s, waypoint %s: requests/s, p50 ms, p99 ms, errors; ratios to the same program on its own loopback\n' "$capture" "$waypoint"
+  if [[ $waypoint == envoy && ! -x bin/waypoint-config ]]; then
+    echo "not measured: \`make envoy\` was not run"
+    continue
+  fi
+  up --stage open --capture "$capture" --waypoint "$waypoint" --without-adversary >/dev/null
   own=http://127.0.0.1:8080/position
   if [[ $capture == proxy ]]; then
     # Without a network of its own the program listens where the capture put it.
@@ -69,6 +78,10 @@ for capture in netns proxy; do
     done
     bin/artemis --state-dir "$state" stage open >/dev/null
   done
+  if [[ $capture == proxy ]]; then
+    printf '== the same work by others (scripts/bench-peers.sh)\n'
+    scripts/bench-peers.sh "$own" "$lasts"
+  fi
   down
 done
 

@@ -12,10 +12,13 @@ func wave(seed uint64, name string, t, period float64) float64 {
 	for _, c := range []byte(name) {
 		h = (h ^ uint64(c)) * 1099511628211 // FNV-1a
 	}
-	r := rand.New(rand.NewPCG(seed, h))
+	// As rand.Rand draws its Float64 from a source, without a place on the heap
+	// for either.
+	var source rand.PCG
+	source.Seed(seed, h)
 	sum := 0.0
 	for i, share := range [3]float64{0.6, 0.27, 0.13} {
-		sum += share * math.Sin(2*math.Pi*(t/(period/(1+1.618*float64(i)))+r.Float64()))
+		sum += share * math.Sin(2*math.Pi*(t/(period/(1+1.618*float64(i)))+float64(source.Uint64()<<11>>11)/(1<<53)))
 	}
 	return sum
 }
