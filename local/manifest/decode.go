@@ -189,7 +189,7 @@ func (o *object) istio(data string, spec proto.Message, unknown map[string]bool)
 	if n == nil || isNull(n) {
 		return &e, nil
 	}
-	// Written again, by itself: the decoder then counts lines as the file does.
+	// Written again, by itself: the decoder then counts lines from here.
 	body, err := jsonOf(n, "spec", nil, func(int, Code, string, ...any) {})
 	if err != nil {
 		return nil, err
@@ -198,6 +198,7 @@ func (o *object) istio(data string, spec proto.Message, unknown map[string]bool)
 		message := strings.ReplaceAll(err.Error(), "\u00a0", " ")
 		if m := protoLine.FindStringSubmatch(message); m != nil {
 			line, convErr := strconv.Atoi(m[1])
+			line += n.Line - 1
 			if convErr != nil {
 				line = o.origin.Line
 			}

@@ -188,9 +188,10 @@ func (w *writer) scalar(n *yaml.Node, path string) error {
 	return nil
 }
 
-// jsonOf writes a node as JSON, each token in its YAML line.
+// jsonOf writes a node as JSON, each token in its YAML line, counted from the
+// node's own.
 func jsonOf(n *yaml.Node, path string, lines map[string]int, fault func(int, Code, string, ...any)) (string, error) {
-	w := &writer{line: 1, lines: lines, fault: fault}
+	w := &writer{line: n.Line, lines: lines, fault: fault}
 	if err := w.node(n, path, 0); err != nil {
 		return "", err
 	}

@@ -14,8 +14,7 @@ import (
 
 // grown is a world of n services in one Cell, each with a pod, a Service, a
 // policy with two rules and a NetworkPolicy, plus policies that are for others.
-func grown(b *testing.B, n, others int) *manifest.Set {
-	b.Helper()
+func grown(n, others int) []string {
 	parts := []string{cellYAML("orion", options{})}
 	for i := range n {
 		name := fmt.Sprintf("service-%04d", i)
@@ -28,7 +27,7 @@ func grown(b *testing.B, n, others int) *manifest.Set {
 	for i := range others {
 		parts = append(parts, strings.Replace(policyFor(fmt.Sprintf("other-%05d", i), i), "namespace: "+orion, "namespace: elsewhere", 1))
 	}
-	return parse(b, parts...)
+	return parts
 }
 
 func policyFor(name string, i int) string {
@@ -38,14 +37,22 @@ func policyFor(name string, i int) string {
 }
 
 // BenchmarkGrowth shows what services and policies cost: what a stage switch or
-// an edit compiles, what the compiled world takes in memory, and one decision.
+// an edit reads and compiles, what the compiled world takes in memory, and one
+// decision.
 func BenchmarkGrowth(b *testing.B) {
-	for _, c := range []struct{ services, others int }{{10, 0}, {100, 0}, {1000, 0}, {10, 10_000}} {
-		set := grown(b, c.services, c.others)
+	for _, c := range []struct{ services, others int }{{10, 0}, {100, 0}, {1000, 0}, {10_000, 0}, {10, 10_000}} {
+		parts := grown(c.services, c.others)
 		name := fmt.Sprintf("%d-services-%d-policies", c.services, c.services+c.others+1)
+		set := parse(b, parts...)
+		b.Run("read/"+name, func(b *testing.B) {
+			for b.Loop() {
+				parse(b, parts...)
+			}
+		})
 		var s *state
 		b.Run("apply/"+name, func(b *testing.B) {
 			var before, after runtime.MemStats
+			s = nil // of the run before
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			for b.Loop() {
