@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"artemis.example/local/manifest"
 	"artemis.example/local/policy/authz"
 	"artemis.example/local/world"
 )
