@@ -95,12 +95,20 @@ good() {
   stub kubectl 'echo "Client Version: v1.36.1"'
   stub helm 'echo "v3.20.2+g1"'
 }
-# preflight WANTED-STATUS TEXT NAME
+# preflight WANTED-STATUS TEXT NAME [WHAT-FOR]
 preflight() {
   local said status=0
-  said=$(PATH=$stubs:/usr/bin:/bin scripts/preflight.sh k3d 2>&1) || status=$?
+  said=$(PATH=$stubs:/usr/bin:/bin scripts/preflight.sh "${4:-k3d}" 2>&1) || status=$?
   [[ $status == "$1" && $said == *"$2"* ]] || fail "preflight, $3: status $status, said: $said"
   ok "preflight: $3"
+}
+# held PORT: something listens there, with whatever is done meanwhile
+held() {
+  rm -f "$stubs/port"
+  python3 -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen(); print("up", flush=True); sys.stdin.read()' "$1" < <(sleep 30) >"$stubs/port" &
+  holder=$!
+  for _ in $(seq 50); do [[ -s $stubs/port ]] && return; read -rt 0.1 <> <(:) || true; done
+  fail "port $1 cannot be held"
 }
 good && preflight 0 "all there" "a machine that is ready"
 good && stub helm 'echo v3.9.0' && preflight 1 "helm 3.9.0 is too old, it takes 3.12 or newer" "a tool that is too old"
@@ -109,10 +117,18 @@ good && stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; *) e
 good && stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; info) echo "2 4294967296";; esac' && preflight 1 "Docker has 2 processors, the cluster takes 4" "too few processors"
 good && stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; info) echo "8 4294967296";; esac' && preflight 1 "4 GiB of memory, the cluster takes 10" "too little memory"
 good && stub kubectl 'echo nothing' && preflight 1 "does not say its version" "a tool that does not answer"
-python3 -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", 6550)); s.listen(); print("up", flush=True); sys.stdin.read()' < <(sleep 30) >"$stubs/port" &
-for _ in $(seq 50); do [[ -s $stubs/port ]] && break; read -rt 0.1 <> <(:) || true; done
+good && stub helm 'echo v3.9.0' && rm "$stubs/k3d" && preflight 1 "  - k3d is not installed (version 5.8 or newer): https://k3d.io/stable/#installation
+  - helm 3.9.0 is too old" "all that is wrong, at once"
+held 6550
 good && preflight 1 "port 6550 of this machine is in use" "a port that is taken"
-kill %1 2>/dev/null || true
+kill "$holder" 2>/dev/null || true
+held 8080
+good && preflight 0 "all there" "a port that only PROFILE=full takes"
+good && PROFILE=full preflight 1 "port 8080 of this machine is in use" "the same for PROFILE=full"
+kill "$holder" 2>/dev/null || true
+stub go 'echo "go version go1.26.8 linux/amd64"' && preflight 0 "all there" "a machine that can build" build
+stub go 'echo "go version go1.21.13 linux/amd64"' && preflight 1 "go 1.21.13 is too old, it takes " "a Go that is too old" build
+preflight 1 "preflight knows k3d and build, not 'kind'" "what it does not know" kind
 
 # Verdicts of a real run, compared with themselves and with a lie.
 make -s binaries

@@ -36,6 +36,31 @@ func TestEveryEnvoyMayDie(t *testing.T) {
 	s.until("frames come down again", 40*time.Second, s.live)
 }
 
+// TestNobodyElseReachesAnEnvoysInside asks from pods of attackers, at every stage,
+// for the configuration that an Envoy shows its owner, and for its certificate.
+func TestNobodyElseReachesAnEnvoysInside(t *testing.T) {
+	s := start(t, withEnvoys(t, options{}))
+	waypoint, ok := s.pod("orion/waypoint")
+	if !ok {
+		t.Fatal("there is no waypoint")
+	}
+	for _, stage := range []string{"open", "mtls", "zero-trust"} {
+		if out, err := s.ask("stage", stage); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, attacker := range []string{"orion/adversary", "houston/adversary", "orion/adversary-unmeshed"} {
+			for _, url := range []string{
+				"http://" + waypoint.Address + ":15000/config_dump",
+				"http://10.96.0.12:15010/v3/discovery:secrets",
+			} {
+				if got := s.curl(attacker, url); !strings.HasSuffix(got, "\n000") {
+					t.Errorf("%s: %s gets from %s: %s", stage, attacker, url, got)
+				}
+			}
+		}
+	}
+}
+
 // TestAWaypointMayGoAndComeBack takes a Cell's waypoint out of the manifests of a
 // running suite and puts it back. Without one Istio sends callers straight to the
 // pods, and those take nobody but the waypoint.

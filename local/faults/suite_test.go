@@ -51,6 +51,7 @@ type suite struct {
 
 type pod struct {
 	Cell, Component string
+	Address         string
 	PID, Restarts   int
 	Ready           bool
 }
