@@ -48,6 +48,11 @@ func tail(ctx context.Context, w io.Writer, f *os.File, at *place) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		if info, err := f.Stat(); err == nil { // it was emptied: on from its beginning
+			if read, err := f.Seek(0, io.SeekCurrent); err == nil && read > info.Size() {
+				_, _ = f.Seek(0, io.SeekStart)
+			}
+		}
 		n, err := io.Copy(w, f)
 		if err != nil {
 			return err

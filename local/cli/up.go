@@ -188,7 +188,7 @@ func prepareLogs(at place) error {
 	if err := os.MkdirAll(at.logs(), 0o755); err != nil {
 		return fmt.Errorf("make the directory of the logs: %w", err)
 	}
-	old, err := filepath.Glob(filepath.Join(at.logs(), "*.log"))
+	old, err := filepath.Glob(filepath.Join(at.logs(), "*.log*"))
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,7 @@ func (p *process) runOnce(ctx context.Context) error {
 			unhealthy <- err
 		}
 	})
+	prober.Go(func() { keepShort(probing, log) })
 	defer prober.Wait()
 	defer stopProbing()
 
