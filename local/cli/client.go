@@ -31,6 +31,8 @@ func newClient(at place) *client {
 	}}}
 }
 
+var errNoSuite = errors.New("no suite is running here: start one with `artemis up`")
+
 // connect resolves the place and gives a client of the suite that runs there,
 // or an error that says that none does.
 func connect(at *place) (*client, error) {
@@ -42,7 +44,7 @@ func connect(at *place) (*client, error) {
 		return nil, err
 	}
 	if !runs {
-		return nil, errors.New("no suite is running here: start one with `artemis up`")
+		return nil, errNoSuite
 	}
 	return newClient(*at), nil
 }
@@ -65,6 +67,9 @@ func (c *client) call(ctx context.Context, method, path string, body any) (*http
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
+		if runs, lockErr := c.at.isRunning(); lockErr == nil && !runs { // it ended while it was asked
+			return nil, errNoSuite
+		}
 		return nil, fmt.Errorf("ask the launcher: %w", err)
 	}
 	if resp.StatusCode == http.StatusOK {

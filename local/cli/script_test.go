@@ -167,9 +167,11 @@ func gone(ts *testscript.TestScript, _ bool, args []string) {
 			if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 				return true, ""
 			}
-			// One that ended and that nobody has collected is gone too.
+			// One that ended with all of its threads and that nobody has collected
+			// is gone too.
 			stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-			return bytes.Contains(stat, []byte(") Z ")), fmt.Sprintf("process %d is there: %s", pid, stat)
+			threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+			return bytes.Contains(stat, []byte(") Z ")) && len(threads) <= 1, fmt.Sprintf("process %d is there with %d threads: %s", pid, len(threads), stat)
 		})
 	}
 }
