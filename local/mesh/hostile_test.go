@@ -46,8 +46,10 @@ func (r *rig) hostile(to netip.AddrPort) net.Conn {
 // wellServed fails the test unless a legitimate caller is still answered.
 func (r *rig) wellServed() {
 	r.t.Helper()
+	_, seen := r.mesh.Decisions().Since(0, 0)
 	if got := r.call(app("orion", "comms-system"), "GET", endpoint(orion, "guidance-nav", "/position")); got != "200" {
-		r.t.Errorf("the legitimate caller got %s", got)
+		since, _ := r.mesh.Decisions().Since(seen, 0)
+		r.t.Errorf("the legitimate caller got %s; decided since it asked: %+v", got, since)
 	}
 }
 

@@ -30,13 +30,16 @@ type loopback struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	at      map[netip.AddrPort]string
-	sources map[string]netip.AddrPort // by the dialler's local address
+	sources map[way]netip.AddrPort
 	// tap, if set, sees what is written on the node's network.
 	tap func([]byte)
 }
 
+// way names a connection: the kernel gives one local port to several callees.
+type way struct{ from, to string }
+
 func newLoopback() *loopback {
-	n := &loopback{at: map[netip.AddrPort]string{}, sources: map[string]netip.AddrPort{}}
+	n := &loopback{at: map[netip.AddrPort]string{}, sources: map[way]netip.AddrPort{}}
 	n.changed = sync.NewCond(&n.mu)
 	return n
 }
@@ -71,21 +74,23 @@ func (n *loopback) Dial(ctx context.Context, src netip.Addr, dst netip.AddrPort)
 	if err != nil {
 		return nil, err
 	}
-	n.tell(c.LocalAddr().String(), netip.AddrPortFrom(src, addrPort(c.LocalAddr()).Port()))
+	n.tell(c, netip.AddrPortFrom(src, addrPort(c.LocalAddr()).Port()))
 	if tap != nil {
 		return &tapped{c.(*net.TCPConn), tap}, nil
 	}
 	return c, nil
 }
 
-func (n *loopback) tell(local string, what netip.AddrPort) {
+// tell says to the one who accepts c what it cannot see.
+func (n *loopback) tell(c net.Conn, what netip.AddrPort) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.sources[local] = what
+	n.sources[way{c.LocalAddr().String(), c.RemoteAddr().String()}] = what
 	n.changed.Broadcast()
 }
 
-func (n *loopback) ask(remote string) netip.AddrPort {
+func (n *loopback) ask(c net.Conn) netip.AddrPort {
+	from := way{c.RemoteAddr().String(), c.LocalAddr().String()}
 	expired := false
 	timer := time.AfterFunc(5*time.Second, func() {
 		n.mu.Lock()
@@ -97,8 +102,8 @@ func (n *loopback) ask(remote string) netip.AddrPort {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for !expired {
-		if what, ok := n.sources[remote]; ok {
-			delete(n.sources, remote)
+		if what, ok := n.sources[from]; ok {
+			delete(n.sources, from)
 			return what
 		}
 		n.changed.Wait()
@@ -122,7 +127,7 @@ func (l *loopbackListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &known{c.(*net.TCPConn), net.TCPAddrFromAddrPort(l.node.ask(c.RemoteAddr().String()))}, nil
+	return &known{c.(*net.TCPConn), net.TCPAddrFromAddrPort(l.node.ask(c))}, nil
 }
 
 func (l *loopbackListener) Close() error {
@@ -169,7 +174,7 @@ func (p *testPod) Accept() (capture.Captured, error) {
 	if err != nil {
 		return capture.Captured{}, err
 	}
-	return capture.Captured{Conn: c, Dst: p.node.ask(c.RemoteAddr().String())}, nil
+	return capture.Captured{Conn: c, Dst: p.node.ask(c)}, nil
 }
 
 func (p *testPod) DialApp(ctx context.Context, _ netip.Addr, port uint16) (net.Conn, error) {
@@ -328,7 +333,7 @@ func (r *rig) dial(from world.Ref, to netip.AddrPort) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	pod.node.tell(c.LocalAddr().String(), to)
+	pod.node.tell(c, to)
 	return c, nil
 }
 
