@@ -15,13 +15,18 @@ export const h = (tag, attributes, ...children) => fill(document.createElement(t
 export const s = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 export const $ = (id) => document.getElementById(id);
 
-// announce says something to a screen reader, not more often than it can be read.
-let pending = "";
-let timer = 0;
+// announce says something to a screen reader: what comes together in one go, so that nothing is said over something else.
+const kept = 5;
+let pending = [];
 export function announce(text) {
-  pending = text;
-  if (timer) return;
-  timer = setTimeout(() => { $("announcer").textContent = pending; timer = 0; }, 400);
+  pending.push(text);
+  if (pending.length > 1) return;
+  setTimeout(() => {
+    const log = $("announcer");
+    log.append(h("p", {}, pending.slice(-kept).join(" ")));
+    pending = [];
+    while (log.childElementCount > kept) log.firstElementChild.remove();
+  }, 400);
 }
 
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -75,6 +75,12 @@ describe("mission control", () => {
       await until(page, "#announcer", new RegExp(`Stage ${stage} is in force`));
       assert.equal((await suite.status()).stage, stage);
     }
+    await page.evaluate(async () => {
+      const { announce } = await import(new URL("assets/dom.js", location.href));
+      announce("One thing happened.");
+      announce("Another happened with it.");
+    });
+    await until(page, "#announcer", /One thing happened\. Another happened with it\./);
     await close();
   });
 
