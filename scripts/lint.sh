@@ -17,6 +17,10 @@ step gofmt
 unformatted=$(git ls-files -z -co --exclude-standard '*.go' | xargs -0 gofmt -l)
 [[ -z $unformatted ]] || { printf 'not formatted:\n%s\n' "$unformatted" >&2; exit 1; }
 
+step "vet for macOS"
+# Where the local suite runs too, without namespaces; make test vets for this machine.
+CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go vet ./...
+
 step "staticcheck $STATICCHECK_VERSION"
 go run "honnef.co/go/tools/cmd/staticcheck@$STATICCHECK_VERSION" ./...
 
