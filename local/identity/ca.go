@@ -92,15 +92,14 @@ func NewCA(o Options) (*CA, error) {
 		bundle:  x509bundle.New(domain),
 		sources: map[spiffeid.ID]*Source{},
 	}
-	_, err = ca.root()
+	_, err = ca.root(ca.now())
 	return ca, err
 }
 
-// root gives the root that signs now.
-func (ca *CA) root() (root, error) {
+// root gives the root that signs at that time.
+func (ca *CA) root(now time.Time) (root, error) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	now := ca.now()
 	if ca.signer.holds(now) {
 		return ca.signer, nil
 	}
@@ -154,22 +153,27 @@ func (ca *CA) Bundle() *x509bundle.Bundle { return ca.bundle }
 // Issue makes an SVID with a key of its own, as ztunnel asks istiod for one:
 // ECDSA P-256, for clients and servers, named by one URI SAN and nothing else.
 func (ca *CA) Issue(id spiffeid.ID) (*x509svid.SVID, error) {
+	svid, _, err := ca.issue(id, ca.now())
+	return svid, err
+}
+
+// issue also gives the root that has signed.
+func (ca *CA) issue(id spiffeid.ID, now time.Time) (*x509svid.SVID, *x509.Certificate, error) {
 	if !id.MemberOf(ca.domain) {
-		return nil, fmt.Errorf("issue %s: not of trust domain %s", id, ca.domain)
+		return nil, nil, fmt.Errorf("issue %s: not of trust domain %s", id, ca.domain)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("issue %s: %w", id, err)
+		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
 	}
 	serial, err := newSerial()
 	if err != nil {
-		return nil, fmt.Errorf("issue %s: %w", id, err)
+		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
 	}
-	signer, err := ca.root()
+	signer, err := ca.root(now)
 	if err != nil {
-		return nil, fmt.Errorf("issue %s: %w", id, err)
+		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
 	}
-	now := ca.now()
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		NotBefore:    now.Add(-clockSkew),
@@ -180,19 +184,19 @@ func (ca *CA) Issue(id spiffeid.ID) (*x509svid.SVID, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, &key.PublicKey, signer.key)
 	if err != nil {
-		return nil, fmt.Errorf("issue %s: %w", id, err)
+		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("issue %s: %w", id, err)
+		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
 	}
-	return &x509svid.SVID{ID: id, Certificates: []*x509.Certificate{cert}, PrivateKey: key}, nil
+	return &x509svid.SVID{ID: id, Certificates: []*x509.Certificate{cert}, PrivateKey: key}, signer.cert, nil
 }
 
 // SignTemplate signs a certificate as the template says, for tests of those who
 // have to refuse what no honest CA would sign. It is no part of issuing.
 func (ca *CA) SignTemplate(template *x509.Certificate, key *ecdsa.PublicKey) ([]byte, error) {
-	signer, err := ca.root()
+	signer, err := ca.root(ca.now())
 	if err != nil {
 		return nil, err
 	}

@@ -144,6 +144,31 @@ func chainOf(t *testing.T, ca *identity.CA, id spiffeid.ID) [][]byte {
 	return cert.Certificate
 }
 
+// TestAnIdentityUnusedWhileTheClockWasElsewhere has a certificate from before, of a
+// root that was dropped meanwhile, when the clock is where it was.
+func TestAnIdentityUnusedWhileTheClockWasElsewhere(t *testing.T) {
+	began := time.Now()
+	now := began
+	ca, err := identity.NewCA(identity.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b")
+	accept := ca.Source(b).ServerConfig().VerifyPeerCertificate
+	old := chainOf(t, ca, a)
+	now = began.Add(20 * 365 * 24 * time.Hour)
+	if err := accept(chainOf(t, ca, b), nil); err != nil {
+		t.Error(err)
+	}
+	now = began
+	if err := accept(old, nil); err == nil {
+		t.Error("a root that was over is trusted again")
+	}
+	if err := accept(chainOf(t, ca, a), nil); err != nil {
+		t.Errorf("the clock is back: %v", err)
+	}
+}
+
 func TestHandshakesNameBothEnds(t *testing.T) {
 	ca, err := identity.NewCA(identity.Options{})
 	if err != nil {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"sync"
@@ -11,8 +12,8 @@ import (
 )
 
 // Source holds the current SVID of one identity. It makes a new one when half of
-// the old one's life is over, or when the clock was set to before its beginning,
-// so that nobody ever presents one that is not valid and no call waits for more
+// the old one's life is over, when the clock was set to before its beginning, and
+// when nobody trusts the root of the old one any more, so that nobody ever presents one that is not valid and no call waits for more
 // than a signature.
 type Source struct {
 	id spiffeid.ID
@@ -21,6 +22,7 @@ type Source struct {
 	mu   sync.Mutex
 	svid *x509svid.SVID
 	cert *tls.Certificate
+	root *x509.Certificate // that signed it
 	used validity
 }
 
@@ -60,15 +62,17 @@ func (s *Source) Certificate() (*tls.Certificate, error) {
 }
 
 func (s *Source) refresh() error {
-	if s.used.holds(s.ca.now()) {
+	now := s.ca.now()
+	// The clock may have been where the root was over, and have come back.
+	if s.used.holds(now) && s.ca.bundle.HasX509Authority(s.root) {
 		return nil
 	}
-	svid, err := s.ca.Issue(s.id)
+	svid, root, err := s.ca.issue(s.id, now)
 	if err != nil {
 		return err
 	}
 	leaf := svid.Certificates[0]
-	s.svid = svid
+	s.svid, s.root = svid, root
 	s.cert = &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: svid.PrivateKey, Leaf: leaf}
 	s.used = validityOf(leaf)
 	return nil
