@@ -47,6 +47,7 @@ type suite struct {
 	t      *testing.T
 	port   string
 	client *http.Client
+	last   string // answer to what until waits for
 }
 
 type pod struct {
@@ -126,15 +127,26 @@ func (s *suite) until(what string, within time.Duration, ok func() bool) {
 	s.t.Helper()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(within)
+	began, deadline := time.Now(), time.After(within)
+	defer func() { s.t.Logf("%s after %v", what, time.Since(began).Round(time.Millisecond)) }()
 	for !ok() {
 		select {
 		case <-deadline:
 			now, err := s.status()
-			s.t.Fatalf("not within %v: %s (%+v, %v)", within, what, now, err)
+			s.t.Fatalf("not within %v: %s\nlast answer: %s\nfailed of late:\n%s\n%+v, %v", within, what, s.last, s.failures(), now, err)
 		case <-ticker.C:
 		}
 	}
+}
+
+// failures gives the latest calls that came to nothing, but for the attacks.
+func (s *suite) failures() string {
+	out, err := s.ask("decisions", "--json", "--last", "300")
+	if err != nil {
+		return err.Error()
+	}
+	lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool { return !strings.Contains(l, `"verdict":"failed"`) })
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
 }
 
 func (s *suite) allReady() bool {
@@ -171,13 +183,15 @@ func (s *suite) call(method, path, body string) (int, []byte, error) {
 }
 
 func (s *suite) works() bool {
-	code, _, err := s.call(http.MethodPost, "/flight-director-http/uplink/command", `{"type":"telemetry-request"}`)
+	code, body, err := s.call(http.MethodPost, "/flight-director-http/uplink/command", `{"type":"telemetry-request"}`)
+	s.last = fmt.Sprintf("%d, %v: %s", code, err, body)
 	return err == nil && code == http.StatusOK
 }
 
 // live tells whether frames come down from the spacecraft.
 func (s *suite) live() bool {
-	_, body, err := s.call(http.MethodGet, "/flight-director-http/mission/status", "")
+	code, body, err := s.call(http.MethodGet, "/flight-director-http/mission/status", "")
+	s.last = fmt.Sprintf("%d, %v: %s", code, err, body)
 	return err == nil && strings.Contains(string(body), `"state":"live"`)
 }
 
