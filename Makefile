@@ -12,7 +12,7 @@ STAGE   ?= zero-trust
 CAPTURE ?=
 # builtin, or envoy (after `make envoy`): who does the waypoints' work.
 WAYPOINT ?= builtin
-GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 ##@ One machine, no cluster (needs Go)
 

@@ -39,7 +39,7 @@ cut -c57- "$out/licences" | sort | uniq -c
 ((${#unknown[@]} == 0)) || { printf '  %s\n' "${unknown[@]}" >&2; die "licences that are not known to be fine: above"; }
 
 build() { # FILE PACKAGE ARCHITECTURE
-  CGO_ENABLED=0 GOOS=linux GOARCH=$3 go build -trimpath -ldflags '-s -w -X main.version=check' -o "$1" "$2"
+  CGO_ENABLED=0 GOOS=linux GOARCH=$3 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=check' -o "$1" "$2"
 }
 step "the same build twice, for both architectures"
 # The second one from a copy of the tree in another place, so that no path may leak into it.
