@@ -32,7 +32,10 @@ make -s binaries
 CGO_ENABLED=0 go build -o bin/load ./local/bench/load
 
 state=$(mktemp -d)
-trap 'bin/artemis down --state-dir "$state" >/dev/null 2>&1 || true; rm -rf "$state"' EXIT
+seen=$(mktemp -d /var/tmp/artemis-bench-XXXXXX) # what is run in pods: they have their own /tmp, and this repository may lie below it
+trap 'bin/artemis down --state-dir "$state" >/dev/null 2>&1 || true; rm -rf "$state" "$seen"' EXIT
+chmod 755 "$seen"
+cp bin/load "$seen/"
 if [[ ${1:-} == save ]]; then
   packages 300ms "$count" >"$state/benchmarks.txt"
   cp "$state/benchmarks.txt" docs/benchmarks.txt
@@ -78,11 +81,11 @@ for how in "netns builtin" "proxy builtin" "netns envoy"; do
     own=http://$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^LISTEN_ADDRESS=//p'):$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PORT=//p')/position
   fi
   for c in 1 16; do
-    direct=$(in_pod orion/guidance-nav -- "$PWD/bin/load" -c "$c" -d "$lasts" "$own")
+    direct=$(in_pod orion/guidance-nav -- "$seen/load" -c "$c" -d "$lasts" "$own")
     printf '%-12s %2d connections: %s\n' direct "$c" "$direct"
     for stage in open mtls zero-trust; do
       bin/artemis --state-dir "$state" stage "$stage" >/dev/null
-      got=$(in_pod orion/comms-system -- "$PWD/bin/load" -c "$c" -d "$lasts" http://guidance-nav:8080/position)
+      got=$(in_pod orion/comms-system -- "$seen/load" -c "$c" -d "$lasts" http://guidance-nav:8080/position)
       awk -v s="$stage" -v c="$c" -v d="$direct" -v g="$got" 'BEGIN {split(d, x, " "); split(g, y, " ");
         printf "%-12s %2d connections: %s   %.2f of the requests/s, %.2f times the p50\n", s, c, g, y[1] / x[1], y[2] / x[2]}'
     done

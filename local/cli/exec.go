@@ -68,7 +68,11 @@ func execInPod(at place, state control.State, pod control.Pod, argv []string, st
 		return 0, fmt.Errorf("ask the launcher: %w", err)
 	}
 	defer conn.Close()
-	req := launcher.ExecRequest{Namespace: pod.Namespace, Component: pod.Component, Argv: argv, Env: os.Environ()}
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "/" // it was removed
+	}
+	req := launcher.ExecRequest{Namespace: pod.Namespace, Component: pod.Component, Argv: argv, Env: os.Environ(), Dir: dir}
 	files := stdio
 	var terminal *relay
 	if state.Capture == "netns" && isTerminal(stdio[0]) && isTerminal(stdio[1]) {

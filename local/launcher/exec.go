@@ -25,7 +25,8 @@ type ExecRequest struct {
 	Namespace, Component string
 	Argv                 []string
 	Env                  []string
-	Terminal             bool // the descriptors are a terminal of the command's own
+	Dir                  string // where the command runs, if the pod has it; else in /
+	Terminal             bool   // the descriptors are a terminal of the command's own
 }
 
 // ExecReply is how it went.
@@ -94,7 +95,7 @@ func (l *launcher) runInPod(conn *net.UnixConn, pod capture.Pod, req ExecRequest
 	}
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe",
-		Args: append([]string{"artemis", initCommand, mode, path}, req.Argv...),
+		Args: append([]string{"artemis", initCommand, mode, req.Dir, path}, req.Argv...),
 		Env:  append(req.Env, pod.Environ()...),
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio[0], stdio[1], stdio[2]
