@@ -42,10 +42,10 @@ func Crew() []string {
 // Houston's clock.
 func VitalsOf(t, g float64, seed uint64) []Vitals {
 	rest := [4]float64{61, 64, 58, 62}
+	asleep := math.Max(0, math.Sin(2*math.Pi*(t/86400-0.45)))
+	strain := math.Min(1, math.Max(0, g-0.1)/4)
 	all := make([]Vitals, 0, 4)
 	for i, name := range Crew() {
-		asleep := math.Max(0, math.Sin(2*math.Pi*(t/86400-0.45)))
-		strain := math.Min(1, math.Max(0, g-0.1)/4)
 		all = append(all, Vitals{
 			Name:         name,
 			HeartRateBpm: rest[i] + 6*wave(seed, name+"heart", t, 900) - 7*asleep + 70*strain,

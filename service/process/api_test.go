@@ -79,7 +79,7 @@ var documentedEndpoints = []documented{
 	{service: "guidance-nav", endpoint: "GET /trajectory", says: "The maneuvers flown, and the way ahead."},
 	{service: "guidance-nav", endpoint: "GET /star-tracker", says: "The attitude."},
 	{service: "guidance-nav", endpoint: "POST /maneuver", body: `{"type":"attitude","pitchDeg":5}`, says: "Flies a `course-correction`, an `attitude` or an `abort`. An `id` that is known already is answered with what was flown then."},
-	{service: "life-support", endpoint: "GET /crew/vitals", says: "The crew as their suits measure."},
+	{service: "life-support", endpoint: "GET /crew/vitals", says: "The crew as their suits measure, once in a second of the mission."},
 	{service: "life-support", endpoint: "GET /cabin/atmosphere", says: "The air of the cabin."},
 	{service: "life-support", endpoint: "GET /consumables", says: "What the crew lives on."},
 	{service: "crew-interface", endpoint: "GET /alerts", says: "The alerts on the crew's panel."},

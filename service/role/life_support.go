@@ -2,6 +2,8 @@ package role
 
 import (
 	"context"
+	"math"
+	"sync/atomic"
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/mission"
@@ -48,12 +50,25 @@ func lifeSupport(kit Kit) Program {
 
 type lifeRole struct {
 	Kit
-	chart chart
+	chart  chart
+	latest atomic.Pointer[sample]
+}
+
+// sample is what the suits measured, which they do once in a second of the
+// mission.
+type sample struct {
+	at     float64 // mission time, whole s
+	answer VitalsAnswer
 }
 
 func (l *lifeRole) vitals(context.Context) (any, error) {
-	t := l.now()
-	return VitalsAnswer{Crew: vitalsOf(t, l.chart.plan().Load(t), l.Config.Seed)}, nil
+	t := math.Floor(l.now())
+	s := l.latest.Load()
+	if s == nil || s.at != t {
+		s = &sample{t, VitalsAnswer{Crew: vitalsOf(t, l.chart.plan().Load(t), l.Config.Seed)}}
+		l.latest.Store(s)
+	}
+	return s.answer, nil
 }
 
 func (l *lifeRole) atmosphere(context.Context) (any, error) {
