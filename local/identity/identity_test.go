@@ -86,16 +86,22 @@ func TestSourcesRenewAtHalfLife(t *testing.T) {
 	}
 }
 
+// authorityAt gives an authority whose clock is now, and two of its identities.
+func authorityAt(t *testing.T, now *time.Time) (ca *identity.CA, a, b spiffeid.ID) {
+	t.Helper()
+	ca, err := identity.NewCA(identity.Options{Now: func() time.Time { return *now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca, id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b")
+}
+
 // TestTheClockIsSet sets the machine's clock while sources have certificates, by
 // more than a certificate lives and by more than a root does, there and back.
 func TestTheClockIsSet(t *testing.T) {
 	began := time.Now()
 	now := began
-	ca, err := identity.NewCA(identity.Options{Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, b := id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b")
+	ca, a, b := authorityAt(t, &now)
 	accept := ca.Source(b).ServerConfig().VerifyPeerCertificate
 	if err := accept(chainOf(t, ca, a), nil); err != nil {
 		t.Fatal(err)
@@ -149,11 +155,7 @@ func chainOf(t *testing.T, ca *identity.CA, id spiffeid.ID) [][]byte {
 func TestAnIdentityUnusedWhileTheClockWasElsewhere(t *testing.T) {
 	began := time.Now()
 	now := began
-	ca, err := identity.NewCA(identity.Options{Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, b := id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b")
+	ca, a, b := authorityAt(t, &now)
 	accept := ca.Source(b).ServerConfig().VerifyPeerCertificate
 	old := chainOf(t, ca, a)
 	now = began.Add(20 * 365 * 24 * time.Hour)
