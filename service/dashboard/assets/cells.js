@@ -66,13 +66,16 @@ export function makeCells(store) {
   function place(v, x, y, outsideCell) {
     const id = key(v.cell, v.name);
     const shown = (v.rogue ? "☠ " : "") + (v.name.length > 22 ? v.name.slice(0, 21) + "…" : v.name);
+    const label = s("text", { x, y: y + 5 }, shown);
     const element = s("g", { class: "node" + (v.rogue ? " rogue" : ""), tabindex: 0, role: "button", "aria-label": `${shown}, ${v.cell || "outside the Cells"}${v.rogue ? ", attacker's pod" : ""}` },
       s("rect", { x: x - NODE_W / 2, y: y - NODE_H / 2, width: NODE_W, height: NODE_H, rx: 8 }),
-      s("text", { x, y: y + 5 }, shown));
+      label);
     if (outsideCell) boxes.append(s("text", { x, y: y + 33, class: "where" }, outsideCell));
     element.addEventListener("click", () => choose(id));
     element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(id); } });
     boxes.append(element);
+    // The system's font may be a wide one.
+    if (label.getComputedTextLength() > NODE_W - 10) for (const [name, value] of [["textLength", NODE_W - 10], ["lengthAdjust", "spacingAndGlyphs"]]) label.setAttribute(name, value);
     nodes.set(id, { x, y, element, cell: v.cell, name: v.name });
   }
 

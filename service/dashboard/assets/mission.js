@@ -49,6 +49,7 @@ export function makeMission(store) {
     const c = m.contact && m.contact.state;
     if (contact !== null && c !== contact && (c === "lost" || contact === "lost")) announce(c === "lost" ? "Contact with the spacecraft is lost." : "Contact with the spacecraft again.");
     contact = c;
+    tick();
   });
 
   // The clock runs on between two reports, at the mission's own scale; a stale report stops it and says so.

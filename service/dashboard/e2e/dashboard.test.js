@@ -31,6 +31,9 @@ describe("mission control", () => {
     await page.waitForFunction(() => document.querySelectorAll("#graph .node:not(.rogue)").length === 19, null, { timeout: 15000 });
     assert.equal(await page.locator("#graph .cell").count(), 5);
     assert.match(await text(page, "#met"), /no mission yet|idle/);
+    // A pod's name stays in its box, whatever font the system has.
+    assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll("#graph .node")].map((n) => [n.querySelector("text"), n.querySelector("rect")])
+      .filter(([label, box]) => label.getBBox().width > box.getBBox().width).map(([label]) => label.textContent)), []);
     assert.deepEqual(await axe(page), []);
     assert.deepEqual(strange, []);
     await close();
