@@ -120,7 +120,7 @@ render: ## let the real OpenChoreo control plane render openchoreo/ into opencho
 	scripts/render.sh
 
 .PHONY: e2e
-e2e: binaries ## the dashboard in a real Chromium, with axe
+e2e: ## the dashboard in a real Chromium, with axe
 	scripts/e2e.sh
 
 .PHONY: faults

@@ -7,7 +7,9 @@ case "${1:-}" in
   '' | --screenshots) ;;
   *) echo "e2e.sh takes --screenshots or nothing" >&2; exit 2 ;;
 esac
-cd "$(dirname "$0")/../service/dashboard/e2e"
+cd "$(dirname "$0")/.."
+make -s binaries # or it would be a dashboard of before
+cd service/dashboard/e2e
 command -v node >/dev/null || { echo "the dashboard's tests need Node 20 or newer: https://nodejs.org" >&2; exit 1; }
 [[ -d node_modules/playwright-core && -d node_modules/axe-core ]] || npm ci --no-audit --no-fund --silent
 if [[ ${1:-} == --screenshots ]]; then exec node screenshots.js; fi

@@ -4,11 +4,6 @@ const has = (v) => v !== null && v !== undefined && !Number.isNaN(v);
 
 export const number = (v, digits = 0, unit = "") => (has(v) ? Number(v).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) + (unit ? " " + unit : "") : none);
 
-export function rate(bps) {
-  if (!has(bps)) return none;
-  return bps >= 1e6 ? number(bps / 1e6, 1, "Mbit/s") : bps >= 1e3 ? number(bps / 1e3, 1, "kbit/s") : number(bps, 0, "bit/s");
-}
-
 // elapsed: seconds as T+ days hours:minutes:seconds.
 export function elapsed(seconds) {
   if (!has(seconds)) return none;

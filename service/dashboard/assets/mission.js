@@ -1,6 +1,6 @@
 // Clock, figures, crew and consumables: what came down by telemetry, with how old it is.
 import { $, h, s, announce } from "./dom.js";
-import { number, rate, elapsed, time } from "./format.js";
+import { number, elapsed, time } from "./format.js";
 
 export function makeMission(store) {
   const { state } = store;
@@ -10,7 +10,7 @@ export function makeMission(store) {
     ["speed, km/s", (m) => number(m.speedKmS, 3), "speed"],
     ["light time, s", (m) => number(m.oneWayLightTimeS, 3), "light"],
     ["signal, dBm", (m) => number(m.signal && m.signal.dBm, 1), "signal"],
-    ["data rate", (m) => rate(m.signal && m.signal.dataRateBps), "rate"],
+    ["rate, Mbit/s", (m) => number(m.signal && m.signal.dataRateBps && m.signal.dataRateBps / 1e6, 3), "rate"],
     ["station", (m) => m.station || "–"],
     ["frames, lost, late", (m) => (m.contact ? [m.contact.received, m.contact.lost, m.contact.late].map((v) => number(v)).join(" · ") : "–")],
     ["spacecraft", (m) => m.spacecraftMode || "–"],

@@ -126,6 +126,7 @@ describe("mission control", () => {
     await page.locator("#start").click();
     await until(page, "#met", /T\+/, 90000);
     await until(page, "#figures", /goldstone|madrid|canberra/i, 60000);
+    assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll("#figures dt, #figures dd")].filter((f) => f.scrollWidth > f.clientWidth).map((f) => f.textContent)), [], "cut off");
     await until(page, "#phase", /Splashdown/, 120000).catch(async (e) => { throw new Error(`${e.message}: phase ${await text(page, "#phase")}, clock ${await text(page, "#met")}, notice ${await text(page, "#notice")}`); });
     assert.deepEqual(strange, []);
     await close();

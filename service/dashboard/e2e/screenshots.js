@@ -6,27 +6,31 @@ import { startSuite } from "./suite.js";
 const images = new URL("../../../docs/images/", import.meta.url).pathname;
 mkdirSync(images, { recursive: true });
 const browser = await launch();
-const suite = await startSuite({ stage: "open", timeScale: 14400 });
+const suite = await startSuite({ stage: "zero-trust", timeScale: 1440 });
 try {
   const { page } = await openPage(browser, suite, { colorScheme: "dark" });
-  await page.keyboard.press("Digit3");
-  await page.locator("#start").click();
-  await page.waitForFunction(() => /T\+/.test(document.querySelector("#met").textContent), null, { timeout: 90000 });
-  await page.waitForFunction(() => !/^–/.test(document.querySelector("#figures dd").textContent), null, { timeout: 60000 });
-  await page.keyboard.press("Digit1");
-  const attack = async (file, column, verdict) => {
+  const shows = (selector, pattern) => page.waitForFunction(([s, p]) => new RegExp(p).test(document.querySelector(s).textContent), [selector, pattern], { timeout: 90000 });
+  const picture = (file) => page.screenshot({ path: images + file });
+  const attack = async (column, verdict) => {
+    await page.keyboard.press("Digit1");
+    await page.waitForFunction(() => !document.querySelector("#attack-story").disabled);
     await page.keyboard.press("a");
     await page.waitForFunction(([c, v]) => document.querySelectorAll(`tr.story td:nth-child(${c}) ${v}`).length === 4, [column, verdict], { timeout: 60000 });
-    await page.screenshot({ path: images + file });
   };
-  await attack("attack-open.png", 2, ".v-allowed");
-  await page.waitForFunction(() => !document.querySelector("#attack-story").disabled);
-  await page.keyboard.press("Shift+Digit3");
-  await page.waitForFunction(() => /stage zero-trust/.test(document.querySelector("#layers").textContent));
-  await attack("attack-zero-trust.png", 4, ".v-denied-l7");
+  await page.keyboard.press("Digit3");
+  await page.locator("#start").click();
+  await shows("#orbit-text", "Orion is");
+  await attack(4, ".v-denied-l7");
+  await shows("#figures", "nominal");
+  await picture("attack-zero-trust.png");
   await page.keyboard.press("Digit2");
   await page.waitForFunction(() => document.querySelectorAll("#view-trace li details").length > 3);
-  await page.screenshot({ path: images + "signal-trace.png" });
+  await picture("signal-trace.png");
+  await page.keyboard.press("Shift+Digit1");
+  await shows("#layers", "stage open");
+  await attack(2, ".v-allowed");
+  await shows("#figures", "aborting");
+  await picture("attack-open.png");
 } finally {
   await browser.close();
   suite.stop();
