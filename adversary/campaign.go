@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"go.yaml.in/yaml/v3"
 )
 

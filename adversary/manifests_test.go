@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"artemis.example/adversary"
-	"artemis.example/local/manifest"
+	"artemis.example/policy/manifest"
 	"github.com/google/go-cmp/cmp"
 )
 

@@ -1,6 +1,6 @@
 // Package openchoreo_test checks that what developers wrote (the components),
 // what OpenChoreo rendered from it (openchoreo/rendered, istio/cells,
-// istio/stages) and the table in service/catalog say the same. It needs no
+// istio/stages) and the table in catalog say the same. It needs no
 // cluster; the control plane itself is asked in conformance/render.
 package openchoreo_test
 
@@ -20,7 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	strictyaml "sigs.k8s.io/yaml"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 )
 
 // component is what a developer writes, as far as these tests judge it. An

@@ -19,8 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"artemis.example/local/manifest"
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
+	"artemis.example/policy/manifest"
 )
 
 // namespaceOf computes a Cell's namespace as OpenChoreo does: up to 13 or 12

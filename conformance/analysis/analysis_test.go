@@ -12,7 +12,7 @@ import (
 
 	"artemis.example/conformance/figures"
 	"artemis.example/conformance/versions"
-	"artemis.example/local/manifest"
+	"artemis.example/policy/manifest"
 )
 
 const root = "../.."

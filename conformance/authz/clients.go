@@ -1,5 +1,5 @@
 // Package authz compares the project's evaluator of AuthorizationPolicies at
-// waypoints (local/policy/authz) with a real Envoy that was configured by
+// waypoints (policy/authz) with a real Envoy that was configured by
 // Istio's own translation, request by request.
 package authz
 

@@ -11,7 +11,7 @@ import (
 
 	"artemis.example/conformance/enforcer"
 	"artemis.example/conformance/translate"
-	"artemis.example/local/policy/authz"
+	"artemis.example/policy/authz"
 )
 
 // group is a policy set with the requests that it judges.

@@ -11,7 +11,7 @@ import (
 	"artemis.example/conformance/enforcer"
 	"artemis.example/conformance/translate"
 	"artemis.example/local/mesh/http1"
-	"artemis.example/local/policy/authz"
+	"artemis.example/policy/authz"
 )
 
 // outcome is a decision in the form in which both sides are compared.

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	"artemis.example/catalog"
 	"artemis.example/conformance/enforcer"
 	"artemis.example/conformance/envoy"
 	"artemis.example/conformance/figures"
 	"artemis.example/conformance/translate"
-	"artemis.example/local/manifest"
-	"artemis.example/local/world"
-	"artemis.example/service/catalog"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 // caller is an identity of the matrix, and who of the table it is, if anyone.
@@ -24,14 +24,14 @@ type caller struct {
 }
 
 // callers are all identities of the suite's world, and strangers.
-func callers(w *world.World) []caller {
+func callers(w *topology.World) []caller {
 	var out []caller
 	for _, p := range w.Pods {
 		c := caller{identity: p.Identity}
 		switch {
-		case p.Kind == world.Ingress:
+		case p.Kind == topology.Ingress:
 			c.table, c.known = catalog.Ingress, true
-		case p.Kind == world.App && p.Cell != "" && p.Component != "":
+		case p.Kind == topology.App && p.Cell != "" && p.Component != "":
 			c.table, c.known = catalog.Caller{Cell: p.Cell, Component: p.Component}, true
 		}
 		if !slices.ContainsFunc(out, func(o caller) bool { return o.identity == c.identity }) {
@@ -91,13 +91,13 @@ func nearMisses(method, path, host string) []enforcer.Request {
 // TestMatrix sends every identity's requests for every endpoint of the suite,
 // and near misses of each, to every Service's policies as they stand in
 // istio/cells, through Envoy and through our evaluator. What is plainly an
-// endpoint has to be decided as the table in service/catalog says, too.
+// endpoint has to be decided as the table in catalog says, too.
 func TestMatrix(t *testing.T) {
 	set, err := manifest.LoadStage(root, "zero-trust", true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := world.Build(set, world.NewAllocator())
+	w, err := topology.Build(set, topology.NewAllocator())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,11 +161,11 @@ func TestMatrix(t *testing.T) {
 		Notes: fmt.Sprintf("%d identities; %d allowed, %d denied, %d refused before any policy", len(who), total.allowed, total.denied, total.refused)})
 }
 
-func findService(t *testing.T, w *world.World, s catalog.Service) *world.Service {
+func findService(t *testing.T, w *topology.World, s catalog.Service) *topology.Service {
 	t.Helper()
 	for _, p := range w.Pods {
 		if p.Cell == s.Cell && p.Component == s.Name {
-			if svc := w.Service(world.Ref{Namespace: p.Namespace, Name: s.Name}); svc != nil {
+			if svc := w.Service(topology.Ref{Namespace: p.Namespace, Name: s.Name}); svc != nil {
 				return svc
 			}
 		}

@@ -6,7 +6,7 @@ import (
 
 	"istio.io/istio/pkg/workloadapi/security"
 
-	"artemis.example/local/policy/authz"
+	"artemis.example/policy/authz"
 )
 
 // connection is what a node proxy decides about.

@@ -22,9 +22,9 @@ import (
 	"artemis.example/conformance/figures"
 	"artemis.example/conformance/translate"
 	"artemis.example/conformance/versions"
-	"artemis.example/local/manifest"
-	"artemis.example/local/policy/authz"
-	"artemis.example/local/world"
+	"artemis.example/policy/authz"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 // TestMain starts the program again with ambient switched on: Istio's code reads
@@ -112,13 +112,13 @@ func TestNodeProxySuite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := world.Build(set, world.NewAllocator())
+		w, err := topology.Build(set, topology.NewAllocator())
 		if err != nil {
 			t.Fatal(err)
 		}
 		all := converted(t, set.AuthorizationPolicies)
 		for _, to := range w.Pods {
-			for _, from := range append(w.Pods, &world.Pod{IP: netip.MustParseAddr("10.244.9.9")}) {
+			for _, from := range append(w.Pods, &topology.Pod{IP: netip.MustParseAddr("10.244.9.9")}) {
 				for _, port := range []uint16{8080, 9090, 15008} {
 					c := connection{from.Identity, from.IP, to.IP, port}
 					want := ztunnelDecision(applying(all, set.AuthorizationPolicies, to.Namespace, to.Labels), c)

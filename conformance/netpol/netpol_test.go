@@ -19,9 +19,9 @@ import (
 
 	"artemis.example/conformance/figures"
 	"artemis.example/conformance/versions"
-	"artemis.example/local/manifest"
-	"artemis.example/local/policy/netpol"
-	"artemis.example/local/world"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/netpol"
+	"artemis.example/policy/topology"
 )
 
 const root = "../.."
@@ -60,7 +60,7 @@ func TestRenderedPolicies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := world.Build(set, world.NewAllocator())
+			w, err := topology.Build(set, topology.NewAllocator())
 			if err != nil {
 				t.Fatal(err)
 			}

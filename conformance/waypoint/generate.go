@@ -28,8 +28,8 @@ import (
 	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/test"
 
-	"artemis.example/local/world"
 	"artemis.example/local/xds"
+	"artemis.example/policy/topology"
 )
 
 // Object is a part of an Envoy configuration.
@@ -38,7 +38,7 @@ type Object = map[string]any
 // Generate gives the configuration of every waypoint of a world, sorted by
 // namespace. PILOT_ENABLE_AMBIENT=true has to be in the environment from the
 // start of the process, or there are no waypoints.
-func Generate(w *world.World) ([]xds.Config, error) {
+func Generate(w *topology.World) ([]xds.Config, error) {
 	text, err := manifests(w)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func Generate(w *world.World) ([]xds.Config, error) {
 		mc.AccessLogFile, mc.AccessLogEncoding, mc.AccessLogFormat = "/dev/stdout", meshconfig.MeshConfig_JSON, xds.AccessLogFormat
 		d := istioxds.NewFakeDiscoveryServer(t, istioxds.FakeOptions{ConfigString: text, KubernetesObjectString: text, MeshConfig: mc})
 		for _, p := range w.Pods {
-			if p.Kind != world.Waypoint {
+			if p.Kind != topology.Waypoint {
 				continue
 			}
 			c, err := one(d, p)
@@ -66,7 +66,7 @@ func Generate(w *world.World) ([]xds.Config, error) {
 	return out, nil
 }
 
-func one(d *istioxds.FakeDiscoveryServer, p *world.Pod) (xds.Config, error) {
+func one(d *istioxds.FakeDiscoveryServer, p *topology.Pod) (xds.Config, error) {
 	labels := map[string]string{
 		label.IoK8sNetworkingGatewayGatewayName.Name: p.Name,
 		label.GatewayManaged.Name:                    constants.ManagedGatewayMeshControllerLabel,
@@ -167,7 +167,7 @@ func adapt(v any) any {
 
 // manifests is what istiod would see in a cluster: the suite's objects, and what
 // a cluster and istiod add to them.
-func manifests(w *world.World) (string, error) {
+func manifests(w *topology.World) (string, error) {
 	var objects []any
 	for _, n := range w.Set.Namespaces {
 		objects = append(objects, n)
@@ -180,11 +180,11 @@ func manifests(w *world.World) (string, error) {
 	}
 	for _, s := range w.Set.Services {
 		c := s.DeepCopy()
-		if svc := w.Service(world.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil && svc.VIP.IsValid() {
+		if svc := w.Service(topology.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil && svc.VIP.IsValid() {
 			c.Spec.ClusterIP, c.Spec.ClusterIPs = svc.VIP.String(), []string{svc.VIP.String()}
 		}
 		objects = append(objects, c)
-		if svc := w.Service(world.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil {
+		if svc := w.Service(topology.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil {
 			objects = append(objects, slice(svc, c))
 		}
 	}
@@ -195,7 +195,7 @@ func manifests(w *world.World) (string, error) {
 		objects = append(objects, standing(g, w)...)
 	}
 	for _, p := range w.Pods {
-		if p.Kind == world.App {
+		if p.Kind == topology.App {
 			objects = append(objects, podOf(p))
 		}
 	}
@@ -212,8 +212,8 @@ func manifests(w *world.World) (string, error) {
 
 // standing is a waypoint as istiod has made it: ready, with its Service and its
 // instance.
-func standing(g *gatewayv1.Gateway, w *world.World) []any {
-	ip := w.Pod(world.Ref{Namespace: g.Namespace, Name: g.Name}).IP.String()
+func standing(g *gatewayv1.Gateway, w *topology.World) []any {
+	ip := w.Pod(topology.Ref{Namespace: g.Namespace, Name: g.Name}).IP.String()
 	ready := g.DeepCopy()
 	ready.Status.Addresses = []gatewayv1.GatewayStatusAddress{{Type: new(gatewayv1.HostnameAddressType), Value: g.Name + "." + g.Namespace + ".svc.cluster.local"}}
 	labels := map[string]string{label.GatewayManaged.Name: constants.ManagedGatewayMeshControllerLabel, label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}
@@ -229,7 +229,7 @@ func standing(g *gatewayv1.Gateway, w *world.World) []any {
 	}
 }
 
-func slice(s *world.Service, c *corev1.Service) any {
+func slice(s *topology.Service, c *corev1.Service) any {
 	out := &discoveryv1.EndpointSlice{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
 		ObjectMeta:  metav1.ObjectMeta{Name: s.Name + "-1", Namespace: s.Namespace, Labels: map[string]string{"kubernetes.io/service-name": s.Name}},
 		AddressType: discoveryv1.AddressTypeIPv4}
@@ -249,7 +249,7 @@ func slice(s *world.Service, c *corev1.Service) any {
 	return out
 }
 
-func podOf(p *world.Pod) any {
+func podOf(p *topology.Pod) any {
 	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: p.Name + "-0", Namespace: p.Namespace, Labels: p.Labels},
 		Spec: corev1.PodSpec{ServiceAccountName: p.ServiceAccount, NodeName: "node"}}
 	if p.Meshed {

@@ -24,15 +24,15 @@ import (
 	"golang.org/x/sys/unix"
 	istiolog "istio.io/istio/pkg/log"
 
+	"artemis.example/catalog"
 	"artemis.example/conformance/envoy"
 	"artemis.example/conformance/figures"
 	"artemis.example/local/capture"
 	"artemis.example/local/identity"
-	"artemis.example/local/manifest"
 	"artemis.example/local/mesh"
-	"artemis.example/local/world"
 	"artemis.example/local/xds"
-	"artemis.example/service/catalog"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 const root = "../.."
@@ -179,8 +179,8 @@ func (p *pod) call(dst netip.AddrPort, line, host string) answer {
 }
 
 type suite struct {
-	world *world.World
-	pods  map[world.Ref]*pod
+	world *topology.World
+	pods  map[topology.Ref]*pod
 }
 
 // start runs a mesh of the suite's pods, with waypoints of its own or with
@@ -191,7 +191,7 @@ func start(t *testing.T, bin string) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := world.Build(set, world.NewAllocator())
+	w, err := topology.Build(set, topology.NewAllocator())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,9 +207,9 @@ func start(t *testing.T, bin string) *suite {
 	if err := m.Apply("zero-trust", w); err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{w, map[world.Ref]*pod{}}
+	s := &suite{w, map[topology.Ref]*pod{}}
 	for _, p := range w.Pods {
-		if p.Kind != world.App {
+		if p.Kind != topology.App {
 			continue
 		}
 		app := newServer(t, p.Ref)
@@ -261,7 +261,7 @@ func start(t *testing.T, bin string) *suite {
 	return s
 }
 
-func newServer(t *testing.T, ref world.Ref) string {
+func newServer(t *testing.T, ref topology.Ref) string {
 	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -280,13 +280,13 @@ func newServer(t *testing.T, ref world.Ref) string {
 func (s *suite) calls(t *testing.T) map[string]answer {
 	t.Helper()
 	out := map[string]answer{}
-	refs := map[catalog.Caller]world.Ref{}
+	refs := map[catalog.Caller]topology.Ref{}
 	for _, p := range s.world.Pods {
-		if p.Kind == world.App {
+		if p.Kind == topology.App {
 			refs[catalog.Caller{Cell: p.Cell, Component: p.Component}] = p.Ref
 		}
 	}
-	do := func(from catalog.Caller, to *world.Service, line string) {
+	do := func(from catalog.Caller, to *topology.Service, line string) {
 		ref, ok := refs[from]
 		if !ok {
 			return
@@ -299,7 +299,7 @@ func (s *suite) calls(t *testing.T) map[string]answer {
 		if !ok {
 			t.Fatalf("%s is not in the manifests", svc.Name)
 		}
-		to := s.world.Service(world.Ref{Namespace: ref.Namespace, Name: svc.Name})
+		to := s.world.Service(topology.Ref{Namespace: ref.Namespace, Name: svc.Name})
 		for _, r := range svc.Rules {
 			for _, p := range r.Paths {
 				path := strings.Replace(p, "*", "x", 1)

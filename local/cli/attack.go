@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"artemis.example/adversary"
-	campaign "artemis.example/adversary/run"
+	campaign "artemis.example/local/campaign"
 	"github.com/spf13/cobra"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"artemis.example/local/decision"
+	"artemis.example/policy/decision"
 	"github.com/spf13/cobra"
 )
 

@@ -9,10 +9,10 @@ import (
 	"net/http"
 	"strings"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/explain"
-	"artemis.example/local/manifest"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/explain"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 	"github.com/spf13/cobra"
 )
 
@@ -91,7 +91,7 @@ func ask(root, stage string, q explain.Question) (*explain.Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := world.Build(set, world.NewAllocator())
+	w, err := topology.Build(set, topology.NewAllocator())
 	if err != nil {
 		return nil, err
 	}

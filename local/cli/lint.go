@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"artemis.example/local/lint"
+	"artemis.example/policy/lint"
 	"github.com/spf13/cobra"
 )
 

@@ -9,14 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/explain"
-	"artemis.example/local/lint"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/explain"
+	"artemis.example/policy/lint"
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 )
 
-// projectOf lays the two Cells of local/explain's tests out as a project.
+// projectOf lays the two Cells of policy/explain's tests out as a project.
 func projectOf(t *testing.T) *place {
 	t.Helper()
 	root := t.TempDir()

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"artemis.example/local/control"
-	"artemis.example/local/manifest"
+	"artemis.example/policy/manifest"
 	"github.com/spf13/cobra"
 )
 

@@ -17,7 +17,7 @@ import (
 
 	"artemis.example/local/capture/netns"
 	"artemis.example/local/launcher"
-	"artemis.example/local/manifest"
+	"artemis.example/policy/manifest"
 	"github.com/spf13/cobra"
 )
 

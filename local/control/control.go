@@ -8,7 +8,7 @@ import (
 	"context"
 	"time"
 
-	"artemis.example/local/decision"
+	"artemis.example/policy/decision"
 )
 
 // Pod is one row of what runs.

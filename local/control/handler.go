@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/manifest"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/manifest"
 )
 
 const (

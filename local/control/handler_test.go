@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"artemis.example/local/control"
-	"artemis.example/local/decision"
 	"artemis.example/local/mesh"
+	"artemis.example/policy/decision"
 	"github.com/google/go-cmp/cmp"
 )
 

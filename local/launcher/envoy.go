@@ -19,8 +19,8 @@ import (
 	"artemis.example/local/capture"
 	"artemis.example/local/identity"
 	"artemis.example/local/mesh"
-	"artemis.example/local/world"
 	"artemis.example/local/xds"
+	"artemis.example/policy/topology"
 )
 
 const (
@@ -42,12 +42,12 @@ type envoys struct {
 	envoy, config string // paths of the programs
 	root          string
 	adversary     bool
-	alloc         *world.Allocator
+	alloc         *topology.Allocator
 	mesh          *mesh.Mesh
 
 	mu      sync.Mutex
-	servers map[world.Ref]*xds.Server
-	now     map[world.Ref]xds.Config
+	servers map[topology.Ref]*xds.Server
+	now     map[topology.Ref]xds.Config
 }
 
 // generate has the configuration of every waypoint of a world written.
@@ -78,7 +78,7 @@ func (e *envoys) generate(ctx context.Context, stage string) ([]xds.Config, erro
 
 // set hands configurations to the Envoys and waits until those that run have
 // taken them. When one refuses, all go back to what they had.
-func (e *envoys) set(ctx context.Context, configs []xds.Config, running func(world.Ref) bool) error {
+func (e *envoys) set(ctx context.Context, configs []xds.Config, running func(topology.Ref) bool) error {
 	if e == nil {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (e *envoys) set(ctx context.Context, configs []xds.Config, running func(wor
 
 // taken waits until a waypoint's Envoy has what it was handed. There are
 // configurations, such as a path template that does not parse, that end it.
-func (e *envoys) taken(ctx context.Context, ref world.Ref, running func(world.Ref) bool) error {
+func (e *envoys) taken(ctx context.Context, ref topology.Ref, running func(topology.Ref) bool) error {
 	for {
 		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		err := e.server(ref).Taken(short)
@@ -129,7 +129,7 @@ func (e *envoys) hand(configs []xds.Config) (before []xds.Config) {
 	return before
 }
 
-func (e *envoys) server(ref world.Ref) *xds.Server {
+func (e *envoys) server(ref topology.Ref) *xds.Server {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.servers[ref]
@@ -147,7 +147,7 @@ func (e *envoys) server(ref world.Ref) *xds.Server {
 }
 
 // workloads are the pods of the waypoints of a world.
-func (e *envoys) workloads(w *world.World) []workload {
+func (e *envoys) workloads(w *topology.World) []workload {
 	if e == nil {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (e *envoys) workloads(w *world.World) []workload {
 const roleWaypoint = "waypoint"
 
 // attach connects a waypoint's pod to the mesh and to its discovery services.
-func (e *envoys) attach(ref world.Ref, pod capture.Pod) error {
+func (e *envoys) attach(ref topology.Ref, pod capture.Pod) error {
 	conns := &connections{ch: make(chan net.Conn), done: make(chan struct{})}
 	server := &http.Server{Handler: e.server(ref), ReadHeaderTimeout: 10 * time.Second}
 	err := e.mesh.AttachWaypoint(ref, &closingPod{pod, conns}, func(c capture.Captured) bool {
@@ -190,7 +190,7 @@ func (e *envoys) attach(ref world.Ref, pod capture.Pod) error {
 }
 
 // command is Envoy as the program of a waypoint's pod.
-func (e *envoys) command(ref world.Ref, ip netip.Addr) (*exec.Cmd, error) {
+func (e *envoys) command(ref topology.Ref, ip netip.Addr) (*exec.Cmd, error) {
 	e.server(ref).Restart()
 	bootstrap, err := xds.Bootstrap(ref, ip, xdsAddress)
 	if err != nil {
@@ -204,7 +204,7 @@ func (e *envoys) command(ref world.Ref, ip netip.Addr) (*exec.Cmd, error) {
 
 // output reads an Envoy's output: the access log becomes decisions, the rest
 // goes to the pod's log.
-func (e *envoys) output(ref world.Ref, log io.Writer) io.Writer {
+func (e *envoys) output(ref topology.Ref, log io.Writer) io.Writer {
 	return &lines{take: func(line []byte) {
 		access, ok, err := xds.ParseAccess(line)
 		switch {

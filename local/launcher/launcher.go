@@ -20,10 +20,10 @@ import (
 	"artemis.example/local/capture"
 	"artemis.example/local/control"
 	"artemis.example/local/identity"
-	"artemis.example/local/manifest"
 	"artemis.example/local/mesh"
-	"artemis.example/local/world"
 	"artemis.example/local/xds"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 // keptDecisions is how many decisions are remembered for who asks late.
@@ -61,11 +61,11 @@ type launcher struct {
 	log     control.Decisions
 	mesh    *mesh.Mesh
 	envoys  *envoys // nil when the mesh itself is the waypoints
-	alloc   *world.Allocator
+	alloc   *topology.Allocator
 
 	applying  sync.Mutex // one change of the world at a time
 	mu        sync.Mutex
-	world     *world.World
+	world     *topology.World
 	stage     string
 	problem   string
 	processes []*process
@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options, h Handed) error {
 	defer m.Close()
 	l := &launcher{
 		options: o, handed: h, node: h.Node, stage: o.Stage, mesh: m,
-		log: decisions, alloc: world.NewAllocator(), changed: make(chan struct{}),
+		log: decisions, alloc: topology.NewAllocator(), changed: make(chan struct{}),
 	}
 	if _, err := os.Stat(filepath.Join(h.Root, "adversary", "manifests")); err != nil {
 		l.options.Adversary = false
@@ -100,7 +100,7 @@ func Run(ctx context.Context, o Options, h Handed) error {
 	if o.Waypoint == "envoy" {
 		l.envoys = &envoys{
 			envoy: h.Envoy, config: h.Config, root: h.Root, adversary: l.options.Adversary, alloc: l.alloc, mesh: m,
-			servers: map[world.Ref]*xds.Server{}, now: map[world.Ref]xds.Config{},
+			servers: map[topology.Ref]*xds.Server{}, now: map[topology.Ref]xds.Config{},
 		}
 	}
 	// The suite outlives ctx by its drain.
@@ -127,12 +127,12 @@ func Run(ctx context.Context, o Options, h Handed) error {
 }
 
 // load reads the manifests of a stage and makes a world of them.
-func (l *launcher) load(stage string) (*world.World, []workload, error) {
+func (l *launcher) load(stage string) (*topology.World, []workload, error) {
 	set, err := manifest.LoadStage(l.handed.Root, stage, l.options.Adversary)
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := world.Build(set, l.alloc)
+	w, err := topology.Build(set, l.alloc)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,7 +165,7 @@ func (l *launcher) start(ctx context.Context) error {
 }
 
 // reconcile makes what runs what the workloads ask for.
-func (l *launcher) reconcile(ctx context.Context, w *world.World, loads []workload) error {
+func (l *launcher) reconcile(ctx context.Context, w *topology.World, loads []workload) error {
 	l.mu.Lock()
 	old := l.processes
 	l.mu.Unlock()
@@ -209,8 +209,8 @@ func missing(old, next []*process) []*process {
 	})
 }
 
-func (l *launcher) add(w *world.World, load workload) (*process, error) {
-	ref := world.Ref{Namespace: load.Namespace, Name: load.Deployment}
+func (l *launcher) add(w *topology.World, load workload) (*process, error) {
+	ref := topology.Ref{Namespace: load.Namespace, Name: load.Deployment}
 	pod := w.Pod(ref)
 	if pod == nil {
 		return nil, fmt.Errorf("pod %v has no place in the world", ref)
@@ -262,7 +262,7 @@ func (l *launcher) stop(processes []*process) {
 	for _, p := range processes {
 		all.Go(func() {
 			p.stop()
-			l.mesh.DetachPod(world.Ref{Namespace: p.workload.Namespace, Name: p.workload.Deployment})
+			l.mesh.DetachPod(topology.Ref{Namespace: p.workload.Namespace, Name: p.workload.Deployment})
 			// Its process is gone: what closing could say changes nothing.
 			_ = p.pod.Close()
 		})
@@ -329,7 +329,7 @@ func (l *launcher) apply(ctx context.Context, stage string) error {
 	}
 	// A waypoint knows its Services before anybody is sent through it, and as long
 	// as anybody is.
-	through := slices.ContainsFunc(w.Services, func(s *world.Service) bool { return s.Waypoint != nil })
+	through := slices.ContainsFunc(w.Services, func(s *topology.Service) bool { return s.Waypoint != nil })
 	if through {
 		if err := l.envoys.set(ctx, configs, l.runs); err != nil {
 			return err
@@ -351,7 +351,7 @@ func (l *launcher) apply(ctx context.Context, stage string) error {
 	return err
 }
 
-func (l *launcher) currentWorld() *world.World {
+func (l *launcher) currentWorld() *topology.World {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.world
@@ -382,7 +382,7 @@ func (l *launcher) podOf(namespace, component string) capture.Pod {
 }
 
 // runs tells whether a waypoint's process is there to take a configuration.
-func (l *launcher) runs(ref world.Ref) bool {
+func (l *launcher) runs(ref topology.Ref) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range l.processes {

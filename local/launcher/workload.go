@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"artemis.example/local/manifest"
+	"artemis.example/policy/manifest"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"

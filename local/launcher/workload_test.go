@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/local/manifest"
+	"artemis.example/policy/manifest"
 	"github.com/google/go-cmp/cmp"
 )
 

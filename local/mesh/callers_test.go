@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -73,7 +73,7 @@ func TestWhatEachCallerSaw(t *testing.T) {
 	const podIP = "pod IP"
 	rows := []struct {
 		name   string
-		from   world.Ref
+		from   topology.Ref
 		method string
 		to     string
 		want   [3]string
@@ -94,8 +94,8 @@ func TestWhatEachCallerSaw(t *testing.T) {
 		{"second Service with a TCP port", meshed, "GET", named("second-tcp"), [3]string{"200", "200", "reset"}},
 		{"second Service with an unnamed port", meshed, "GET", named("second-unnamed"), [3]string{"200", "200", "403"}},
 		{"Service that nobody wrote a policy for", meshed, "GET", named("forgotten"), [3]string{"200", "200", "403"}},
-		{"pod of the Cell that runs as the waypoint's account", world.Ref{Namespace: orion, Name: "impostor"}, "GET", podIP, [3]string{"200", "200", "200"}},
-		{"pod of another namespace whose account is called waypoint", world.Ref{Namespace: "intruder", Name: "waypoint"}, "GET", podIP, [3]string{"200", "reset", "reset"}},
+		{"pod of the Cell that runs as the waypoint's account", topology.Ref{Namespace: orion, Name: "impostor"}, "GET", podIP, [3]string{"200", "200", "200"}},
+		{"pod of another namespace whose account is called waypoint", topology.Ref{Namespace: "intruder", Name: "waypoint"}, "GET", podIP, [3]string{"200", "reset", "reset"}},
 	}
 	for i, column := range columns {
 		t.Run(column.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestNetworkPoliciesTogetherWithTheMesh(t *testing.T) {
 	nav := endpoint(orion, "guidance-nav", "/position")
 	rows := []struct {
 		name   string
-		from   world.Ref
+		from   topology.Ref
 		method string
 		url    string
 		want   [3]string
@@ -163,8 +163,8 @@ func TestNetworkPoliciesTogetherWithTheMesh(t *testing.T) {
 		{"cross-Cell call that the table allows", app("houston", "capcom"), "POST", endpoint(orion, "comms-system", "/uplink"), [3]string{"200", "200", "200"}},
 		{"the same with another method", app("houston", "capcom"), "GET", endpoint(orion, "comms-system", "/uplink"), [3]string{"200", "200", "403"}},
 		{"cross-Cell call, app port not open to that Cell", app("houston", "capcom"), "GET", nav, [3]string{"refused", "200", "403"}},
-		{"gateway, allowed path", world.Ref{}, "GET", "/flight-director-http/mission/status", [3]string{"200", "200", "200"}},
-		{"gateway, endpoint that is not for ingress", world.Ref{}, "POST", "/flight-director-http/handoff", [3]string{"200", "200", "403"}},
+		{"gateway, allowed path", topology.Ref{}, "GET", "/flight-director-http/mission/status", [3]string{"200", "200", "200"}},
+		{"gateway, endpoint that is not for ingress", topology.Ref{}, "POST", "/flight-director-http/handoff", [3]string{"200", "200", "403"}},
 	}
 	for i, stage := range []string{"open", "mtls", "zero-trust"} {
 		t.Run(stage, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestNetworkPoliciesTogetherWithTheMesh(t *testing.T) {
 					r.records()
 					var got string
 					switch {
-					case row.from == world.Ref{}:
+					case row.from == topology.Ref{}:
 						got = outcomeOf(r.ingress(row.method, row.url, nil))
 					case row.url == "pod IP":
 						got = r.call(row.from, row.method, "http://"+r.world.Pod(app("orion", "guidance-nav")).IP.String()+":8080/position")
@@ -303,21 +303,21 @@ func TestAWaypointThatIsNotThere(t *testing.T) {
 		if got := r.call(rogue(orion), "GET", nav); got != "200" {
 			t.Errorf("got %s, want 200", got)
 		}
-		r.mesh.SetWaypointReady(world.Ref{Namespace: orion, Name: "waypoint"})
+		r.mesh.SetWaypointReady(topology.Ref{Namespace: orion, Name: "waypoint"})
 		if got := r.call(rogue(orion), "GET", nav); got != "reset" {
 			t.Errorf("once it was ready and is not there: got %s, want reset", got)
 		}
 	})
 	t.Run("scaled to zero: closed for everyone, and back", func(t *testing.T) {
 		r := newRig(t, Config{}, suite(t, options{}))
-		comms, ref := app("orion", "comms-system"), world.Ref{Namespace: orion, Name: "waypoint"}
+		comms, ref := app("orion", "comms-system"), topology.Ref{Namespace: orion, Name: "waypoint"}
 		if got := r.call(comms, "GET", nav); got != "200" {
 			t.Fatalf("before: %s", got)
 		}
 		if err := r.mesh.StopWaypoint(ref); err != nil {
 			t.Fatal(err)
 		}
-		for _, from := range []world.Ref{comms, rogue(orion)} {
+		for _, from := range []topology.Ref{comms, rogue(orion)} {
 			if got := r.call(from, "GET", nav); got != "reset" {
 				t.Errorf("%s while it is away: %s, want reset", from, got)
 			}
@@ -338,7 +338,7 @@ func TestUnknownDestinationsAreRefused(t *testing.T) {
 			t.Errorf("%s: %s, want reset", to, got)
 		}
 	}
-	vip := r.world.Service(world.Ref{Namespace: orion, Name: "guidance-nav"}).VIP
+	vip := r.world.Service(topology.Ref{Namespace: orion, Name: "guidance-nav"}).VIP
 	if got := r.call(rogue(orion), "GET", "http://"+netip.AddrPortFrom(vip, 9090).String()+"/metrics"); got != "reset" {
 		t.Errorf("a port that the Service has not: %s, want reset", got)
 	}

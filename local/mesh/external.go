@@ -9,10 +9,10 @@ import (
 	"sync"
 
 	"artemis.example/local/capture"
-	"artemis.example/local/decision"
 	"artemis.example/local/hbone"
-	"artemis.example/local/world"
 	"artemis.example/local/xds"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 )
 
 // externalWaypoint is a waypoint whose work another program does in a pod of its
@@ -20,7 +20,7 @@ import (
 // opens, as far as the NetworkPolicies allow.
 type externalWaypoint struct {
 	m     *Mesh
-	ref   world.Ref
+	ref   topology.Ref
 	pod   capture.Pod
 	ln    net.Listener
 	other func(capture.Captured) bool
@@ -34,7 +34,7 @@ type externalWaypoint struct {
 // shown every connection that the program opens first, and keeps those for which
 // it answers true. Config.ExternalWaypoints has to be set. SetWaypointReady says
 // when the program answers, DetachPod ends it.
-func (m *Mesh) AttachWaypoint(ref world.Ref, pod capture.Pod, other func(capture.Captured) bool) error {
+func (m *Mesh) AttachWaypoint(ref topology.Ref, pod capture.Pod, other func(capture.Captured) bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state.Load()
@@ -158,7 +158,7 @@ func (e *externalWaypoint) close() {
 
 // NoteAccess records what an external waypoint says that it has done. Policy and
 // rule stay open: Envoy does not tell which one it was.
-func (m *Mesh) NoteAccess(ref world.Ref, a xds.Access) {
+func (m *Mesh) NoteAccess(ref topology.Ref, a xds.Access) {
 	s := m.state.Load()
 	if s == nil {
 		return

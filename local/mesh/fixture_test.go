@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"artemis.example/local/manifest"
-	"artemis.example/local/world"
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 const (
@@ -236,11 +236,11 @@ func rogueYAML(ns, name, account string) string {
 }
 
 // app gives the pod of a Component.
-func app(cell, name string) world.Ref {
-	return world.Ref{Namespace: namespaceOf(cell), Name: name + "-development-0a1b2c3d"}
+func app(cell, name string) topology.Ref {
+	return topology.Ref{Namespace: namespaceOf(cell), Name: name + "-development-0a1b2c3d"}
 }
 
-func rogue(ns string) world.Ref { return world.Ref{Namespace: ns, Name: "adversary"} }
+func rogue(ns string) topology.Ref { return topology.Ref{Namespace: ns, Name: "adversary"} }
 
 // endpoint names an endpoint of a Service.
 func endpoint(ns, service, path string) string {

@@ -15,9 +15,9 @@ import (
 	"sync"
 	"time"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/policy/authz"
-	"artemis.example/local/world"
+	"artemis.example/policy/authz"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 )
 
 // gateway is the north/south gateway: HTTPRoutes on a plain HTTP listener, and
@@ -35,7 +35,7 @@ type gateway struct {
 // passage is one request on its way through the gateway.
 type passage struct {
 	state   *state
-	route   *world.Route
+	route   *topology.Route
 	target  *url.URL
 	start   time.Time
 	request decision.Record
@@ -171,7 +171,7 @@ func gatewayTarget(r *http.Request) (string, error) {
 	return authz.NormalizePath(raw)
 }
 
-func (g *gateway) to(r *world.Route) decision.Peer {
+func (g *gateway) to(r *topology.Route) decision.Peer {
 	var to decision.Peer
 	if b := r.Service.Backends(r.Port); len(b) > 0 {
 		to = peerOf(b[0].Pod)
@@ -182,7 +182,7 @@ func (g *gateway) to(r *world.Route) decision.Peer {
 
 // backendHost names the backend for the transport, which keeps its connections
 // by this name.
-func backendHost(r *world.Route) string {
+func backendHost(r *topology.Route) string {
 	return fmt.Sprintf("%s:%d", r.Service.Host, r.Port)
 }
 
@@ -271,7 +271,7 @@ func (g *gateway) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 func (m *Mesh) routeIngress(s *state, host string, port uint16) route {
 	name, rest, _ := strings.Cut(host, ".")
 	namespace, _, _ := strings.Cut(rest, ".")
-	svc := s.world.Service(world.Ref{Namespace: namespace, Name: name})
+	svc := s.world.Service(topology.Ref{Namespace: namespace, Name: name})
 	if svc == nil {
 		return route{failure: "no Service " + host}
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"artemis.example/local/policy/authz"
-	"artemis.example/local/world"
+	"artemis.example/policy/authz"
+	"artemis.example/policy/topology"
 )
 
 // grown is a world of n services in one Cell, each with a pod, a Service, a
@@ -55,7 +55,7 @@ func BenchmarkGrowth(b *testing.B) {
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			for b.Loop() {
-				w, err := world.Build(set, world.NewAllocator())
+				w, err := topology.Build(set, topology.NewAllocator())
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -81,8 +81,8 @@ func BenchmarkGrowth(b *testing.B) {
 			}
 		})
 		b.Run("network/"+name, func(b *testing.B) {
-			from := s.world.Pod(world.Ref{Namespace: orion, Name: "service-0000"})
-			to := s.world.Pod(world.Ref{Namespace: orion, Name: fmt.Sprintf("service-%04d", c.services-1)})
+			from := s.world.Pod(topology.Ref{Namespace: orion, Name: "service-0000"})
+			to := s.world.Pod(topology.Ref{Namespace: orion, Name: fmt.Sprintf("service-%04d", c.services-1)})
 			for b.Loop() {
 				if !s.network.Decide(from.Endpoint, to.Endpoint, 8080).Allowed {
 					b.Fatal("the connection that is measured is refused")

@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/local/decision"
 	"artemis.example/local/hbone"
 	"artemis.example/local/identity"
 	"artemis.example/local/identity/identitytest"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 	"golang.org/x/net/http2"
 )
 
@@ -28,7 +28,7 @@ import (
 func meshPorts(r *rig) map[string]netip.AddrPort {
 	return map[string]netip.AddrPort{
 		"pod":      netip.AddrPortFrom(r.world.Pod(app("orion", "guidance-nav")).IP, hbone.Port),
-		"waypoint": netip.AddrPortFrom(r.world.WaypointGateway(world.Ref{Namespace: orion, Name: "waypoint"}).Pod.IP, hbone.Port),
+		"waypoint": netip.AddrPortFrom(r.world.WaypointGateway(topology.Ref{Namespace: orion, Name: "waypoint"}).Pod.IP, hbone.Port),
 	}
 }
 
@@ -149,7 +149,7 @@ func TestPeersThatProveNothingAreRefused(t *testing.T) {
 
 // tunnel opens a tunnel as an identity that the CA vouches for, past every node
 // proxy.
-func (r *rig) tunnel(as world.Ref, to netip.AddrPort, peer world.Ref, authority string) (*hbone.Stream, error) {
+func (r *rig) tunnel(as topology.Ref, to netip.AddrPort, peer topology.Ref, authority string) (*hbone.Stream, error) {
 	r.t.Helper()
 	pool := hbone.NewPool(r.node.Dial)
 	r.t.Cleanup(pool.Close)
@@ -161,7 +161,7 @@ func (r *rig) tunnel(as world.Ref, to netip.AddrPort, peer world.Ref, authority 
 
 func TestTunnelsToElsewhereAreRefused(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{}))
-	nav, way := app("orion", "guidance-nav"), world.Ref{Namespace: orion, Name: "waypoint"}
+	nav, way := app("orion", "guidance-nav"), topology.Ref{Namespace: orion, Name: "waypoint"}
 	navIP := r.world.Pod(nav).IP
 	other := r.world.Pod(app("orion", "life-support")).IP
 	ports := meshPorts(r)
@@ -192,9 +192,9 @@ func TestTunnelsToElsewhereAreRefused(t *testing.T) {
 		}
 	})
 	// A waypoint answers first and has no chain afterwards, as Envoy does.
-	houstonVIP := r.world.Service(world.Ref{Namespace: houston, Name: "capcom"}).VIP
+	houstonVIP := r.world.Service(topology.Ref{Namespace: houston, Name: "capcom"}).VIP
 	for _, authority := range []string{navIP.String() + ":8080", "127.0.0.1:22", houstonVIP.String() + ":8080",
-		netip.AddrPortFrom(r.world.Service(world.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 9090).String()} {
+		netip.AddrPortFrom(r.world.Service(topology.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 9090).String()} {
 		t.Run("waypoint/"+authority, func(t *testing.T) {
 			st, err := r.tunnel(app("orion", "comms-system"), ports["waypoint"], way, authority)
 			if err != nil {
@@ -276,7 +276,7 @@ func TestIdleCrowdsHarmNobodyElse(t *testing.T) {
 		})
 	}
 	t.Run("an adversary of the Cell through its node proxy", func(t *testing.T) {
-		to := netip.AddrPortFrom(r.world.Service(world.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 8080)
+		to := netip.AddrPortFrom(r.world.Service(topology.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 8080)
 		held := 0
 		for range crowd {
 			c, err := r.dial(rogue(orion), to)
@@ -298,7 +298,7 @@ func TestIdleCrowdsHarmNobodyElse(t *testing.T) {
 func TestASlowRequestIsEnded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{}, suite(t, options{}))
-	to := netip.AddrPortFrom(r.world.Service(world.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 8080)
+	to := netip.AddrPortFrom(r.world.Service(topology.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 8080)
 	c, err := r.dial(app("orion", "comms-system"), to)
 	if err != nil {
 		t.Fatal(err)
@@ -333,7 +333,7 @@ func TestASlowRequestIsEnded(t *testing.T) {
 func TestRapidResetsEndTheConnection(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{}))
 	p := r.world.Pod(app("orion", "comms-system"))
-	nc := tls.Client(r.hostile(meshPorts(r)["waypoint"]), r.ca.Source(p.ID).ClientConfig(r.world.Pod(world.Ref{Namespace: orion, Name: "waypoint"}).ID))
+	nc := tls.Client(r.hostile(meshPorts(r)["waypoint"]), r.ca.Source(p.ID).ClientConfig(r.world.Pod(topology.Ref{Namespace: orion, Name: "waypoint"}).ID))
 	fr := http2.NewFramer(nc, nc)
 	if _, err := io.WriteString(nc, http2.ClientPreface); err != nil {
 		t.Fatal(err)
@@ -375,8 +375,8 @@ func TestRapidResetsEndTheConnection(t *testing.T) {
 func TestForgedTunnelHeadersCarryNoWeight(t *testing.T) {
 	// The tunnel's own headers name another caller; the certificate decides.
 	r := newRig(t, Config{}, suite(t, options{}))
-	way := world.Ref{Namespace: orion, Name: "waypoint"}
-	vip := netip.AddrPortFrom(r.world.Service(world.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 8080)
+	way := topology.Ref{Namespace: orion, Name: "waypoint"}
+	vip := netip.AddrPortFrom(r.world.Service(topology.Ref{Namespace: orion, Name: "guidance-nav"}).VIP, 8080)
 	pool := hbone.NewPool(r.node.Dial)
 	defer pool.Close()
 	p := r.world.Pod(rogue(orion))

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"artemis.example/local/decision"
 	"artemis.example/local/mesh/http1"
-	"artemis.example/local/policy/authz"
+	"artemis.example/policy/authz"
+	"artemis.example/policy/decision"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/local/decision"
+	"artemis.example/policy/decision"
 	"github.com/google/go-cmp/cmp"
 )
 

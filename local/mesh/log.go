@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"artemis.example/local/decision"
+	"artemis.example/policy/decision"
 )
 
 // DecisionLog keeps the latest decisions, numbered from 1 on, in a ring of fixed

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"artemis.example/local/manifest"
-	"artemis.example/local/world"
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 // TestTheTableOfWhoMayCallWhom asks every endpoint, and near misses of it, as
@@ -33,9 +33,9 @@ func TestTheTableOfWhoMayCallWhom(t *testing.T) {
 func checkMatrix(t *testing.T, set *manifest.Set) {
 	r := newRig(t, Config{Log: NewDecisionLog(64)}, set)
 	_, w := r.mesh.World()
-	find := func(s catalog.Service) *world.Pod {
+	find := func(s catalog.Service) *topology.Pod {
 		for _, p := range w.Pods {
-			if p.Kind == world.App && p.Cell == s.Cell && p.ServiceAccount == s.Name {
+			if p.Kind == topology.App && p.Cell == s.Cell && p.ServiceAccount == s.Name {
 				return p
 			}
 		}
@@ -44,7 +44,7 @@ func checkMatrix(t *testing.T, set *manifest.Set) {
 	}
 	type caller struct {
 		name   string
-		ref    world.Ref
+		ref    topology.Ref
 		client *http.Client
 		is     catalog.Caller
 	}

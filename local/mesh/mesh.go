@@ -19,7 +19,7 @@ import (
 	"artemis.example/local/capture"
 	"artemis.example/local/hbone"
 	"artemis.example/local/identity"
-	"artemis.example/local/world"
+	"artemis.example/policy/topology"
 )
 
 // Action is what a refused connection looks like to the one who opens it.
@@ -63,9 +63,9 @@ type Mesh struct {
 	turn  turn
 
 	mu        sync.Mutex
-	pods      map[world.Ref]*nodeProxy
-	waypoints map[world.Ref]*waypoint
-	external  map[world.Ref]*externalWaypoint
+	pods      map[topology.Ref]*nodeProxy
+	waypoints map[topology.Ref]*waypoint
+	external  map[topology.Ref]*externalWaypoint
 	closed    bool
 
 	gateway *gateway
@@ -88,9 +88,9 @@ func New(cfg Config) (*Mesh, error) {
 	m := &Mesh{
 		cfg:       cfg,
 		log:       cfg.Logger,
-		pods:      map[world.Ref]*nodeProxy{},
-		waypoints: map[world.Ref]*waypoint{},
-		external:  map[world.Ref]*externalWaypoint{},
+		pods:      map[topology.Ref]*nodeProxy{},
+		waypoints: map[topology.Ref]*waypoint{},
+		external:  map[topology.Ref]*externalWaypoint{},
 		links:     tracker{all: map[*link]struct{}{}},
 	}
 	m.pool = hbone.NewPool(cfg.Node.Dial)
@@ -102,7 +102,7 @@ func New(cfg Config) (*Mesh, error) {
 // the next request are judged by it. Open connections that it forbids are cut,
 // and those that would now travel another way end when they fall silent. stage
 // is the name that records carry. On an error the World before stays in force.
-func (m *Mesh) Apply(stage string, w *world.World) error {
+func (m *Mesh) Apply(stage string, w *topology.World) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -121,7 +121,7 @@ func (m *Mesh) Apply(stage string, w *world.World) error {
 // AttachPod gives a pod its node proxy: it takes what the pod's program opens,
 // and listens on the pod's address for what is meant for it. The pod has to be
 // part of the applied World.
-func (m *Mesh) AttachPod(ref world.Ref, pod capture.Pod) error {
+func (m *Mesh) AttachPod(ref topology.Ref, pod capture.Pod) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state.Load()
@@ -144,7 +144,7 @@ func (m *Mesh) AttachPod(ref world.Ref, pod capture.Pod) error {
 
 // DetachPod ends a pod's node proxy, or what AttachWaypoint made, and every
 // connection of it. The pod itself is the caller's to close.
-func (m *Mesh) DetachPod(ref world.Ref) {
+func (m *Mesh) DetachPod(ref topology.Ref) {
 	m.mu.Lock()
 	n, e := m.pods[ref], m.external[ref]
 	delete(m.pods, ref)
@@ -172,7 +172,7 @@ func (m *Mesh) ServeGateway(ln net.Listener, control http.Handler) error {
 
 // StopWaypoint ends a waypoint that this Mesh serves, as when it is scaled to
 // zero: callers are refused until StartWaypoint.
-func (m *Mesh) StopWaypoint(ref world.Ref) error {
+func (m *Mesh) StopWaypoint(ref topology.Ref) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.waypoints[ref]
@@ -184,7 +184,7 @@ func (m *Mesh) StopWaypoint(ref world.Ref) error {
 }
 
 // StartWaypoint starts a waypoint again.
-func (m *Mesh) StartWaypoint(ref world.Ref) error {
+func (m *Mesh) StartWaypoint(ref topology.Ref) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.waypoints[ref]
@@ -197,13 +197,13 @@ func (m *Mesh) StartWaypoint(ref world.Ref) error {
 // SetWaypointReady says that an external waypoint has become ready. Before that,
 // and for good afterwards, it behaves as on a cluster: a waypoint that was never
 // ready is gone around, one that went away is waited for in vain.
-func (m *Mesh) SetWaypointReady(ref world.Ref) {
+func (m *Mesh) SetWaypointReady(ref topology.Ref) {
 	m.ready.set(ref)
 }
 
 // Source gives the identity of a pod, a waypoint or the gateway of the applied
 // World, for a process that stands in for it.
-func (m *Mesh) Source(ref world.Ref) (*identity.Source, error) {
+func (m *Mesh) Source(ref topology.Ref) (*identity.Source, error) {
 	if s := m.state.Load(); s != nil {
 		if p := s.world.Pod(ref); p != nil {
 			return m.cfg.CA.Source(p.ID), nil
@@ -217,7 +217,7 @@ func (m *Mesh) Decisions() *DecisionLog { return m.cfg.Log }
 
 // World gives what is in force: the stage's name and the World, nil before the
 // first Apply.
-func (m *Mesh) World() (stage string, w *world.World) {
+func (m *Mesh) World() (stage string, w *topology.World) {
 	if s := m.state.Load(); s != nil {
 		return s.stage, s.world
 	}
@@ -229,7 +229,7 @@ func (m *Mesh) Close() error {
 	m.mu.Lock()
 	m.closed = true
 	pods, waypoints, external := m.pods, m.waypoints, m.external
-	m.pods, m.waypoints, m.external = map[world.Ref]*nodeProxy{}, map[world.Ref]*waypoint{}, map[world.Ref]*externalWaypoint{}
+	m.pods, m.waypoints, m.external = map[topology.Ref]*nodeProxy{}, map[topology.Ref]*waypoint{}, map[topology.Ref]*externalWaypoint{}
 	m.mu.Unlock()
 	err := m.gateway.close()
 	for _, n := range pods {

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"artemis.example/local/capture"
-	"artemis.example/local/decision"
 	"artemis.example/local/hbone"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 // nodeProxy is one pod's share of the node proxy.
 type nodeProxy struct {
 	m      *Mesh
-	ref    world.Ref
+	ref    topology.Ref
 	ip     netip.Addr
 	pod    capture.Pod
 	tunnel *hbone.Server
@@ -46,7 +46,7 @@ type plainListener struct {
 	port uint16
 }
 
-func (m *Mesh) newNodeProxy(p *world.Pod, pod capture.Pod) (*nodeProxy, error) {
+func (m *Mesh) newNodeProxy(p *topology.Pod, pod capture.Pod) (*nodeProxy, error) {
 	n := &nodeProxy{m: m, ref: p.Ref, ip: p.IP, pod: pod, links: map[*link]struct{}{}}
 	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, hbone.Port))
 	if err != nil {
@@ -72,7 +72,7 @@ func (m *Mesh) newNodeProxy(p *world.Pod, pod capture.Pod) (*nodeProxy, error) {
 }
 
 // self gives the pod as a state knows it, nil when it is no longer part of it.
-func (n *nodeProxy) self(s *state) *world.Pod { return s.world.Pod(n.ref) }
+func (n *nodeProxy) self(s *state) *topology.Pod { return s.world.Pod(n.ref) }
 
 func (n *nodeProxy) start() {
 	go func() { _ = n.tunnel.Serve(n.hbone) }()
@@ -186,7 +186,7 @@ func (n *nodeProxy) carryOut(c capture.Captured) {
 
 // judgeRoute compares an open connection's way with the one that a new
 // connection would take.
-func (m *Mesh) judgeRoute(now *state, src *world.Pod, was route, again func() route) fate {
+func (m *Mesh) judgeRoute(now *state, src *topology.Pod, was route, again func() route) fate {
 	r := again()
 	if r.pod == nil {
 		return cut
@@ -335,7 +335,7 @@ func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
 		return
 	}
 	remote := addrPort(c.RemoteAddr())
-	rec := func(now *state, pod *world.Pod, r ruling) decision.Record {
+	rec := func(now *state, pod *topology.Pod, r ruling) decision.Record {
 		to := peerOf(pod)
 		to.Address = netip.AddrPortFrom(n.ip, port).String()
 		out := decision.Record{
@@ -386,7 +386,7 @@ func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
 
 // noteHostile records a connection to a mesh port that came to nothing because
 // of what the peer did or did not prove.
-func (m *Mesh) noteHostile(at world.Ref, hop decision.Hop, remote net.Addr, err error) {
+func (m *Mesh) noteHostile(at topology.Ref, hop decision.Hop, remote net.Addr, err error) {
 	s := m.state.Load()
 	if s == nil {
 		return

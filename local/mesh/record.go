@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"time"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 )
 
 // note writes one decision to the log.
@@ -21,7 +21,7 @@ func (m *Mesh) note(s *state, r decision.Record) {
 
 // callerOf describes the caller by what it has proven; its address only helps
 // where it has proven nothing.
-func callerOf(w *world.World, identity string, addr netip.AddrPort) decision.Peer {
+func callerOf(w *topology.World, identity string, addr netip.AddrPort) decision.Peer {
 	p := w.PodAt(addr.Addr())
 	if identity != "" && (p == nil || p.Identity != identity) {
 		p = w.PodOf(identity)

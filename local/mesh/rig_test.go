@@ -18,10 +18,10 @@ import (
 	"time"
 
 	"artemis.example/local/capture"
-	"artemis.example/local/decision"
 	"artemis.example/local/identity"
-	"artemis.example/local/manifest"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 // loopback is a capture.Node whose addresses are listeners on 127.0.0.1. A
@@ -163,7 +163,7 @@ func (t *tapped) Write(p []byte) (int, error) {
 // testPod is a capture.Pod whose program is whatever the test listens with.
 type testPod struct {
 	node *loopback
-	ref  world.Ref
+	ref  topology.Ref
 	ln   net.Listener
 	mu   sync.Mutex
 	apps map[uint16]string
@@ -198,9 +198,9 @@ type rig struct {
 	node  *loopback
 	mesh  *Mesh
 	ca    *identity.CA
-	alloc *world.Allocator
-	pods  map[world.Ref]*testPod
-	world *world.World
+	alloc *topology.Allocator
+	pods  map[topology.Ref]*testPod
+	world *topology.World
 	gate  string
 	seen  uint64
 }
@@ -217,7 +217,7 @@ type echo struct {
 
 func newRig(t testing.TB, cfg Config, set *manifest.Set) *rig {
 	t.Helper()
-	r := &rig{t: t, node: newLoopback(), alloc: world.NewAllocator(), pods: map[world.Ref]*testPod{}}
+	r := &rig{t: t, node: newLoopback(), alloc: topology.NewAllocator(), pods: map[topology.Ref]*testPod{}}
 	var err error
 	if r.ca = cfg.CA; r.ca == nil {
 		if r.ca, err = identity.NewCA(identity.Options{}); err != nil {
@@ -246,7 +246,7 @@ func newRig(t testing.TB, cfg Config, set *manifest.Set) *rig {
 // apply puts a set in force and attaches the pods that are new.
 func (r *rig) apply(stage string, set *manifest.Set) {
 	r.t.Helper()
-	w, err := world.Build(set, r.alloc)
+	w, err := topology.Build(set, r.alloc)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -255,13 +255,13 @@ func (r *rig) apply(stage string, set *manifest.Set) {
 	}
 	r.world = w
 	for _, p := range w.Pods {
-		if p.Kind == world.App && r.pods[p.Ref] == nil {
+		if p.Kind == topology.App && r.pods[p.Ref] == nil {
 			r.attach(p)
 		}
 	}
 }
 
-func (r *rig) attach(p *world.Pod) {
+func (r *rig) attach(p *topology.Pod) {
 	r.t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -278,7 +278,7 @@ func (r *rig) attach(p *world.Pod) {
 	}
 }
 
-func echoHandler(ref world.Ref) http.Handler {
+func echoHandler(ref topology.Ref) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		w.Header().Set("content-type", "application/json")
@@ -324,7 +324,7 @@ func (r *rig) serveRaw(pod *testPod, port uint16, serve func(net.Conn)) {
 }
 
 // dial opens a connection as a pod's program.
-func (r *rig) dial(from world.Ref, to netip.AddrPort) (net.Conn, error) {
+func (r *rig) dial(from topology.Ref, to netip.AddrPort) (net.Conn, error) {
 	pod := r.pods[from]
 	if pod == nil {
 		return nil, fmt.Errorf("no pod %s", from)
@@ -338,7 +338,7 @@ func (r *rig) dial(from world.Ref, to netip.AddrPort) (net.Conn, error) {
 }
 
 // client is an HTTP client in a pod, with the cluster's names.
-func (r *rig) client(from world.Ref) *http.Client {
+func (r *rig) client(from topology.Ref) *http.Client {
 	return &http.Client{
 		Timeout: 10 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -357,7 +357,7 @@ func (r *rig) client(from world.Ref) *http.Client {
 	}
 }
 
-func (r *rig) resolve(from world.Ref, addr string) (netip.AddrPort, error) {
+func (r *rig) resolve(from topology.Ref, addr string) (netip.AddrPort, error) {
 	if ap, err := netip.ParseAddrPort(addr); err == nil {
 		return ap, nil
 	}
@@ -375,7 +375,7 @@ func (r *rig) resolve(from world.Ref, addr string) (netip.AddrPort, error) {
 
 // outcome is what a caller saw: a status, or "reset" for a connection that broke
 // or ended without an answer.
-func (r *rig) call(from world.Ref, method, url string) string {
+func (r *rig) call(from topology.Ref, method, url string) string {
 	r.t.Helper()
 	req, err := http.NewRequest(method, url, nil)
 	if err != nil {
@@ -407,7 +407,7 @@ func outcomeOf(res *http.Response, err error) string {
 
 // raw sends bytes to a Service and gives the first line of the answer and the
 // echo behind it.
-func (r *rig) raw(from world.Ref, addr, request string) (status string, seen echo) {
+func (r *rig) raw(from topology.Ref, addr, request string) (status string, seen echo) {
 	r.t.Helper()
 	to, err := r.resolve(from, addr)
 	if err != nil {

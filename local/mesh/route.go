@@ -8,15 +8,15 @@ import (
 	"net/netip"
 	"sync/atomic"
 
-	"artemis.example/local/decision"
 	"artemis.example/local/hbone"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 )
 
 // route is where a connection goes next, and why.
 type route struct {
-	service *world.Service // that was addressed, if one was
-	pod     *world.Pod     // the next hop: the destination, or its waypoint
+	service *topology.Service // that was addressed, if one was
+	pod     *topology.Pod     // the next hop: the destination, or its waypoint
 	// tunnel is set when the hop speaks HBONE; authority is what is asked of it.
 	tunnel    bool
 	authority netip.AddrPort
@@ -38,7 +38,7 @@ func (r route) to() decision.Peer {
 	}
 	if r.service != nil {
 		to.Service, to.Namespace = r.service.Name, r.service.Namespace
-		if b := r.service.Backends(r.authority.Port()); r.pod != nil && r.pod.Kind == world.Waypoint && len(b) > 0 {
+		if b := r.service.Backends(r.authority.Port()); r.pod != nil && r.pod.Kind == topology.Waypoint && len(b) > 0 {
 			address := netip.AddrPortFrom(r.service.VIP, r.authority.Port()).String()
 			to = peerOf(b[0].Pod)
 			to.Service, to.Address = r.service.Name, address
@@ -50,14 +50,14 @@ func (r route) to() decision.Peer {
 // turn spreads calls over the pods of a Service.
 type turn struct{ n atomic.Uint32 }
 
-func (t *turn) pick(b []world.Backend) world.Backend {
+func (t *turn) pick(b []topology.Backend) topology.Backend {
 	return b[int(t.n.Add(1))%len(b)]
 }
 
 // routeOutbound decides as the caller's node proxy does
 // (istio/ztunnel src/proxy/outbound.rs, build_request): a Service with a
 // waypoint through it, anything else to the pod, an unknown address nowhere.
-func (m *Mesh) routeOutbound(s *state, src *world.Pod, dst netip.AddrPort) route {
+func (m *Mesh) routeOutbound(s *state, src *topology.Pod, dst netip.AddrPort) route {
 	if svc := s.world.ServiceAt(dst.Addr()); svc != nil {
 		if _, ok := svc.Port(dst.Port()); !ok {
 			return route{service: svc, failure: fmt.Sprintf("Service %s has no port %d", svc.Ref, dst.Port())}
@@ -73,11 +73,11 @@ func (m *Mesh) routeOutbound(s *state, src *world.Pod, dst netip.AddrPort) route
 	return route{failure: "nobody has the address " + dst.Addr().String()}
 }
 
-func throughWaypoint(svc *world.Service, w *world.WaypointGateway, dst netip.AddrPort) route {
+func throughWaypoint(svc *topology.Service, w *topology.WaypointGateway, dst netip.AddrPort) route {
 	return route{service: svc, pod: w.Pod, tunnel: true, authority: dst, port: dst.Port(), outer: hbone.Port}
 }
 
-func (m *Mesh) routeToService(svc *world.Service, meshed bool, port uint16) route {
+func (m *Mesh) routeToService(svc *topology.Service, meshed bool, port uint16) route {
 	backends := svc.Backends(port)
 	if len(backends) == 0 {
 		return route{service: svc, failure: fmt.Sprintf("Service %s has no pod for port %d", svc.Ref, port)}
@@ -87,7 +87,7 @@ func (m *Mesh) routeToService(svc *world.Service, meshed bool, port uint16) rout
 }
 
 // routeToPod tunnels when both ends are in the mesh.
-func routeToPod(svc *world.Service, meshed bool, pod *world.Pod, port uint16) route {
+func routeToPod(svc *topology.Service, meshed bool, pod *topology.Pod, port uint16) route {
 	r := route{service: svc, pod: pod, port: port, outer: port, authority: netip.AddrPortFrom(pod.IP, port)}
 	if meshed && pod.Meshed {
 		r.tunnel, r.outer = true, hbone.Port
@@ -106,7 +106,7 @@ func (e *networkError) Error() string {
 var errNoRoute = errors.New("there is no way there")
 
 // dial makes the connection of a route, with the NetworkPolicies' consent.
-func (m *Mesh) dial(ctx context.Context, s *state, src *world.Pod, r route) (net.Conn, error) {
+func (m *Mesh) dial(ctx context.Context, s *state, src *topology.Pod, r route) (net.Conn, error) {
 	if err := m.consent(s, src, r); err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (m *Mesh) dial(ctx context.Context, s *state, src *world.Pod, r route) (net
 }
 
 // consent asks the NetworkPolicies.
-func (m *Mesh) consent(s *state, src *world.Pod, r route) error {
+func (m *Mesh) consent(s *state, src *topology.Pod, r route) error {
 	if r.pod == nil {
 		return fmt.Errorf("%w: %s", errNoRoute, r.failure)
 	}
@@ -140,14 +140,14 @@ func (m *Mesh) consent(s *state, src *world.Pod, r route) error {
 
 // noteFailure records why a connection could not be made, unless the other end
 // has recorded it already.
-func (m *Mesh) noteFailure(s *state, src *world.Pod, r route, err error) {
+func (m *Mesh) noteFailure(s *state, src *topology.Pod, r route, err error) {
 	rec := decision.Record{From: peerOf(src), To: r.to(), Encrypted: r.tunnel, Verdict: decision.Failed, Reason: err.Error()}
 	rec.From.Address = src.IP.String()
 	rec.Hop = decision.HopNodeProxyOutbound
 	switch src.Kind {
-	case world.Waypoint:
+	case topology.Waypoint:
 		rec.Hop = decision.HopWaypoint
-	case world.Ingress:
+	case topology.Ingress:
 		rec.Hop = decision.HopGateway
 	}
 	var refused *networkError

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/local/decision"
 	"artemis.example/local/identity"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -24,7 +24,7 @@ type traffic struct {
 	total   atomic.Int64
 }
 
-func (r *rig) traffic(from world.Ref, url string, pause time.Duration) *traffic {
+func (r *rig) traffic(from topology.Ref, url string, pause time.Duration) *traffic {
 	tr := &traffic{stop: make(chan struct{}), results: map[string]int{}}
 	client := r.client(from)
 	tr.wg.Go(func() {
@@ -68,8 +68,8 @@ func TestStagesSwitchUnderTraffic(t *testing.T) {
 		"open": {stage: "open", noNetwork: true}, "mtls": {stage: "mtls", noNetwork: true}, "zero-trust": {noNetwork: true},
 	}
 	r := newRig(t, Config{}, suite(t, sets["zero-trust"]))
-	addresses := func() map[world.Ref]string {
-		out := map[world.Ref]string{}
+	addresses := func() map[topology.Ref]string {
+		out := map[topology.Ref]string{}
 		for _, p := range r.world.Pods {
 			out[p.Ref] = p.IP.String()
 		}
@@ -271,7 +271,7 @@ func TestAPodThatIsDetachedIsGone(t *testing.T) {
 	if got := r.call(app("orion", "comms-system"), "GET", endpoint(orion, "guidance-nav", "/position")); got != "200" {
 		t.Errorf("attached again: %s", got)
 	}
-	if err := r.mesh.AttachPod(world.Ref{Namespace: "x", Name: "y"}, r.pods[ref]); err == nil {
+	if err := r.mesh.AttachPod(topology.Ref{Namespace: "x", Name: "y"}, r.pods[ref]); err == nil {
 		t.Error("a pod that no manifest names was attached")
 	}
 }

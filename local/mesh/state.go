@@ -5,36 +5,36 @@ import (
 	"strings"
 	"sync"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/policy/authz"
-	"artemis.example/local/policy/netpol"
-	"artemis.example/local/policy/peerauth"
-	"artemis.example/local/world"
+	"artemis.example/policy/authz"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/netpol"
+	"artemis.example/policy/peerauth"
+	"artemis.example/policy/topology"
 )
 
 // state is a World with its policies compiled. It never changes; the next one
 // replaces it as a whole.
 type state struct {
 	stage   string
-	world   *world.World
+	world   *topology.World
 	network *netpol.Policies
 	peer    *peerauth.Policies
 	// engines are what node proxies decide by, per pod.
-	engines   map[world.Ref]*authz.Engine
+	engines   map[topology.Ref]*authz.Engine
 	waypoints *authz.Waypoint
 	// headers tells whether any policy looks at a request's header.
 	headers bool
 }
 
-func compile(stage string, w *world.World) *state {
-	cfg := authz.Config{TrustDomain: world.TrustDomain.Name()}
+func compile(stage string, w *topology.World) *state {
+	cfg := authz.Config{TrustDomain: topology.TrustDomain.Name()}
 	policies := w.Set.AuthorizationPolicies
 	s := &state{
 		stage:     stage,
 		world:     w,
 		network:   netpol.New(w.Set.NetworkPolicies),
 		peer:      peerauth.New("", w.Set.PeerAuthentications),
-		engines:   make(map[world.Ref]*authz.Engine, len(w.Pods)),
+		engines:   make(map[topology.Ref]*authz.Engine, len(w.Pods)),
 		waypoints: authz.NewWaypoint(cfg, policies),
 	}
 	node := authz.NewNodeProxy(cfg, policies)
@@ -62,7 +62,7 @@ type ruling struct {
 
 // admit decides at a pod's node proxy whether a connection may enter: by the
 // mode of mutual TLS where it carries no identity, then by the L4 policies.
-func (s *state) admit(pod *world.Pod, principal string, source netip.Addr, port uint16) ruling {
+func (s *state) admit(pod *topology.Pod, principal string, source netip.Addr, port uint16) ruling {
 	if !pod.Meshed {
 		return ruling{allowed: true, reason: "the pod is not in the mesh"}
 	}
@@ -82,31 +82,31 @@ func (s *state) admit(pod *world.Pod, principal string, source netip.Addr, port 
 // (istio.io/istio pilot/pkg/serviceregistry/ambient/waypoints.go).
 type readiness struct {
 	mu   sync.RWMutex
-	ever map[world.Ref]bool
+	ever map[topology.Ref]bool
 }
 
-func (r *readiness) set(ref world.Ref) {
+func (r *readiness) set(ref topology.Ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ever == nil {
-		r.ever = map[world.Ref]bool{}
+		r.ever = map[topology.Ref]bool{}
 	}
 	r.ever[ref] = true
 }
 
-func (r *readiness) forget(ref world.Ref) {
+func (r *readiness) forget(ref topology.Ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.ever, ref)
 }
 
-func (r *readiness) is(ref world.Ref) bool {
+func (r *readiness) is(ref topology.Ref) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.ever[ref]
 }
 
-func peerOf(p *world.Pod) decision.Peer {
+func peerOf(p *topology.Pod) decision.Peer {
 	if p == nil {
 		return decision.Peer{}
 	}

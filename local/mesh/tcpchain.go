@@ -5,8 +5,8 @@ import (
 	"context"
 	"net"
 
-	"artemis.example/local/decision"
-	"artemis.example/local/policy/authz"
+	"artemis.example/policy/authz"
+	"artemis.example/policy/decision"
 )
 
 // tcp serves a port of which the waypoint sees bytes only. As in Envoy, the

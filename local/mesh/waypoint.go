@@ -9,16 +9,16 @@ import (
 	"sync"
 	"time"
 
-	"artemis.example/local/decision"
 	"artemis.example/local/hbone"
-	"artemis.example/local/world"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 )
 
 // waypoint is a Cell's waypoint: it takes tunnels to the Services bound to it,
 // judges what comes through, and opens tunnels to their pods.
 type waypoint struct {
 	m   *Mesh
-	ref world.Ref
+	ref topology.Ref
 	ip  netip.Addr
 	up  upstreams
 
@@ -28,7 +28,7 @@ type waypoint struct {
 
 // startWaypoints starts the waypoints that a World has and stops those that it
 // has no more.
-func (m *Mesh) startWaypoints(w *world.World) error {
+func (m *Mesh) startWaypoints(w *topology.World) error {
 	for ref, wp := range m.waypoints {
 		if w.WaypointGateway(ref) == nil {
 			wp.stop()
@@ -60,7 +60,7 @@ func (w *waypoint) start() error {
 	return w.startAs(pod)
 }
 
-func (w *waypoint) startAs(pod *world.Pod) error {
+func (w *waypoint) startAs(pod *topology.Pod) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.server != nil {
@@ -94,9 +94,9 @@ func (w *waypoint) stop() {
 
 // chain is what a waypoint does with the connections to one port of a Service.
 type chain struct {
-	service *world.Service
-	port    world.Port
-	gateway *world.WaypointGateway
+	service *topology.Service
+	port    topology.Port
+	gateway *topology.WaypointGateway
 }
 
 // find gives the chain of an address: of a Service that is bound to this
@@ -154,9 +154,9 @@ func (w *waypoint) handle(st *hbone.Stream) {
 	w.m.links.add(l, s, w.m.state.Load)
 	defer w.m.links.remove(l)
 	switch v.last.port.Protocol {
-	case world.TCP:
+	case topology.TCP:
 		v.tcp(s, nil)
-	case world.Sniffed:
+	case topology.Sniffed:
 		v.sniff(s)
 	default:
 		v.http(nil)

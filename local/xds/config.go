@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"artemis.example/local/world"
+	"artemis.example/policy/topology"
 )
 
 // Request asks for the configuration of all waypoints. Whoever answers reads the
@@ -17,13 +17,13 @@ import (
 type Request struct {
 	Stage     string                `json:"stage"`
 	Adversary bool                  `json:"adversary"`
-	Addresses map[string]netip.Addr `json:"addresses"` // what world.Allocator has given
+	Addresses map[string]netip.Addr `json:"addresses"` // what topology.Allocator has given
 }
 
 // Config is what one waypoint is to do: resources of Envoy's API in JSON, with
 // their @type.
 type Config struct {
-	Waypoint  world.Ref         `json:"waypoint"`
+	Waypoint  topology.Ref      `json:"waypoint"`
 	Listeners []json.RawMessage `json:"listeners"`
 	Clusters  []json.RawMessage `json:"clusters"`
 }
@@ -59,7 +59,7 @@ func Source() map[string]any {
 
 // Bootstrap gives the text for Envoy's --config-yaml: everything is to come from
 // the Server at an address. The admin interface listens on ip.
-func Bootstrap(waypoint world.Ref, ip netip.Addr, server netip.AddrPort) (string, error) {
+func Bootstrap(waypoint topology.Ref, ip netip.Addr, server netip.AddrPort) (string, error) {
 	b, err := json.Marshal(object{
 		"node":             object{"id": "waypoint", "cluster": waypoint.Name + "." + waypoint.Namespace},
 		"admin":            object{"address": socket(netip.AddrPortFrom(ip, AdminPort))},

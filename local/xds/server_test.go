@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"artemis.example/local/identity"
-	"artemis.example/local/world"
+	"artemis.example/policy/topology"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -179,7 +179,7 @@ func TestParseAccess(t *testing.T) {
 }
 
 func TestBootstrapNamesTheWaypoint(t *testing.T) {
-	b, err := Bootstrap(world.Ref{Namespace: "n", Name: "waypoint"}, netip.MustParseAddr("10.244.0.9"), netip.MustParseAddrPort("10.96.0.12:15010"))
+	b, err := Bootstrap(topology.Ref{Namespace: "n", Name: "waypoint"}, netip.MustParseAddr("10.244.0.9"), netip.MustParseAddrPort("10.96.0.12:15010"))
 	if err != nil {
 		t.Fatal(err)
 	}

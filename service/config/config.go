@@ -14,7 +14,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 )
 
 // Config is everything that a service is told.

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/config"
 )
 

@@ -24,7 +24,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"

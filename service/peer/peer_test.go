@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"
 	"artemis.example/service/peer"

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/problem"
 )
 
@@ -231,7 +231,7 @@ Written by ` + "`go test ./service/process -run APIDocument -update`" + ` from a
 endpoint of the table is missing here, or when an example's fields are no longer those of the answer. Long lists are cut after their first
 element, and nested ` + "`hops`" + ` after the first call.
 
-Who may call what is in [the catalog](../service/catalog/catalog.go). Every service answers on its mission port (8080), besides
+Who may call what is in [the catalog](../catalog/catalog.go). Every service answers on its mission port (8080), besides
 ` + "`/healthz`, `/readyz` and `/metrics`" + ` on its admin port (9090).
 
 ## Answers

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/missionclock"
 	"artemis.example/service/role"
 	"artemis.example/service/trace"

@@ -19,7 +19,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/config"
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"

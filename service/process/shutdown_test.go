@@ -20,7 +20,7 @@ import (
 
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/problem"
 )
 

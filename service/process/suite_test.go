@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/process"
 	"artemis.example/service/role"
 )

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/endpoint"
 	"artemis.example/service/mission"
 	"artemis.example/service/missionclock"

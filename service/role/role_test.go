@@ -10,7 +10,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/google/go-cmp/cmp"
 
-	"artemis.example/service/catalog"
+	"artemis.example/catalog"
 	"artemis.example/service/config"
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"

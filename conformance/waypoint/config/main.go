@@ -17,9 +17,9 @@ import (
 
 	"artemis.example/conformance/envoy"
 	"artemis.example/conformance/waypoint"
-	"artemis.example/local/manifest"
-	"artemis.example/local/world"
 	"artemis.example/local/xds"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 func main() {
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	w, err := world.Build(set, world.Restore(req.Addresses))
+	w, err := topology.Build(set, topology.Restore(req.Addresses))
 	if err != nil {
 		return err
 	}

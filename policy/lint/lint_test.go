@@ -1,0 +1,414 @@
+package lint_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"artemis.example/policy/lint"
+	"artemis.example/policy/manifest"
+	"github.com/google/go-cmp/cmp"
+)
+
+// seen is a finding without its words.
+type seen struct {
+	Severity lint.Severity
+	Check    string
+	Object   string
+	Line     int
+}
+
+func report(t *testing.T, manifests string) *lint.Report {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "manifests.yaml")
+	if err := os.WriteFile(file, []byte(manifests), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := lint.Run(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// cell is a Cell in which everything is as it should be.
+func cell(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("testdata/cell.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestACellThatIsClosedHasNoFindings(t *testing.T) {
+	r := report(t, cell(t))
+	if diff := cmp.Diff([]lint.Finding{}, r.Findings); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]lint.NotJudged{}, r.NotJudged); diff != "" {
+		t.Errorf("not judged (-want +got):\n%s", diff)
+	}
+}
+
+// without takes the object with that first line of a comment out of manifests.
+func without(t *testing.T, manifests, comment string) string {
+	t.Helper()
+	docs := strings.Split(manifests, "---\n")
+	out := docs[:0:0]
+	for _, d := range docs {
+		if !strings.HasPrefix(d, "# "+comment+"\n") {
+			out = append(out, d)
+		}
+	}
+	if len(out) != len(docs)-1 {
+		t.Fatalf("%d objects %q in the fixture, want 1", len(docs)-len(out), comment)
+	}
+	return strings.Join(out, "---\n")
+}
+
+func replace(t *testing.T, manifests, old, new string) string {
+	t.Helper()
+	if strings.Count(manifests, old) != 1 {
+		t.Fatalf("%q is %d times in the fixture, want once", old, strings.Count(manifests, old))
+	}
+	return strings.Replace(manifests, old, new, 1)
+}
+
+const (
+	apCallers = "principals: [cluster.local/ns/houston/sa/capcom]"
+	secondSvc = `---
+apiVersion: v1
+kind: Service
+metadata: {name: second, namespace: orion%LABELS%}
+spec: {%SPEC%selector: {app: guidance-nav}, ports: [{name: http, port: 8080, targetPort: 8080}]}
+`
+)
+
+func second(labels, spec string) string {
+	return strings.NewReplacer("%LABELS%", labels, "%SPEC%", spec).Replace(secondSvc)
+}
+
+func pod(namespace, account string) string {
+	return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: twin, namespace: " + namespace + "}\nspec: {serviceAccountName: " + account + ", containers: [{name: main, image: x}]}\n"
+}
+
+func policy(name, spec string) string {
+	return "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: " + name + ", namespace: orion}\nspec: " + spec + "\n"
+}
+
+func TestFindings(t *testing.T) {
+	const onSvc = `targetRefs: [{group: "", kind: Service, name: guidance-nav}]`
+	found := map[string]bool{}
+	for _, c := range []struct {
+		name string
+		edit func(t *testing.T, cell string) string
+		want []seen // without the lines
+	}{
+		{"a policy for a Service that is not there", func(t *testing.T, s string) string {
+			return s + policy("lost", `{targetRefs: [{group: "", kind: Service, name: nav}]}`)
+		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
+		{"a policy for a Gateway that is not there", func(t *testing.T, s string) string {
+			return s + policy("lost", `{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: other}]}`)
+		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
+		{"a policy for the GatewayClass outside the root namespace", func(t *testing.T, s string) string {
+			return s + policy("lost", `{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}]}`)
+		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
+		{"a selector that finds nothing", func(t *testing.T, s string) string {
+			return s + policy("lost", `{selector: {matchLabels: {app: nav}}, rules: [{}]}`)
+		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
+		{"an ALLOW with methods for node proxies", func(t *testing.T, s string) string {
+			return s + policy("l7", `{selector: {matchLabels: {app: guidance-nav}}, rules: [{to: [{operation: {methods: [GET]}}]}]}`)
+		}, []seen{{lint.Error, "l7-in-selector-policy", "AuthorizationPolicy orion/l7", 0}}},
+		{"a DENY with methods for node proxies", func(t *testing.T, s string) string {
+			return s + policy("l7", `{action: DENY, rules: [{from: [{source: {namespaces: [houston]}}], to: [{operation: {methods: [POST]}}]}]}`)
+		}, []seen{{lint.Error, "deny-no-op", "AuthorizationPolicy orion/l7", 0}}},
+		{"a DENY that keeps a port at node proxies", func(t *testing.T, s string) string {
+			return s + policy("l7", `{action: DENY, rules: [{to: [{operation: {methods: [POST], ports: ["9999"]}}]}]}`)
+		}, []seen{{lint.Warning, "l7-in-selector-policy", "AuthorizationPolicy orion/l7", 0}}},
+		{"trust domains for node proxies", func(t *testing.T, s string) string {
+			return s + policy("td", `{rules: [{from: [{source: {trustDomains: [other], serviceAccounts: [waypoint]}}]}]}`)
+		}, []seen{{lint.Error, "trust-domains-ignored", "AuthorizationPolicy orion/td", 0}}},
+		{"an AUDIT for node proxies", func(t *testing.T, s string) string {
+			return s + policy("a", `{action: AUDIT, rules: [{}]}`)
+		}, []seen{{lint.Error, "not-enforced-by-node-proxy", "AuthorizationPolicy orion/a", 0}}},
+		{"no waypoint label", func(t *testing.T, s string) string {
+			return replace(t, s, ", istio.io/use-waypoint: waypoint", "")
+		}, []seen{
+			{lint.Warning, "service-without-waypoint", "Service orion/guidance-nav", 0},
+			{lint.Error, "service-without-waypoint", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"the waypoint is missing", func(t *testing.T, s string) string { return without(t, s, "waypoint") }, []seen{
+			{lint.Error, "waypoint-missing", "Service orion/guidance-nav", 0},
+			{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/default-deny", 0},
+			{lint.Error, "unknown-principal", "AuthorizationPolicy orion/via-waypoint-only", 0}}},
+		{"the waypoint serves workloads only", func(t *testing.T, s string) string {
+			return replace(t, s, "istio.io/waypoint-for: service", "istio.io/waypoint-for: workload")
+		}, []seen{{lint.Error, "waypoint-does-not-cover", "Service orion/guidance-nav", 0}}},
+		{"by pod IP", func(t *testing.T, s string) string { return without(t, s, "via-waypoint-only") }, []seen{
+			{lint.Error, "bypass-pod-ip", "Deployment orion/guidance-nav", 0}}},
+		{"by pod IP for one more account", func(t *testing.T, s string) string {
+			return replace(t, s, "serviceAccounts: [waypoint]", "serviceAccounts: [waypoint, guidance-nav]")
+		}, []seen{{lint.Error, "bypass-pod-ip", "Deployment orion/guidance-nav", 0}}},
+		{"a headless Service, pods open", func(t *testing.T, s string) string {
+			return without(t, s, "via-waypoint-only") + second("", "clusterIP: None, ")
+		}, []seen{
+			{lint.Error, "bypass-pod-ip", "Deployment orion/guidance-nav", 0},
+			{lint.Error, "bypass-headless", "Service orion/second", 0}}},
+		{"a shadow Service, pods open", func(t *testing.T, s string) string {
+			return without(t, s, "via-waypoint-only") + second(", labels: {istio.io/use-waypoint: none}", "")
+		}, []seen{
+			{lint.Error, "bypass-pod-ip", "Deployment orion/guidance-nav", 0},
+			{lint.Error, "bypass-shadow", "Service orion/second", 0}}},
+		{"a shadow Service, pods closed", func(t *testing.T, s string) string {
+			return s + second(", labels: {istio.io/use-waypoint: none}", "")
+		}, []seen{{lint.Note, "refused-by-node-proxy", "Service orion/second", 0}}},
+		{"no default-deny", func(t *testing.T, s string) string { return without(t, s, "default-deny") }, []seen{
+			{lint.Error, "no-default-deny", "Gateway orion/waypoint", 0}}},
+		{"a second Service and no default-deny", func(t *testing.T, s string) string {
+			return without(t, s, "default-deny") + second("", "")
+		}, []seen{
+			{lint.Error, "no-default-deny", "Gateway orion/waypoint", 0},
+			{lint.Error, "bypass-second-service", "Service orion/second", 0}}},
+		{"a second Service under default-deny", func(t *testing.T, s string) string { return s + second("", "") }, nil},
+		{"plaintext", func(t *testing.T, s string) string {
+			s = replace(t, s, "mode: STRICT", "mode: PERMISSIVE")
+			return replace(t, s, "rules: [{from: [{source: {serviceAccounts: [waypoint]}}]}]", "rules: [{}]")
+		}, []seen{
+			{lint.Error, "bypass-pod-ip", "Deployment orion/guidance-nav", 0},
+			{lint.Error, "plaintext", "Deployment orion/guidance-nav", 0}}},
+		{"ingress past the waypoint", func(t *testing.T, s string) string {
+			return replace(t, s, `, labels: {istio.io/ingress-use-waypoint: "true"}`, "")
+		}, []seen{{lint.Error, "ingress-not-through-waypoint", "Service orion/guidance-nav", 0}}},
+		{"a principal that nobody has", func(t *testing.T, s string) string {
+			return replace(t, s, apCallers, "principals: [cluster.local/ns/houston/sa/capcon]")
+		}, []seen{{lint.Error, "unknown-principal", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"a principal with its scheme", func(t *testing.T, s string) string {
+			return replace(t, s, apCallers, "principals: [\"spiffe://cluster.local/ns/houston/sa/capcom\"]")
+		}, []seen{{lint.Error, "unknown-principal", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"a whole Cell", func(t *testing.T, s string) string { return replace(t, s, apCallers, "namespaces: [houston]") }, []seen{
+			{lint.Warning, "whole-cell-callers", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"a whole Cell by prefix", func(t *testing.T, s string) string {
+			return replace(t, s, apCallers, "principals: [\"cluster.local/ns/houston/*\"]")
+		}, []seen{{lint.Warning, "whole-cell-callers", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"a rule without a caller", func(t *testing.T, s string) string {
+			return s + policy("any", `{`+onSvc+`, rules: [{to: [{operation: {paths: [/public]}}]}]}`)
+		}, []seen{{lint.Warning, "admits-anyone", "AuthorizationPolicy orion/any", 0}}},
+		{"a port that is no HTTP", func(t *testing.T, s string) string {
+			return replace(t, s, "ports: [{name: http, port: 8080", "ports: [{name: tcp-nav, port: 8080")
+		}, []seen{{lint.Warning, "port-not-http", "Service orion/guidance-nav", 0}}},
+		{"a port without a name", func(t *testing.T, s string) string {
+			return replace(t, s, "ports: [{name: http, port: 8080", "ports: [{port: 8080")
+		}, []seen{{lint.Warning, "port-not-http", "Service orion/guidance-nav", 0}}},
+		{"a namespace that YAML reads as a boolean", func(t *testing.T, s string) string {
+			return s + strings.Replace(policy("boole", "{rules: [{}]}"), "namespace: orion", "namespace: n", 1)
+		}, []seen{
+			{lint.Error, "yaml-boolean", "AuthorizationPolicy n/boole", 0},
+			{lint.Warning, "attached-to-nothing", "AuthorizationPolicy n/boole", 0}}},
+		{"a path that an application which decodes would leave", func(t *testing.T, s string) string {
+			return replace(t, s, "paths: [/position]", "paths: [/position, \"/log/*\"]")
+		}, []seen{{lint.Note, "escape-by-decoding", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"a path template that Envoy cannot load", func(t *testing.T, s string) string {
+			return replace(t, s, "paths: [/position]", "paths: [/position, \"//{*}/log\"]")
+		}, []seen{
+			{lint.Error, "template-not-loadable", "AuthorizationPolicy orion/guidance-nav-authz", 0},
+			{lint.Note, "escape-by-decoding", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"a DENY by path", func(t *testing.T, s string) string {
+			return s + policy("d", `{`+onSvc+`, action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`)
+		}, []seen{{lint.Warning, "deny-by-path", "AuthorizationPolicy orion/d", 0}}},
+		{"pods outside the mesh", func(t *testing.T, s string) string {
+			return replace(t, s, "istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint", "istio.io/use-waypoint: waypoint")
+		}, []seen{
+			{lint.Error, "not-in-the-mesh", "AuthorizationPolicy orion/via-waypoint-only", 0},
+			{lint.Error, "not-in-the-mesh", "Deployment orion/guidance-nav", 0}}},
+		{"a NetworkPolicy that keeps the mesh out", func(t *testing.T, s string) string {
+			return replace(t, s, "ports: [{protocol: TCP, port: 15008}]", "ports: [{protocol: TCP, port: 8080}]")
+		}, []seen{{lint.Error, "mesh-refused", "Deployment orion/guidance-nav", 0}}},
+		{"a dry run", func(t *testing.T, s string) string {
+			return s + strings.Replace(policy("dry", `{`+onSvc+`, rules: [{from: [{source: {principals: [cluster.local/ns/houston/sa/capcom]}}]}]}`), "namespace: orion}", "namespace: orion, annotations: {istio.io/dry-run: \"true\"}}", 1)
+		}, []seen{{lint.Note, "dry-run", "AuthorizationPolicy orion/dry", 0}}},
+		{"a StatefulSet's pods count", func(t *testing.T, s string) string {
+			return without(t, replace(t, s, "kind: Deployment", "kind: StatefulSet"), "via-waypoint-only")
+		}, []seen{{lint.Error, "bypass-pod-ip", "StatefulSet orion/guidance-nav", 0}}},
+		{"a pod that runs as the waypoint", func(_ *testing.T, s string) string {
+			return s + pod("orion", "waypoint")
+		}, []seen{{lint.Error, "runs-as-gateway", "Pod orion/twin", 0}}},
+		{"a pod that runs as an allowed caller", func(t *testing.T, s string) string {
+			return s + strings.Replace(pod("houston", "capcom"), "name: twin", "name: capcom", 1) + pod("houston", "capcom")
+		}, []seen{{lint.Warning, "shared-identity", "Pod houston/twin", 0}}},
+		{"a star that is none", func(t *testing.T, s string) string {
+			return replace(t, s, apCallers, "principals: [\"cluster.local/ns/houston/sa/capcom\", \"*/sa/capcom*\"]")
+		}, []seen{
+			{lint.Warning, "literal-star", "AuthorizationPolicy orion/guidance-nav-authz", 0},
+			{lint.Warning, "whole-cell-callers", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
+		{"no YAML", func(_ *testing.T, s string) string { return s + "---\na: [" }, []seen{{lint.Error, "syntax", "", 0}}},
+		{"a key given twice", func(_ *testing.T, s string) string {
+			return s + policy("k", `{`+onSvc+`, rules: [], rules: []}`)
+		}, []seen{{lint.Error, "duplicate-key", "AuthorizationPolicy orion/k", 0}}},
+		{"an object given twice", func(_ *testing.T, s string) string {
+			return s + policy("default-deny", `{}`)
+		}, []seen{{lint.Warning, "duplicate-object", "AuthorizationPolicy orion/default-deny", 0}}},
+		{"no namespace", func(_ *testing.T, s string) string {
+			return s + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
+		}, []seen{{lint.Warning, "no-namespace", "ConfigMap c", 0}}},
+		{"a misspelt field", func(_ *testing.T, s string) string {
+			return s + policy("f", `{rule: [{}]}`)
+		}, []seen{{lint.Error, "unknown-field", "AuthorizationPolicy orion/f", 0}}},
+		{"a value that admission refuses", func(_ *testing.T, s string) string {
+			return s + policy("v", `{`+onSvc+`, action: DENY}`)
+		}, []seen{{lint.Error, "invalid", "AuthorizationPolicy orion/v", 0}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, c.edit(t, cell(t)))
+			var got []seen
+			for _, f := range r.Findings {
+				if f.Line < 1 || f.File == "" {
+					t.Errorf("finding without a place: %+v", f)
+				}
+				if lint.Checks()[f.Check] == "" {
+					t.Errorf("%q is none of the checks", f.Check)
+				}
+				found[f.Check] = true
+				got = append(got, seen{f.Severity, f.Check, f.Object, 0})
+			}
+			if diff := cmp.Diff(c.want, got, cmp.Transformer("set", func(s []seen) map[seen]int {
+				m := map[seen]int{}
+				for _, x := range s {
+					m[x]++
+				}
+				return m
+			})); diff != "" {
+				t.Errorf("findings (-want +got):\n%s\n%+v", diff, r.Findings)
+			}
+		})
+	}
+	for check := range lint.Checks() {
+		if !found[check] {
+			t.Errorf("no row finds %s", check)
+		}
+	}
+}
+
+func TestAFindingSaysWhereAndWhatToWrite(t *testing.T) {
+	r := report(t, without(t, cell(t), "default-deny"))
+	want := []lint.Finding{{
+		Severity: lint.Error, Check: "no-default-deny", File: r.Findings[0].File, Line: 35, Object: "Gateway orion/waypoint",
+		Message: "has no default-deny: a Service without an ALLOW policy of its own is open to everyone, also a second Service that somebody puts over protected pods",
+		Fix:     "an AuthorizationPolicy default-deny in namespace orion with targetRefs [{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}] and no rules",
+	}}
+	if diff := cmp.Diff(want, r.Findings); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFindingAboutARuleIsInItsLine(t *testing.T) {
+	r := report(t, cell(t)+policy("many", `
+  rules:
+  - from: [{source: {serviceAccounts: [waypoint]}}]
+  - to: [{operation: {methods: [GET]}}]`))
+	if len(r.Findings) != 1 || r.Findings[0].Line != 91 {
+		t.Errorf("findings %+v, want one in line 91", r.Findings)
+	}
+}
+
+func TestWhatLintDoesNotKnowIsListed(t *testing.T) {
+	r := report(t, cell(t)+`---
+services: {web: {image: x}}
+---
+apiVersion: networking.istio.io/v1
+kind: EnvoyFilter
+metadata: {name: surprise, namespace: orion}
+spec: {}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: elsewhere, namespace: orion}
+spec:
+  targetRefs: [{group: "", kind: Service, name: guidance-nav}]
+  rules: [{from: [{source: {principals: [cluster.local/ns/unknown/sa/x]}}]}]
+`)
+	var got []string
+	for _, n := range r.NotJudged {
+		got = append(got, n.Object+": "+n.Why)
+	}
+	want := []string{
+		": no Kubernetes object",
+		"EnvoyFilter orion/surprise: lint does not know this kind",
+		"AuthorizationPolicy orion/elsewhere: rule 0: whether service account unknown/x exists; its namespace is not among the files",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("not judged (-want +got):\n%s", diff)
+	}
+	if len(r.Findings) != 0 {
+		t.Errorf("findings: %+v, want none", r.Findings)
+	}
+}
+
+// Not every Istio is an ambient one, and not every policy is for pods.
+func TestWhatOtherProxiesEnforceIsNotJudged(t *testing.T) {
+	const l7 = "spec: {rules: [{to: [{operation: {methods: [GET]}}]}]}\n"
+	const head = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: "
+	for _, c := range []struct{ name, manifests, why string }{
+		{"sidecars", "apiVersion: v1\nkind: Namespace\nmetadata: {name: old, labels: {istio-injection: enabled}}\n" + head + "old}\n" + l7,
+			"its namespace has sidecars, and lint judges ambient meshes"},
+		{"an ingress gateway's namespace", "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: front, namespace: edge}\nspec: {gatewayClassName: istio}\n" + head + "edge}\n" + l7,
+			"it is for an ingress gateway"},
+		{"an ingress gateway's label", head[len("---\n"):] + "edge}\nspec: {selector: {matchLabels: {gateway.networking.k8s.io/gateway-name: front}}, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
+			"it is for an ingress gateway"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, c.manifests)
+			if len(r.Findings) != 0 {
+				t.Errorf("findings %+v, want none", r.Findings)
+			}
+			if len(r.NotJudged) == 0 || r.NotJudged[len(r.NotJudged)-1].Why != c.why {
+				t.Errorf("not judged %+v, want %q", r.NotJudged, c.why)
+			}
+		})
+	}
+}
+
+func TestATemplateIsNotJudged(t *testing.T) {
+	r := report(t, "{{- range .Values.cells }}\napiVersion: v1\n{{- end }}\n")
+	if len(r.Findings) != 0 || len(r.NotJudged) != 1 || r.NotJudged[0].Why != "a template; render it first" {
+		t.Errorf("report %+v, want a template that was not judged", r)
+	}
+}
+
+func TestTheSuiteIsClosed(t *testing.T) {
+	r, err := lint.Run("../../openchoreo/rendered", "../../istio/cells")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Findings {
+		if f.Severity != lint.Note {
+			t.Errorf("%s:%d: %s %s: %s", f.File, f.Line, f.Check, f.Object, f.Message)
+		}
+	}
+	if diff := cmp.Diff([]lint.NotJudged{}, r.NotJudged); diff != "" {
+		t.Errorf("not judged (-want +got):\n%s", diff)
+	}
+}
+
+// At mtls everything is meant to be open; lint has to see it.
+func TestTheStageBeforeIsNot(t *testing.T) {
+	survey, err := manifest.Read("../../openchoreo/rendered", "../../istio/cells")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, err := manifest.Load("../../istio/stages/mtls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	survey.Set = survey.Set.Overlay(over)
+	got := map[string]int{}
+	for _, f := range lint.Check(survey).Findings {
+		if f.Severity != lint.Note {
+			got[f.Check]++
+		}
+	}
+	// 18 Services without a waypoint, 18 policies for them.
+	if diff := cmp.Diff(map[string]int{"service-without-waypoint": 36}, got); diff != "" {
+		t.Errorf("findings by check (-want +got):\n%s", diff)
+	}
+}

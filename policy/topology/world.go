@@ -1,0 +1,198 @@
+// Package topology is what a control plane would tell a mesh: which pods there are,
+// under which addresses and identities, which Services select them, which
+// waypoint stands before a Service, what the gateway routes, and what a name
+// means. A World is made from manifests once and never changes; it decides
+// nothing and moves no byte.
+package topology
+
+import (
+	"net/netip"
+
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/netpol"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	corev1 "k8s.io/api/core/v1"
+
+	appsv1 "k8s.io/api/apps/v1"
+)
+
+// TrustDomain is the trust domain of every identity.
+var TrustDomain = spiffeid.RequireTrustDomainFromString("cluster.local")
+
+// The labels and annotations that decide how a call travels
+// (istio.io/api label and annotation packages).
+const (
+	LabelDataplaneMode   = "istio.io/dataplane-mode"
+	LabelUseWaypoint     = "istio.io/use-waypoint"
+	LabelWaypointFor     = "istio.io/waypoint-for"
+	LabelIngressWaypoint = "istio.io/ingress-use-waypoint"
+	LabelGatewayName     = "gateway.networking.k8s.io/gateway-name"
+	LabelSystemComponent = "openchoreo.dev/system-component"
+	LabelProject         = "openchoreo.dev/project"
+	LabelComponent       = "openchoreo.dev/component"
+	AnnotationXFCC       = "ambient.istio.io/xfcc-include-client-identity"
+)
+
+// The north/south gateway that OpenChoreo's HTTPRoutes name, there even when no
+// manifest declares it: on a cluster it belongs to the data plane.
+const (
+	GatewayNamespace = "openchoreo-data-plane"
+	GatewayName      = "gateway-default"
+)
+
+// HBONEPort is where node proxies and waypoints listen.
+const HBONEPort = 15008
+
+// Ref names a pod by its namespace and the name of its Deployment or Gateway.
+type Ref struct{ Namespace, Name string }
+
+// String gives "namespace/name".
+func (r Ref) String() string { return r.Namespace + "/" + r.Name }
+
+// Kind is what a pod is.
+type Kind int
+
+// The kinds of pods.
+const (
+	App      Kind = iota // runs a Deployment's program
+	Waypoint             // a Cell's waypoint
+	Ingress              // the north/south gateway
+)
+
+// Pod is the one pod of a Deployment, a waypoint or the gateway.
+type Pod struct {
+	Ref
+	Kind           Kind
+	Labels         map[string]string
+	ServiceAccount string
+	ID             spiffeid.ID
+	Identity       string // ID as a string
+	IP             netip.Addr
+	// Meshed pods have a node proxy that speaks HBONE for them. Waypoints and the
+	// gateway speak it themselves and are not Meshed.
+	Meshed bool
+	// Ports are those that containers, probes and Services name, ascending.
+	Ports      []uint16
+	Cell       string // the OpenChoreo Project, empty outside of the Cells
+	Component  string // the Component, outside of the Cells the Deployment's name
+	Deployment *appsv1.Deployment
+	// Endpoint is the pod as NetworkPolicies see it.
+	Endpoint netpol.Endpoint
+}
+
+// Protocol is how a waypoint treats a Service's port.
+type Protocol int
+
+// The protocols.
+const (
+	HTTP    Protocol = iota // named http or http-..., or with that appProtocol
+	TCP                     // bytes
+	Sniffed                 // no name: what the first bytes look like
+)
+
+// Port is one port of a Service.
+type Port struct {
+	Name     string
+	Number   uint16
+	Protocol Protocol
+}
+
+// Backend is one pod behind a Service's port.
+type Backend struct {
+	Pod  *Pod
+	Port uint16 // on the pod
+}
+
+// Service is a Service with its endpoints.
+type Service struct {
+	Ref
+	Host  string     // name.namespace.svc.cluster.local
+	VIP   netip.Addr // not valid for a headless Service
+	Ports []Port
+	// Waypoint is what its callers go through, nil when they go to the pods.
+	Waypoint *WaypointGateway
+	// IngressWaypoint is what the gateway goes through.
+	IngressWaypoint *WaypointGateway
+	Labels          map[string]string
+
+	backends map[uint16][]Backend
+}
+
+// Backends gives the pods behind a port of the Service.
+func (s *Service) Backends(port uint16) []Backend { return s.backends[port] }
+
+// Port gives a port by its number.
+func (s *Service) Port(number uint16) (Port, bool) {
+	for _, p := range s.Ports {
+		if p.Number == number {
+			return p, true
+		}
+	}
+	return Port{}, false
+}
+
+// WaypointGateway is a Gateway of class istio-waypoint.
+type WaypointGateway struct {
+	Pod *Pod
+	// Services tells whether it serves Services; with waypoint-for none it does not.
+	Services bool
+	// XFCC tells whether it replaces x-forwarded-client-cert by the identities.
+	XFCC bool
+}
+
+// Route is one rule of an HTTPRoute that is attached to the gateway.
+type Route struct {
+	Ref
+	Hostnames []string // lower case; empty for any
+	Path      string   // without a slash at the end, for a prefix
+	Exact     bool
+	// Rewrite replaces the prefix where Rewrites is set.
+	Rewrite  string
+	Rewrites bool
+	// Service is nil where the backend does not exist.
+	Service *Service
+	Port    uint16
+}
+
+// World is one state of everything.
+type World struct {
+	// Set is what the World was made from.
+	Set        *manifest.Set
+	Namespaces map[string]*corev1.Namespace
+	Pods       []*Pod // ordered by namespace and name
+	Services   []*Service
+	Waypoints  []*WaypointGateway
+	Gateway    *Pod
+	Routes     []Route // the first that matches is the one that counts
+
+	byRef     map[Ref]*Pod
+	byIP      map[netip.Addr]*Pod
+	byVIP     map[netip.Addr]*Service
+	services  map[Ref]*Service
+	waypoints map[Ref]*WaypointGateway
+	accounts  map[string]*Pod
+}
+
+// Pod gives a pod by its name.
+func (w *World) Pod(ref Ref) *Pod { return w.byRef[ref] }
+
+// PodAt gives the pod with that address.
+func (w *World) PodAt(ip netip.Addr) *Pod { return w.byIP[ip.Unmap()] }
+
+// ServiceAt gives the Service with that virtual address.
+func (w *World) ServiceAt(ip netip.Addr) *Service { return w.byVIP[ip.Unmap()] }
+
+// Service gives a Service by its name.
+func (w *World) Service(ref Ref) *Service { return w.services[ref] }
+
+// WaypointGateway gives a waypoint by its name.
+func (w *World) WaypointGateway(ref Ref) *WaypointGateway { return w.waypoints[ref] }
+
+// PodOf gives a pod that has that SPIFFE ID, nil when none has. Pods that share
+// an account cannot be told apart by it: the first is given.
+func (w *World) PodOf(identity string) *Pod { return w.accounts[identity] }
+
+// ID gives the identity of a ServiceAccount.
+func ID(namespace, serviceAccount string) (spiffeid.ID, error) {
+	return spiffeid.FromSegments(TrustDomain, "ns", namespace, "sa", serviceAccount)
+}
