@@ -24,7 +24,7 @@ var campaignFile []byte
 // Stages of the demo, from no layer to all.
 var stages = []string{"open", "mtls", "zero-trust"}
 
-// Stages gives the stages in the order in which they are played.
+// Stages returns the stages in the order in which they are played.
 func Stages() []string { return slices.Clone(stages) }
 
 // Campaign is the whole case file.
@@ -104,7 +104,7 @@ type Expectation struct {
 	// Layer is 1 to 3 for a denial, 0 otherwise. It follows from the verdict
 	// unless given.
 	Layer int `yaml:"layer" json:"layer,omitempty"`
-	// Effect, where given, tells whether the attack gets what it wanted: a
+	// Effect, where given, reports whether the attack gets what it wanted: a
 	// request may be let through and be refused by the program, or come to
 	// nothing.
 	Effect *bool `yaml:"effect" json:"effect,omitempty"`
@@ -117,7 +117,7 @@ type Control struct {
 	Never string `yaml:"never"`
 }
 
-// String gives it as a sentence.
+// String returns it as a sentence.
 func (c Control) String() string {
 	if c.Stage != "" {
 		return "it gets through at stage " + c.Stage
@@ -137,7 +137,7 @@ type Attack struct {
 	Means  Means     `yaml:"means"`
 	Send   []Request `yaml:"send"`
 	Effect Effect    `yaml:"effect"`
-	// Spoils tells that the mission is not the same after it succeeded.
+	// Spoils reports that the mission is not the same after it succeeded.
 	Spoils string `yaml:"spoils"`
 	// Last attacks end the flight: they are played after the others of a stage.
 	Last   bool   `yaml:"last"`
@@ -149,7 +149,7 @@ type Attack struct {
 	// them to, or nobody to ask what came of them.
 	Local   string  `yaml:"local"`
 	Control Control `yaml:"control"`
-	// Why tells what happens at each stage, and Limits what these layers do not
+	// Why says what happens at each stage, and Limits what these layers do not
 	// stop here and what would.
 	Why    string `yaml:"why"`
 	Limits string `yaml:"limits"`
@@ -162,7 +162,7 @@ type Expect struct {
 	ZeroTrust Expectation `yaml:"zero-trust" json:"zero-trust"`
 }
 
-// At gives the expectation of a stage.
+// At returns the expectation of a stage.
 func (e Expect) At(stage string) (Expectation, bool) {
 	switch stage {
 	case "open":
@@ -175,7 +175,7 @@ func (e Expect) At(stage string) (Expectation, bool) {
 	return Expectation{}, false
 }
 
-// Expected gives what is expected of the attack at a stage under a capture.
+// Expected returns what is expected of the attack at a stage under a capture.
 func (a Attack) Expected(stage, capture string) (Expectation, bool) {
 	if capture == "proxy" && a.Cooperative != nil {
 		return *a.Cooperative, true
@@ -183,7 +183,7 @@ func (a Attack) Expected(stage, capture string) (Expectation, bool) {
 	return a.Expect.At(stage)
 }
 
-// Lines gives the request lines, for people.
+// Lines returns the request lines, for people.
 func (a Attack) Lines() string {
 	var lines []string
 	for _, r := range a.Send {
@@ -202,7 +202,7 @@ func (a Attack) Lines() string {
 	return strings.Join(lines, "; ")
 }
 
-// Load gives the project's campaign.
+// Load returns the project's campaign.
 func Load() (*Campaign, error) {
 	c, err := Parse(bytes.NewReader(campaignFile))
 	if err != nil {
@@ -251,7 +251,7 @@ func Parse(r io.Reader) (*Campaign, error) {
 	return &c, nil
 }
 
-// Attack gives the attack of that name.
+// Attack returns the attack of that name.
 func (c *Campaign) Attack(id string) (Attack, bool) {
 	i := slices.IndexFunc(c.Attacks, func(a Attack) bool { return a.ID == id })
 	if i < 0 {
@@ -260,7 +260,7 @@ func (c *Campaign) Attack(id string) (Attack, bool) {
 	return c.Attacks[i], true
 }
 
-// Attacker gives the attacker of that name.
+// Attacker returns the attacker of that name.
 func (c *Campaign) Attacker(name string) (Attacker, bool) {
 	i := slices.IndexFunc(c.Attackers, func(a Attacker) bool { return a.Name == name })
 	if i < 0 {

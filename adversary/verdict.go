@@ -24,15 +24,15 @@ const (
 	Unknown       Verdict = "unknown"
 )
 
-// Verdicts gives the closed set.
+// Verdicts returns the closed set.
 func Verdicts() []Verdict {
 	return []Verdict{Allowed, DeniedL7, DeniedL4, DeniedNetwork, TargetDown, AttackerDown, Unknown}
 }
 
-// Denied tells whether a layer stood in the way.
+// Denied reports whether a layer stood in the way.
 func (v Verdict) Denied() bool { return v == DeniedL7 || v == DeniedL4 || v == DeniedNetwork }
 
-// Layer gives the layer that a denial belongs to, 0 for what is none.
+// Layer returns the layer that a denial belongs to, 0 for what is none.
 func (v Verdict) Layer() int {
 	switch v {
 	case DeniedNetwork:
@@ -85,7 +85,7 @@ type Evidence struct {
 	Attempts   int     `json:"attempts,omitempty"`
 	Answered   int     `json:"answered,omitempty"`
 	DurationMs float64 `json:"durationMs"`
-	// Effect tells whether the attack got what it wanted.
+	// Effect reports whether the attack got what it wanted.
 	Effect bool `json:"effect"`
 	// Note says in a sentence what the means found, where that is no answer.
 	Note string `json:"note,omitempty"`
@@ -110,7 +110,7 @@ func (e *Evidence) Read(body []byte) {
 	e.Body = strings.ToValidUTF8(string(body[:min(len(body), MaxBody)]), "\uFFFD")
 }
 
-// Got tells whether an effect shows in an answer with that body.
+// Got reports whether an effect shows in an answer with that body.
 func (e Effect) Got(status int, body []byte) bool {
 	if e.Or != "" && strings.Contains(string(body), e.Or) {
 		return true
@@ -128,7 +128,7 @@ func (e Effect) Got(status int, body []byte) bool {
 type Probe struct {
 	OK   bool   `json:"ok"`
 	Call string `json:"call"`
-	// Target tells that the failure is the target's own: its caller could not
+	// Target reports that the failure is the target's own: its caller could not
 	// reach it, or it failed.
 	Target bool   `json:"target,omitempty"`
 	Detail string `json:"detail,omitempty"`
@@ -151,7 +151,7 @@ type Case struct {
 	// Evidence is nil when the attacker did not report.
 	Evidence      *Evidence
 	Before, After *Probe // nil where no control was made
-	// LogRead tells whether there is a decision log to ask; Log is what it has
+	// LogRead reports whether there is a decision log to ask; Log is what it has
 	// about the attack, oldest first.
 	LogRead bool
 	Log     []Decision
@@ -163,7 +163,7 @@ type Judgement struct {
 	Layer   int     `json:"layer,omitempty"`
 	Policy  string  `json:"policy,omitempty"`
 	Reason  string  `json:"reason"`
-	// Inferred tells that no log named the deciding layer: only that the
+	// Inferred reports that no log named the deciding layer: only that the
 	// connection was denied is certain.
 	Inferred bool      `json:"inferred,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
@@ -253,7 +253,7 @@ func suspected(c Case) (Verdict, string) {
 	return Unknown, fmt.Sprintf("%s: %s", e.Fault, e.Error)
 }
 
-// controls gives the verdict if a control has failed, nil when both are good.
+// controls returns the verdict if a control has failed, nil when both are good.
 func controls(c Case) *Judgement {
 	for _, probe := range []struct {
 		when string

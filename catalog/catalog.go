@@ -20,7 +20,7 @@ type Caller struct {
 // Ingress is the operator, who comes through the gateway.
 var Ingress = Caller{Component: "ingress"}
 
-// String gives "cell/component", or "ingress".
+// String returns "cell/component", or "ingress".
 func (c Caller) String() string {
 	if c.Cell == "" {
 		return c.Component
@@ -51,7 +51,7 @@ type Service struct {
 // Cells lists the Cells in the order in which they are shown.
 var cells = []string{"houston", "kennedy", "orion", "deep-space-network", "esa-ops"}
 
-// Cells gives the names of the five Cells, in the order in which they are shown.
+// Cells returns the names of the five Cells, in the order in which they are shown.
 func Cells() []string { return slices.Clone(cells) }
 
 func get(paths string, callers ...string) Rule  { return rule("GET", paths, callers) }
@@ -143,11 +143,11 @@ func station(name string) Service {
 	}}
 }
 
-// Services gives the eighteen services in the order in which they are shown.
+// Services returns the eighteen services in the order in which they are shown.
 // The rules are shared: they are not to be changed.
 func Services() []Service { return slices.Clone(services) }
 
-// Lookup gives the service of that name, and whether there is one.
+// Lookup returns the service of that name, and whether there is one.
 func Lookup(name string) (Service, bool) {
 	i := slices.IndexFunc(services, func(s Service) bool { return s.Name == name })
 	if i < 0 {
@@ -156,10 +156,10 @@ func Lookup(name string) (Service, bool) {
 	return services[i], true
 }
 
-// Caller gives the service as a caller of others.
+// Caller returns the service as a caller of others.
 func (s Service) Caller() Caller { return Caller{Cell: s.Cell, Component: s.Name} }
 
-// Allows tells whether the table admits the caller to method and path.
+// Allows reports whether the table admits the caller to method and path.
 func (s Service) Allows(c Caller, method, path string) bool {
 	return slices.ContainsFunc(s.Rules, func(r Rule) bool {
 		return r.Method == method && slices.Contains(r.Callers, c) && slices.ContainsFunc(r.Paths, func(p string) bool {
@@ -168,7 +168,7 @@ func (s Service) Allows(c Caller, method, path string) bool {
 	})
 }
 
-// Matches tells whether a path of a Rule covers the path of a request.
+// Matches reports whether a path of a Rule covers the path of a request.
 func Matches(pattern, path string) bool {
 	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
 		return strings.HasPrefix(path, prefix)
@@ -179,7 +179,7 @@ func Matches(pattern, path string) bool {
 // Edge is one declared way from a caller to a service.
 type Edge struct{ From, To Caller }
 
-// Edges gives every pair of caller and service that some Rule connects, the
+// Edges returns every pair of caller and service that some Rule connects, the
 // ingress among the callers, in the order of the table and without repetition.
 func Edges() []Edge {
 	var edges []Edge
@@ -195,7 +195,7 @@ func Edges() []Edge {
 	return edges
 }
 
-// Dependencies gives the services that a service calls, in the order of the
+// Dependencies returns the services that a service calls, in the order of the
 // table: what its Workload declares.
 func Dependencies(name string) []Service {
 	var deps []Service
@@ -208,7 +208,7 @@ func Dependencies(name string) []Service {
 	return deps
 }
 
-// URLVariable gives the environment variable in which OpenChoreo injects the
+// URLVariable returns the environment variable in which OpenChoreo injects the
 // address of a dependency, such as COMMS_SYSTEM_URL for comms-system.
 func URLVariable(component string) string {
 	return strings.ToUpper(strings.ReplaceAll(component, "-", "_")) + "_URL"

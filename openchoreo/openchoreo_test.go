@@ -138,7 +138,7 @@ func less(a, b call) bool {
 	return strings.Join([]string{a.To, a.Method, a.Path, a.From}, " ") < strings.Join([]string{b.To, b.Method, b.Path, b.From}, " ")
 }
 
-// table gives every call that the catalog admits.
+// table returns every call that the catalog admits.
 func table() []call {
 	var calls []call
 	for _, s := range catalog.Services() {

@@ -49,7 +49,7 @@ func cellOf(t *testing.T, namespace string) string {
 
 const gatewayPrincipal = "cluster.local/ns/openchoreo-data-plane/sa/gateway-default-istio"
 
-// caller gives who a principal of a policy is, in the words of the table.
+// caller returns who a principal of a policy is, in the words of the table.
 func caller(t *testing.T, principal string) string {
 	t.Helper()
 	if principal == gatewayPrincipal {
@@ -71,7 +71,7 @@ func rendered(t *testing.T, stage string) *manifest.Set {
 	return set
 }
 
-// inEveryCell gives, for each Cell's namespace, the same names.
+// inEveryCell returns, for each Cell's namespace, the same names.
 func inEveryCell(names ...string) map[string][]string {
 	want := map[string][]string{}
 	for _, c := range catalog.Cells() {
@@ -80,7 +80,7 @@ func inEveryCell(names ...string) map[string][]string {
 	return want
 }
 
-// perService gives, for each Cell's namespace, a name for each of its services.
+// perService returns, for each Cell's namespace, a name for each of its services.
 func perService(name func(catalog.Service) string) map[string][]string {
 	want := map[string][]string{}
 	for _, s := range catalog.Services() {

@@ -67,7 +67,7 @@ func (s Sender) foreignCA(ctx context.Context, r adversary.Request) *adversary.E
 	return e
 }
 
-// refusedByAlert tells whether the peer said in TLS that it does not want us.
+// refusedByAlert reports whether the peer said in TLS that it does not want us.
 func refusedByAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error"

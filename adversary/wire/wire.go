@@ -40,7 +40,7 @@ type Sender struct {
 	Loot func(ctx context.Context, body []byte) error
 }
 
-// ProxyFrom gives the Proxy of an environment's HTTP_PROXY.
+// ProxyFrom returns the Proxy of an environment's HTTP_PROXY.
 func ProxyFrom(value string) string {
 	u, err := url.Parse(value)
 	if err != nil {

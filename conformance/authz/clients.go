@@ -38,7 +38,7 @@ var identities = []string{
 	"",
 }
 
-// clients gives every identity a connection with an address of its own.
+// clients returns every identity a connection with an address of its own.
 func clients() []enforcer.Client {
 	var out []enforcer.Client
 	for i, id := range identities {

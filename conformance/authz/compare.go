@@ -109,7 +109,7 @@ func (r *referee) local(engine *authz.Engine, req enforcer.Request) outcome {
 	return localOutcome(engine, r.clients[req.Client], r.envoy.Port(req.Client), req)
 }
 
-// allows tells whether a rule belongs to an ALLOW policy of the set.
+// allows reports whether a rule belongs to an ALLOW policy of the set.
 func (s policySet) allows(rule string) bool {
 	for _, p := range s {
 		if p.Spec.Action == securityv1beta1.AuthorizationPolicy_ALLOW && strings.HasPrefix(rule, "ns["+p.Namespace+"]-policy["+p.Name+"]-") {

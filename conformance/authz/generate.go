@@ -316,7 +316,7 @@ func (g *generator) rule(r enforcer.Request) *securityv1beta1.Rule {
 	return rule
 }
 
-// some gives one to three values of a field for a list, or none.
+// some returns one to three values of a field for a list, or none.
 func (g *generator) some(field string, percent int, value func() (string, string)) []string {
 	if !g.chance(percent) {
 		return nil
@@ -475,7 +475,7 @@ func (g *generator) principal(c enforcer.Client) (string, string) {
 	return g.text(id)
 }
 
-// parts gives the namespace and the service account of a client, as far as it
+// parts returns the namespace and the service account of a client, as far as it
 // has them.
 func parts(c enforcer.Client) (trustDomain, namespace, account string) {
 	trustDomain, namespace, account = "cluster.local", "cell-a", "web"

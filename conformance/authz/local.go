@@ -28,7 +28,7 @@ func (o outcome) String() string {
 	return fmt.Sprintf("%d, rule %q, path %q", o.Status, o.Rule, o.Path)
 }
 
-// envoyOutcome reads Envoy's verdict. isAllow tells whether a rule stands in an
+// envoyOutcome reads Envoy's verdict. isAllow reports whether a rule stands in an
 // ALLOW policy: the audit filter names rules too.
 func envoyOutcome(v enforcer.Verdict, isAllow func(rule string) bool) (outcome, error) {
 	o := outcome{Status: v.Status, Path: v.Path}

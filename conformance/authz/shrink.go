@@ -32,7 +32,7 @@ func (r *referee) shrink(ctx context.Context, d disagreement) (disagreement, err
 	}
 }
 
-// smaller gives the sets with one thing less.
+// smaller returns the sets with one thing less.
 func smaller(set policySet) []policySet {
 	var out []policySet
 	for i := range set {
@@ -94,7 +94,7 @@ func orNone[T any](s []T) []T {
 	return s
 }
 
-// lists gives every list of values in a rule.
+// lists returns every list of values in a rule.
 func lists(rule *securityv1beta1.Rule) []*[]string {
 	var out []*[]string
 	for _, f := range rule.From {
@@ -112,7 +112,7 @@ func lists(rule *securityv1beta1.Rule) []*[]string {
 	return out
 }
 
-// simpler gives the requests with one thing less.
+// simpler returns the requests with one thing less.
 func simpler(q enforcer.Request) []enforcer.Request {
 	var out []enforcer.Request
 	for i := range q.Header {

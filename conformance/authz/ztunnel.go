@@ -65,7 +65,7 @@ func anyMatch(matches []*security.Match, c connection) bool {
 	return len(matches) == 0
 }
 
-// blank tells whether nothing is asked, which to ztunnel matches nothing.
+// blank reports whether nothing is asked, which to ztunnel matches nothing.
 func blank(m *security.Match) bool {
 	return len(m.Namespaces)+len(m.NotNamespaces)+len(m.ServiceAccounts)+len(m.NotServiceAccounts)+len(m.Principals)+len(m.NotPrincipals)+
 		len(m.SourceIps)+len(m.NotSourceIps)+len(m.DestinationIps)+len(m.NotDestinationIps)+len(m.DestinationPorts)+len(m.NotDestinationPorts) == 0

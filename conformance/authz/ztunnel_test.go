@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// converted gives what istiod sends ztunnel for policies, by "namespace/name".
+// converted returns what istiod sends ztunnel for policies, by "namespace/name".
 func converted(t *testing.T, policies policySet) map[string]*security.Authorization {
 	t.Helper()
 	var docs []string

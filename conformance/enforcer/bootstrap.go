@@ -130,7 +130,7 @@ func config(listeners []*listener.Listener) (*bootstrap.Bootstrap, error) {
 	}, nil
 }
 
-// routes gives every policy set a route with RBAC overrides of its own, found by
+// routes returns every policy set a route with RBAC overrides of its own, found by
 // a look-up of setHeader, and lets Envoy say in response headers what it saw and
 // why it decided so.
 func routes(sets map[string][]*rbac.RBAC) *route.RouteConfiguration {

@@ -192,7 +192,7 @@ func (e *Envoy) Decide(ctx context.Context, sets map[string][]*rbac.RBAC, reques
 // Istio does not.
 var ErrRefused = errors.New("Envoy refuses the policies")
 
-// refusals gives a function that tells whether Envoy has refused a
+// refusals returns a function that reports whether Envoy has refused a
 // configuration since.
 func (e *Envoy) refusals() func() error {
 	before := len(e.process.Log())

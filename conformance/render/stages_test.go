@@ -18,7 +18,7 @@ import (
 	"artemis.example/conformance/render/cluster"
 )
 
-// meshLabels gives the mesh's labels on every Cell's namespace, as they are on
+// meshLabels returns the mesh's labels on every Cell's namespace, as they are on
 // the cluster.
 func meshLabels(ctx context.Context, c *cluster.Client) (map[string]string, error) {
 	namespaces, err := c.List(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, "")

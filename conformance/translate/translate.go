@@ -45,7 +45,7 @@ func Validate(p *securityv1.AuthorizationPolicy) error {
 // stands in front of it.
 type Target struct{ Namespace, Waypoint, Service string }
 
-// Waypoint gives the RBAC filters that istiod puts in front of the target, in
+// Waypoint returns the RBAC filters that istiod puts in front of the target, in
 // the form for waypoints: AUDIT, DENY, ALLOW, each at most once.
 func Waypoint(policies []*securityv1.AuthorizationPolicy, t Target) ([]*rbac.RBAC, error) {
 	all := &model.AuthorizationPolicies{NamespaceToPolicies: map[string][]model.AuthorizationPolicy{}, RootNamespace: RootNamespace}

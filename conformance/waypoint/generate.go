@@ -35,7 +35,7 @@ import (
 // Object is a part of an Envoy configuration.
 type Object = map[string]any
 
-// Generate gives the configuration of every waypoint of a world, sorted by
+// Generate returns the configuration of every waypoint of a world, sorted by
 // namespace. PILOT_ENABLE_AMBIENT=true has to be in the environment from the
 // start of the process, or there are no waypoints.
 func Generate(w *topology.World) ([]xds.Config, error) {

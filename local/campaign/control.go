@@ -20,7 +20,7 @@ type control struct {
 
 const director = "/flight-director-http"
 
-// controlFor gives the operator's call that reaches a service.
+// controlFor returns the operator's call that reaches a service.
 func controlFor(target string) (control, bool) {
 	switch target {
 	case "flight-director":
@@ -89,7 +89,7 @@ func judgeProbe(p *adversary.Probe, target string, a answer) *adversary.Probe {
 	return p
 }
 
-// find gives a hop to a service, one that failed before one that did not.
+// find returns a hop to a service, one that failed before one that did not.
 func find(hops []trace.Hop, target string) *trace.Hop {
 	var found *trace.Hop
 	for i := range hops {

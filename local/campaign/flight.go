@@ -36,7 +36,7 @@ func (s *Suite) Fly(ctx context.Context) error {
 	return nil
 }
 
-// flying tells whether there was a lift-off and the flight is not over.
+// flying reports whether there was a lift-off and the flight is not over.
 func (s *Suite) flying(ctx context.Context) (bool, error) {
 	a, err := s.ask(ctx, director+"/mission/status", nil)
 	if err != nil {

@@ -29,7 +29,7 @@ type Player struct {
 	Campaign *adversary.Campaign
 	Stage    string
 	Capture  string // empty on a cluster
-	// Log tells whether there is a decision log to read.
+	// Log reports whether there is a decision log to read.
 	Log bool
 
 	seq uint64 // of the last decision that is known

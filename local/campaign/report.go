@@ -32,7 +32,7 @@ func (r Report) Differences() int {
 	return n
 }
 
-// result gives what came of an attack at a stage.
+// result returns what came of an attack at a stage.
 func (r Report) result(id, stage string) (adversary.Result, bool) {
 	for _, one := range r.Results {
 		if one.ID == id && one.Stage == stage {

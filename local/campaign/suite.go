@@ -33,7 +33,7 @@ type Suite struct {
 	Tap func(ctx context.Context) (io.ReadCloser, error)
 }
 
-// NewSuite gives the suite behind a gateway such as http://127.0.0.1:19080. The
+// NewSuite returns the suite behind a gateway such as http://127.0.0.1:19080. The
 // host of the URL is where to connect; the name asked for is GatewayHost.
 func NewSuite(gateway string) (*Suite, error) {
 	u, err := url.Parse(gateway)
@@ -106,7 +106,7 @@ type State struct {
 // ErrNoLauncher says that there is no launcher behind the gateway: a cluster.
 var ErrNoLauncher = errors.New("no launcher behind this gateway")
 
-// State gives the launcher's state, or ErrNoLauncher.
+// State returns the launcher's state, or ErrNoLauncher.
 func (s *Suite) State(ctx context.Context) (State, error) {
 	var state State
 	return state, s.launcher(ctx, "/_artemis/state", nil, &state)
@@ -135,7 +135,7 @@ func (s *Suite) launcher(ctx context.Context, path string, body, out any) error 
 	return nil
 }
 
-// decisions gives the records after seq and the number of the last.
+// decisions returns the records after seq and the number of the last.
 func (s *Suite) decisions(ctx context.Context, seq uint64) ([]decision.Record, uint64, error) {
 	const page = 1000
 	var all []decision.Record

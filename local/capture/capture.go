@@ -49,13 +49,13 @@ type Captured struct {
 
 // Pod is the network of one pod.
 type Pod interface {
-	// Accept gives the next connection that the pod's program opens. It fails
+	// Accept returns the next connection that the pod's program opens. It fails
 	// with net.ErrClosed after Close.
 	Accept() (Captured, error)
 	// DialApp connects to the program in the pod on the port that the manifests
 	// name. The program sees src as its peer where the capture can do that.
 	DialApp(ctx context.Context, src netip.Addr, port uint16) (net.Conn, error)
-	// Environ gives what the capture adds to the environment of the pod's
+	// Environ returns what the capture adds to the environment of the pod's
 	// programs: nothing under netns; HTTP_PROXY, the address and the ports to
 	// listen on under proxy.
 	Environ() []string

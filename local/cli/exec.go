@@ -51,7 +51,7 @@ func newExecCommand(at *place) *cobra.Command {
 	return cmd
 }
 
-// commandOf gives what follows the pod's name.
+// commandOf returns what follows the pod's name.
 func commandOf(args []string) []string {
 	args = args[min(1, len(args)):]
 	if len(args) > 0 && args[0] == "--" {

@@ -73,7 +73,7 @@ func (p place) launcherLog() string   { return filepath.Join(p.state, "artemis.l
 func (p place) controlSocket() string { return p.socket("control.sock") }
 func (p place) execSocket() string    { return p.socket("exec.sock") }
 
-// socket gives the path of a socket in the state directory, or a short one in
+// socket returns the path of a socket in the state directory, or a short one in
 // the directory for temporary files where that would be too long.
 func (p place) socket(name string) string {
 	path := filepath.Join(p.state, name)
@@ -134,7 +134,7 @@ func (p place) lock() (*os.File, error) {
 	return f, nil
 }
 
-// isRunning tells whether somebody holds the lock.
+// isRunning reports whether somebody holds the lock.
 func (p place) isRunning() (bool, error) {
 	if _, err := os.Stat(filepath.Join(p.state, "lock")); errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -85,7 +85,7 @@ func (r *relay) drain() {
 	}
 }
 
-// Close gives our terminal back as it was.
+// Close returns our terminal back as it was.
 func (r *relay) Close() error {
 	signal.Stop(r.resized)
 	if r.saved != nil {
@@ -96,7 +96,7 @@ func (r *relay) Close() error {
 	return r.master.Close()
 }
 
-// foreground gives a command the terminal that is its standard input.
+// foreground returns a command the terminal that is its standard input.
 func foreground(terminal bool) *syscall.SysProcAttr {
 	if !terminal {
 		return nil

@@ -64,10 +64,10 @@ type Suite interface {
 
 // Decisions is what the handler reads decisions from.
 type Decisions interface {
-	// Since gives up to limit records after seq, oldest first, and the number to
+	// Since returns up to limit records after seq, oldest first, and the number to
 	// ask with next.
 	Since(seq uint64, limit int) (records []decision.Record, next uint64)
-	// Last gives the number of the latest record.
+	// Last returns the number of the latest record.
 	Last() uint64
 	// Wait returns when there is a record after seq, or with the context's error.
 	Wait(ctx context.Context, seq uint64) error

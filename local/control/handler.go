@@ -231,7 +231,7 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// await gives a channel that is closed when there is a decision after seq.
+// await returns a channel that is closed when there is a decision after seq.
 func (h *Handler) await(ctx context.Context, seq uint64) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {

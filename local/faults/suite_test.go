@@ -95,7 +95,7 @@ func start(t *testing.T, o options) *suite {
 	return s
 }
 
-// absolute gives the path of a file of this project.
+// absolute returns the path of a file of this project.
 func absolute(t *testing.T, path string) string {
 	t.Helper()
 	p, err := filepath.Abs(filepath.Join("../..", path))
@@ -139,7 +139,7 @@ func (s *suite) until(what string, within time.Duration, ok func() bool) {
 	}
 }
 
-// failures gives the latest calls that came to nothing, but for the attacks.
+// failures returns the latest calls that came to nothing, but for the attacks.
 func (s *suite) failures() string {
 	out, err := s.ask("decisions", "--json", "--last", "300")
 	if err != nil {
@@ -188,7 +188,7 @@ func (s *suite) works() bool {
 	return err == nil && code == http.StatusOK
 }
 
-// live tells whether frames come down from the spacecraft.
+// live reports whether frames come down from the spacecraft.
 func (s *suite) live() bool {
 	code, body, err := s.call(http.MethodGet, "/flight-director-http/mission/status", "")
 	s.last = fmt.Sprintf("%d, %v: %s", code, err, body)
@@ -295,7 +295,7 @@ func (s *suite) launch() {
 	}
 }
 
-// pod gives the pod of that name, CELL/COMPONENT.
+// pod returns the pod of that name, CELL/COMPONENT.
 func (s *suite) pod(name string) (pod, bool) {
 	now, err := s.status()
 	i := slices.IndexFunc(now.Pods, func(p pod) bool { return p.name() == name })

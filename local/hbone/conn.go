@@ -286,7 +286,7 @@ func (c *conn) frame(f http2.Frame) error {
 	return nil
 }
 
-// isIdle tells whether a stream of that number was never opened.
+// isIdle reports whether a stream of that number was never opened.
 func (c *conn) isIdle(id uint32) bool {
 	if c.serve != nil {
 		return id%2 == 0 || id > c.last

@@ -50,7 +50,7 @@ type entry struct {
 	err     error         // of that dial
 }
 
-// NewPool gives an empty pool.
+// NewPool returns an empty pool.
 func NewPool(dial Dialer) *Pool { return &Pool{dial: dial, to: map[key]*entry{}} }
 
 // Open opens a tunnel through the target to authority, an IP:port. forwarded, if
@@ -97,7 +97,7 @@ func (p *Pool) Open(ctx context.Context, t Target, authority, forwarded string) 
 	}
 }
 
-// connection gives one with room, or dials; of several callers one dials.
+// connection returns one with room, or dials; of several callers one dials.
 func (p *Pool) connection(ctx context.Context, e *entry, t Target) (*conn, error) {
 	for {
 		e.mu.Lock()
@@ -191,7 +191,7 @@ func (e *entry) drop(c *conn) {
 	}
 }
 
-// Connections tells how many connections are open.
+// Connections says how many connections are open.
 func (p *Pool) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -94,7 +94,7 @@ func (s *Server) enqueue(nc net.Conn) bool {
 	return true
 }
 
-// dequeue tells whether the connection was still waiting.
+// dequeue reports whether the connection was still waiting.
 func (s *Server) dequeue(nc net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,7 +212,7 @@ func (s *Server) forget(c *conn) {
 	}
 }
 
-// Connections tells how many connections are open: those that have proven who
+// Connections says how many connections are open: those that have proven who
 // they are, and those that have not.
 func (s *Server) Connections() (proven, pending int) {
 	s.mu.Lock()

@@ -88,19 +88,19 @@ func (s *Stream) answer(f *http2.MetaHeadersFrame) bool {
 	return true
 }
 
-// Peer gives the identity that the peer has proven.
+// Peer returns the identity that the peer has proven.
 func (s *Stream) Peer() spiffeid.ID { return s.c.peer }
 
-// Authority gives where the peer wants to go.
+// Authority returns where the peer wants to go.
 func (s *Stream) Authority() string { return s.authority }
 
-// Malformed tells whether the request was anything but a plain CONNECT.
+// Malformed reports whether the request was anything but a plain CONNECT.
 func (s *Stream) Malformed() bool { return s.malformed }
 
-// LocalAddr gives the address of this end of the connection under the tunnel.
+// LocalAddr returns the address of this end of the connection under the tunnel.
 func (s *Stream) LocalAddr() net.Addr { return s.c.nc.LocalAddr() }
 
-// RemoteAddr gives the other end's.
+// RemoteAddr returns the other end's.
 func (s *Stream) RemoteAddr() net.Addr { return s.c.nc.RemoteAddr() }
 
 // Accept opens the tunnel with 200.
@@ -236,7 +236,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// give tells how much to give back to the peer's window: in large steps, as each
+// give says how much to give back to the peer's window: in large steps, as each
 // is a frame.
 func (s *Stream) give() int {
 	if s.consumed < streamWindow/2 || s.readErr != nil {
@@ -391,7 +391,7 @@ func (s *Stream) Await() error {
 	return s.readErr
 }
 
-// Alive tells whether nothing has ended or arrived on the stream: whether an
+// Alive reports whether nothing has ended or arrived on the stream: whether an
 // idle one may be used again.
 func (s *Stream) Alive() bool {
 	s.mu.Lock()

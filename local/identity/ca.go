@@ -96,7 +96,7 @@ func NewCA(o Options) (*CA, error) {
 	return ca, err
 }
 
-// root gives the root that signs at that time.
+// root returns the root that signs at that time.
 func (ca *CA) root(now time.Time) (root, error) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
@@ -144,10 +144,10 @@ func newSerial() (*big.Int, error) {
 	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 }
 
-// TrustDomain gives the CA's trust domain.
+// TrustDomain returns the CA's trust domain.
 func (ca *CA) TrustDomain() spiffeid.TrustDomain { return ca.domain }
 
-// Bundle gives what verifies the CA's certificates; it follows the CA.
+// Bundle returns what verifies the CA's certificates; it follows the CA.
 func (ca *CA) Bundle() *x509bundle.Bundle { return ca.bundle }
 
 // Issue makes an SVID with a key of its own, as ztunnel asks istiod for one:

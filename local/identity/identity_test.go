@@ -86,7 +86,7 @@ func TestSourcesRenewAtHalfLife(t *testing.T) {
 	}
 }
 
-// authorityAt gives an authority whose clock is now, and two of its identities.
+// authorityAt returns an authority whose clock is now, and two of its identities.
 func authorityAt(t *testing.T, now *time.Time) (ca *identity.CA, a, b spiffeid.ID) {
 	t.Helper()
 	ca, err := identity.NewCA(identity.Options{Now: func() time.Time { return *now }})

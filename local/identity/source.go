@@ -26,7 +26,7 @@ type Source struct {
 	used validity
 }
 
-// Source gives the source of an identity: the same for the same identity.
+// Source returns the source of an identity: the same for the same identity.
 func (ca *CA) Source(id spiffeid.ID) *Source {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
@@ -38,10 +38,10 @@ func (ca *CA) Source(id spiffeid.ID) *Source {
 	return s
 }
 
-// ID gives the identity.
+// ID returns the identity.
 func (s *Source) ID() spiffeid.ID { return s.id }
 
-// GetX509SVID gives the current SVID; it makes Source an x509svid.Source.
+// GetX509SVID returns the current SVID; it makes Source an x509svid.Source.
 func (s *Source) GetX509SVID() (*x509svid.SVID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *Source) GetX509SVID() (*x509svid.SVID, error) {
 	return s.svid, nil
 }
 
-// Certificate gives the current SVID for a TLS handshake.
+// Certificate returns the current SVID for a TLS handshake.
 func (s *Source) Certificate() (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +85,7 @@ type PEM struct {
 	Roots       []byte
 }
 
-// PEM gives the current SVID and the roots. Whoever asks again before half of
+// PEM returns the current SVID and the roots. Whoever asks again before half of
 // the SVID's life is over never presents an expired one.
 func (s *Source) PEM() (PEM, error) {
 	svid, err := s.GetX509SVID()

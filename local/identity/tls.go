@@ -15,7 +15,7 @@ import (
 // that is accepted.
 var ErrPeer = errors.New("the peer's identity is not accepted")
 
-// ServerConfig gives the TLS of a listener that proves one identity: 1.3 only,
+// ServerConfig returns the TLS of a listener that proves one identity: 1.3 only,
 // HTTP/2, no resumption, and a client certificate that chains to the CA and has
 // exactly one URI SAN, a SPIFFE ID of its trust domain.
 func (s *Source) ServerConfig() *tls.Config {
@@ -29,7 +29,7 @@ func (s *Source) ServerConfig() *tls.Config {
 	}
 }
 
-// ClientConfig gives the TLS of a client that proves one identity and talks to
+// ClientConfig returns the TLS of a client that proves one identity and talks to
 // nobody but the expected ones. It sends no server name.
 func (s *Source) ClientConfig(expected ...spiffeid.ID) *tls.Config {
 	return &tls.Config{
@@ -70,7 +70,7 @@ func (ca *CA) verify(usage x509.ExtKeyUsage, accept func(spiffeid.ID) bool) func
 // maxChain bounds how many certificates a peer may have us verify.
 const maxChain = 4
 
-// PeerID gives the identity that the peer of a finished handshake has proven.
+// PeerID returns the identity that the peer of a finished handshake has proven.
 func PeerID(state tls.ConnectionState) (spiffeid.ID, error) {
 	if len(state.PeerCertificates) == 0 {
 		return spiffeid.ID{}, fmt.Errorf("%w: no certificate", ErrPeer)

@@ -115,7 +115,7 @@ func (e *envoys) taken(ctx context.Context, ref topology.Ref, running func(topol
 	}
 }
 
-// hand gives what was handed out before.
+// hand returns what was handed out before.
 func (e *envoys) hand(configs []xds.Config) (before []xds.Config) {
 	for _, c := range configs {
 		e.mu.Lock()
@@ -269,7 +269,7 @@ type closingPod struct {
 	conns *connections
 }
 
-// Accept gives the next connection of the pod's program.
+// Accept returns the next connection of the pod's program.
 func (p *closingPod) Accept() (capture.Captured, error) {
 	c, err := p.Pod.Accept()
 	if err != nil {

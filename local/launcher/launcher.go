@@ -202,7 +202,7 @@ func (l *launcher) reconcile(ctx context.Context, w *topology.World, loads []wor
 	return nil
 }
 
-// missing gives those of old that are still running and not yet in next.
+// missing returns those of old that are still running and not yet in next.
 func missing(old, next []*process) []*process {
 	return slices.DeleteFunc(slices.Clone(old), func(p *process) bool {
 		return slices.Contains(next, p) || slices.ContainsFunc(next, func(n *process) bool { return n.workload.key() == p.workload.key() })
@@ -381,7 +381,7 @@ func (l *launcher) podOf(namespace, component string) capture.Pod {
 	return nil
 }
 
-// runs tells whether a waypoint's process is there to take a configuration.
+// runs reports whether a waypoint's process is there to take a configuration.
 func (l *launcher) runs(ref topology.Ref) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -51,7 +51,7 @@ func (w workload) key() string { return w.Namespace + "/" + w.Deployment }
 
 func (w workload) same(other workload) bool { return reflect.DeepEqual(w, other) }
 
-// workloads gives what the Deployments of a set ask for, in their order.
+// workloads returns what the Deployments of a set ask for, in their order.
 func workloads(set *manifest.Set) ([]workload, error) {
 	project := map[string]string{}
 	for _, ns := range set.Namespaces {
@@ -151,7 +151,7 @@ func environment(c corev1.Container, namespace string, configs map[string]*corev
 	return vars, nil
 }
 
-// ports gives the mission's port before the admin port.
+// ports returns the mission's port before the admin port.
 func ports(c corev1.Container) []uint16 {
 	mission, admin := uint16(missionPort), uint16(adminPort)
 	var others []uint16

@@ -30,7 +30,7 @@ type externalWaypoint struct {
 	links  map[*link]struct{}
 }
 
-// AttachWaypoint gives the program in a pod the place of a waypoint. other is
+// AttachWaypoint returns the program in a pod the place of a waypoint. other is
 // shown every connection that the program opens first, and keeps those for which
 // it answers true. Config.ExternalWaypoints has to be set. SetWaypointReady says
 // when the program answers, DetachPod ends it.

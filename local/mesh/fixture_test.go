@@ -235,7 +235,7 @@ func rogueYAML(ns, name, account string) string {
 	return out
 }
 
-// app gives the pod of a Component.
+// app returns the pod of a Component.
 func app(cell, name string) topology.Ref {
 	return topology.Ref{Namespace: namespaceOf(cell), Name: name + "-development-0a1b2c3d"}
 }

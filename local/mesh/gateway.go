@@ -157,7 +157,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// gatewayTarget gives the normalised path and query of a request.
+// gatewayTarget returns the normalised path and query of a request.
 func gatewayTarget(r *http.Request) (string, error) {
 	for i := range len(r.Method) {
 		if c := r.Method[i]; 'a' <= c && c <= 'z' {

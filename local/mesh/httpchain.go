@@ -175,7 +175,7 @@ func (x *exchange) reply(status int, body string) bool {
 	return err == nil && !x.closing
 }
 
-// headerLines gives the header as policies match it.
+// headerLines returns the header as policies match it.
 func (x *exchange) headerLines() http.Header {
 	if x.header == nil {
 		x.header = http.Header{}
@@ -287,7 +287,7 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 	return !x.closing && sendErr == nil
 }
 
-// switches tells whether the answer changes the protocol. One that nobody asked
+// switches reports whether the answer changes the protocol. One that nobody asked
 // for is an answer without a body to Envoy, and what follows is HTTP as before:
 // otherwise a pod could take the next requests for its own, past all policies.
 func (x *exchange) switches() bool {
@@ -313,7 +313,7 @@ func (x *exchange) unavailable(s *state, rec decision.Record, err error) bool {
 	return x.reply(http.StatusServiceUnavailable, "upstream connect error or disconnect/reset before headers. reset reason: connection termination")
 }
 
-// upstream gives a connection to a pod of the Service, a used one unless fresh
+// upstream returns a connection to a pod of the Service, a used one unless fresh
 // is asked for.
 func (x *exchange) upstream(s *state, fresh bool) (*upstream, error) {
 	if !fresh {
@@ -382,7 +382,7 @@ func (x *exchange) responseHead() []byte {
 	return b
 }
 
-// trailer tells which trailer fields are passed on: none that a reader might
+// trailer says which trailer fields are passed on: none that a reader might
 // take for the identity or the framing of the message.
 func trailer(name string) bool {
 	switch strings.ToLower(name) {

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// program gives guidance-nav another program for this test.
+// program returns guidance-nav another program for this test.
 func (r *rig) program(h http.HandlerFunc) { r.serve(r.pods[app("orion", "guidance-nav")], 8080, h) }
 
 // connect opens a connection of comms-system to guidance-nav.

@@ -31,7 +31,7 @@ const (
 
 // link is one connection that the mesh carries, for as long as it is open.
 type link struct {
-	// judge tells what a state makes of it, and records what it refuses.
+	// judge says what a state makes of it, and records what it refuses.
 	judge func(*state) fate
 	// end breaks both sides. It may be called more than once.
 	end func()

@@ -18,7 +18,7 @@ type DecisionLog struct {
 	changed chan struct{} // closed by the next record; nil while nobody waits
 }
 
-// NewDecisionLog gives a log that keeps that many records, 4096 for 0.
+// NewDecisionLog returns a log that keeps that many records, 4096 for 0.
 func NewDecisionLog(capacity int) *DecisionLog {
 	if capacity <= 0 {
 		capacity = 4096
@@ -40,7 +40,7 @@ func (l *DecisionLog) Append(r decision.Record) uint64 {
 	return l.last
 }
 
-// Since gives up to limit records that follow seq, oldest first, and the number
+// Since returns up to limit records that follow seq, oldest first, and the number
 // to ask with next. A limit of 0 means all.
 func (l *DecisionLog) Since(seq uint64, limit int) (records []decision.Record, next uint64) {
 	l.mu.Lock()
@@ -63,7 +63,7 @@ func (l *DecisionLog) Since(seq uint64, limit int) (records []decision.Record, n
 	return records, seq + n
 }
 
-// Last gives the number of the latest record, 0 when there is none.
+// Last returns the number of the latest record, 0 when there is none.
 func (l *DecisionLog) Last() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -71,7 +71,7 @@ type Mesh struct {
 	gateway *gateway
 }
 
-// New gives a Mesh without a world: Apply comes first, then the pods.
+// New returns a Mesh without a world: Apply comes first, then the pods.
 func New(cfg Config) (*Mesh, error) {
 	if cfg.Node == nil || cfg.CA == nil {
 		return nil, errors.New("new mesh: a node and a CA are needed")
@@ -118,7 +118,7 @@ func (m *Mesh) Apply(stage string, w *topology.World) error {
 	return nil
 }
 
-// AttachPod gives a pod its node proxy: it takes what the pod's program opens,
+// AttachPod returns a pod its node proxy: it takes what the pod's program opens,
 // and listens on the pod's address for what is meant for it. The pod has to be
 // part of the applied World.
 func (m *Mesh) AttachPod(ref topology.Ref, pod capture.Pod) error {
@@ -201,7 +201,7 @@ func (m *Mesh) SetWaypointReady(ref topology.Ref) {
 	m.ready.set(ref)
 }
 
-// Source gives the identity of a pod, a waypoint or the gateway of the applied
+// Source returns the identity of a pod, a waypoint or the gateway of the applied
 // World, for a process that stands in for it.
 func (m *Mesh) Source(ref topology.Ref) (*identity.Source, error) {
 	if s := m.state.Load(); s != nil {
@@ -212,10 +212,10 @@ func (m *Mesh) Source(ref topology.Ref) (*identity.Source, error) {
 	return nil, fmt.Errorf("identity of %s: %w", ref, ErrUnknownPod)
 }
 
-// Decisions gives the decision log.
+// Decisions returns the decision log.
 func (m *Mesh) Decisions() *DecisionLog { return m.cfg.Log }
 
-// World gives what is in force: the stage's name and the World, nil before the
+// World returns what is in force: the stage's name and the World, nil before the
 // first Apply.
 func (m *Mesh) World() (stage string, w *topology.World) {
 	if s := m.state.Load(); s != nil {

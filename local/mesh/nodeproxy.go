@@ -71,7 +71,7 @@ func (m *Mesh) newNodeProxy(p *topology.Pod, pod capture.Pod) (*nodeProxy, error
 	return n, nil
 }
 
-// self gives the pod as a state knows it, nil when it is no longer part of it.
+// self returns the pod as a state knows it, nil when it is no longer part of it.
 func (n *nodeProxy) self(s *state) *topology.Pod { return s.world.Pod(n.ref) }
 
 func (n *nodeProxy) start() {

@@ -445,7 +445,7 @@ func (r *rig) ingress(method, path string, header http.Header) (*http.Response, 
 	return (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Do(req)
 }
 
-// records gives the decisions since the last time it was asked.
+// records returns the decisions since the last time it was asked.
 func (r *rig) records() []decision.Record {
 	recs, next := r.mesh.Decisions().Since(r.seen, 0)
 	r.seen = next

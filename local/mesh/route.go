@@ -26,7 +26,7 @@ type route struct {
 	failure string
 }
 
-// same tells whether two routes lead the same way.
+// same reports whether two routes lead the same way.
 func (r route) same(o route) bool {
 	return r.tunnel == o.tunnel && r.outer == o.outer && r.pod != nil && o.pod != nil && r.pod.IP == o.pod.IP && r.authority == o.authority
 }

@@ -22,7 +22,7 @@ type state struct {
 	// engines are what node proxies decide by, per pod.
 	engines   map[topology.Ref]*authz.Engine
 	waypoints *authz.Waypoint
-	// headers tells whether any policy looks at a request's header.
+	// headers reports whether any policy looks at a request's header.
 	headers bool
 }
 

@@ -73,7 +73,7 @@ func (v *visit) admitBytes(s *state) bool {
 	return r.Allowed
 }
 
-// couldBeHTTP tells whether bytes may be the beginning of a request line.
+// couldBeHTTP reports whether bytes may be the beginning of a request line.
 func couldBeHTTP(b []byte) bool {
 	for i, c := range b {
 		if c == ' ' {
@@ -86,7 +86,7 @@ func couldBeHTTP(b []byte) bool {
 	return true
 }
 
-// looksLikeHTTP tells whether bytes are: a method and a space.
+// looksLikeHTTP reports whether bytes are: a method and a space.
 func looksLikeHTTP(b []byte) bool {
 	i := bytes.IndexByte(b, ' ')
 	return i > 0 && couldBeHTTP(b)

@@ -35,7 +35,7 @@ type upstreams struct {
 // alive is what can tell whether an unused connection is still good.
 type alive interface{ Alive() bool }
 
-// get gives the connection that was used last, nil when there is none.
+// get returns the connection that was used last, nil when there is none.
 func (u *upstreams) get(to netip.AddrPort) *upstream {
 	u.mu.Lock()
 	defer u.mu.Unlock()

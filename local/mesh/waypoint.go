@@ -99,7 +99,7 @@ type chain struct {
 	gateway *topology.WaypointGateway
 }
 
-// find gives the chain of an address: of a Service that is bound to this
+// find returns the chain of an address: of a Service that is bound to this
 // waypoint, and of nothing else (filter chains inbound-vip of a waypoint with
 // waypoint-for: service).
 func (w *waypoint) find(s *state, dst netip.AddrPort) (chain, bool) {

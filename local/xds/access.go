@@ -87,7 +87,7 @@ func ParseAccess(line []byte) (_ Access, ok bool, err error) {
 	return a, true, nil
 }
 
-// text gives a value of the log; Envoy writes "-" or null for what there is not.
+// text returns a value of the log; Envoy writes "-" or null for what there is not.
 func text(v any) string {
 	switch v := v.(type) {
 	case string:
@@ -100,7 +100,7 @@ func text(v any) string {
 	return ""
 }
 
-// callerOf gives the caller of an x-forwarded-client-cert that a waypoint has
+// callerOf returns the caller of an x-forwarded-client-cert that a waypoint has
 // made: By=WAYPOINT;URI=CALLER.
 func callerOf(xfcc string) string {
 	last := xfcc[strings.LastIndexByte(xfcc, ',')+1:]

@@ -41,7 +41,7 @@ const (
 	SecretRoots    = "ROOTCA"
 )
 
-// AdminPort is where an Envoy tells whether it is ready, under /ready.
+// AdminPort is where an Envoy reports whether it is ready, under /ready.
 const AdminPort = 15000
 
 type object = map[string]any
@@ -57,7 +57,7 @@ func Source() map[string]any {
 	}}
 }
 
-// Bootstrap gives the text for Envoy's --config-yaml: everything is to come from
+// Bootstrap returns the text for Envoy's --config-yaml: everything is to come from
 // the Server at an address. The admin interface listens on ip.
 func Bootstrap(waypoint topology.Ref, ip netip.Addr, server netip.AddrPort) (string, error) {
 	b, err := json.Marshal(object{

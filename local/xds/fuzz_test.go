@@ -58,7 +58,7 @@ func FuzzParseAccess(f *testing.F) {
 	})
 }
 
-// quote gives a JSON string as Envoy writes one.
+// quote returns a JSON string as Envoy writes one.
 func quote(b []byte) []byte {
 	q, _ := json.Marshal(string(b)) // strings always can
 	return q

@@ -52,7 +52,7 @@ const (
 	secrets   = "secrets"
 )
 
-// NewServer gives a Server that has nothing but the identity yet.
+// NewServer returns a Server that has nothing but the identity yet.
 func NewServer(identity func() (identity.PEM, error)) *Server {
 	s := &Server{identity: identity, changed: make(chan struct{})}
 	s.Restart()
@@ -193,7 +193,7 @@ func (s *Server) next(kind string, req discoveryRequest) (offer, error) {
 	return o, nil
 }
 
-// nextSecret gives the identity when it is another one than Envoy has.
+// nextSecret returns the identity when it is another one than Envoy has.
 func (s *Server) nextSecret(req discoveryRequest) (offer, error) {
 	s.mu.Lock()
 	o := offer{changed: s.changed}

@@ -120,7 +120,7 @@ func TestARefusalIsNoticed(t *testing.T) {
 	}
 }
 
-// TestSecrets gives the identity inline, the same one only once, and none that
+// TestSecrets returns the identity inline, the same one only once, and none that
 // nobody has.
 func TestSecrets(t *testing.T) {
 	pem := identity.PEM{Certificate: []byte("certificate"), Key: []byte("key"), Roots: []byte("roots")}

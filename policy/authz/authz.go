@@ -95,7 +95,7 @@ type ruleSet struct {
 	closers []string
 }
 
-// Decide gives the decision for a request. It allocates nothing and may be
+// Decide returns the decision for a request. It allocates nothing and may be
 // called from many goroutines.
 func (e *Engine) Decide(r *Request) Result {
 	if e == nil {
@@ -130,19 +130,19 @@ func (e *Engine) Policies() []string {
 	return e.http.closers
 }
 
-// RuleID gives the name of a rule in Istio's form
+// RuleID returns the name of a rule in Istio's form
 // (istio.io/istio pilot/pkg/security/authz/builder, policyName).
 func RuleID(namespace, policy string, rule int) string {
 	return "ns[" + namespace + "]-policy[" + policy + "]-rule[" + strconv.Itoa(rule) + "]"
 }
 
-// dryRun tells whether a policy is only to be watched, not enforced.
+// dryRun reports whether a policy is only to be watched, not enforced.
 func dryRun(p *securityv1.AuthorizationPolicy) bool {
 	on, err := strconv.ParseBool(p.Annotations["istio.io/dry-run"])
 	return err == nil && on
 }
 
-// targets gives the targetRefs, the older singular form included.
+// targets returns the targetRefs, the older singular form included.
 func targets(p *securityv1.AuthorizationPolicy) []target {
 	refs := p.Spec.GetTargetRefs()
 	if len(refs) == 0 && p.Spec.GetTargetRef() != nil {

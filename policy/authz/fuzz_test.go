@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// expression gives the regular expression that Istio makes of a value, or one
+// expression returns the regular expression that Istio makes of a value, or one
 // with the meaning of the string matcher that it makes.
 func expression(kind, v string) string {
 	q := regexp.QuoteMeta

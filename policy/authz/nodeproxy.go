@@ -49,7 +49,7 @@ func NewNodeProxy(cfg Config, policies []*securityv1.AuthorizationPolicy) *NodeP
 	return n
 }
 
-// ForWorkload gives the engine of a workload. It is made anew at each call: keep
+// ForWorkload returns the engine of a workload. It is made anew at each call: keep
 // it for as long as the policies and the labels stay.
 func (n *NodeProxy) ForWorkload(namespace string, labels map[string]string) *Engine {
 	if n == nil {
@@ -229,7 +229,7 @@ func ztunnelFields(candidates []candidate) []field {
 	return out
 }
 
-// NoOpAtNodeProxy tells whether a rule without effect is left when a node proxy
+// NoOpAtNodeProxy reports whether a rule without effect is left when a node proxy
 // has lost its HTTP attributes: some from, to or when of it can then never
 // match. In a DENY policy that is silent.
 func NoOpAtNodeProxy(namespace string, r *securityv1beta1.Rule) bool {

@@ -9,7 +9,7 @@ import (
 // it looks at any policy.
 var ErrPath = errors.New("the path cannot be normalised")
 
-// NormalizePath gives a request target's path as Envoy makes it with Istio's
+// NormalizePath returns a request target's path as Envoy makes it with Istio's
 // default, BASE, before it matches and forwards it: dot segments resolved,
 // backslashes turned, unreserved characters unescaped and unsafe ones escaped,
 // while double slashes and escaped slashes stay. A query stays as it is, a
@@ -87,7 +87,7 @@ func classOf(c byte) class {
 	return pass
 }
 
-// isNormal tells whether a path needs no work: no character that is escaped,
+// isNormal reports whether a path needs no work: no character that is escaped,
 // unescaped or turned, and no segment that starts with a dot.
 func isNormal(path string) bool {
 	for i := range len(path) {
@@ -162,7 +162,7 @@ func (c *canonicalizer) run() bool {
 
 const hex = "0123456789ABCDEF"
 
-// dot gives the length of a dot at the start of s, escaped or not, or 0.
+// dot returns the length of a dot at the start of s, escaped or not, or 0.
 func dot(s string) int {
 	if s != "" && s[0] == '.' {
 		return 1

@@ -58,7 +58,7 @@ func (t *template) matches(v string) bool {
 	return true
 }
 
-// isPchar tells whether a character may stand in a segment: pchar of RFC 3986,
+// isPchar reports whether a character may stand in a segment: pchar of RFC 3986,
 // the asterisk included: it is what Envoy was seen to take.
 func isPchar(c byte) bool {
 	switch {

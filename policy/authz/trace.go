@@ -18,7 +18,7 @@ type Trace struct {
 	Policy string `json:"policy"`
 	Rule   string `json:"rule"`
 	Deny   bool   `json:"deny,omitempty"`
-	// Matches tells whether the whole rule does.
+	// Matches reports whether the whole rule does.
 	Matches bool `json:"matches"`
 	// Misses are the fields that keep it from matching, by the clauses that come
 	// closest. Empty in a rule that can never match.
@@ -27,7 +27,7 @@ type Trace struct {
 	Never bool `json:"never,omitempty"`
 }
 
-// Trace tells how every rule that applies looks at a request: what matches, and
+// Trace says how every rule that applies looks at a request: what matches, and
 // for the others what is missing. It is for people, not for the data path.
 func (e *Engine) Trace(r *Request) []Trace {
 	if e == nil {

@@ -67,7 +67,7 @@ func appendOnce(list []*policy, p *policy) []*policy {
 	return append(list, p)
 }
 
-// ForService gives the engine of a Service's chain on a waypoint of its own
+// ForService returns the engine of a Service's chain on a waypoint of its own
 // namespace. With an empty service it gives that of the chains which belong to
 // no Service. The engine is made once.
 func (w *Waypoint) ForService(namespace, gateway, service string) *Engine {

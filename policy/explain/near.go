@@ -83,7 +83,7 @@ func (c *call) sentence(misses []authz.Miss) string {
 	return strings.Join(parts, "; and ")
 }
 
-// name gives CELL/COMPONENT of a principal that somebody has, else what it was.
+// name returns CELL/COMPONENT of a principal that somebody has, else what it was.
 func (c *call) name(principal string) string {
 	if p := c.world.PodOf("spiffe://" + principal); p != nil {
 		return podName(p)

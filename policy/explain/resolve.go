@@ -53,7 +53,7 @@ func (a aim) peer() decision.Peer {
 	return p
 }
 
-// waypoint gives the one that the call goes through, if it is a mesh's caller's.
+// waypoint returns the one that the call goes through, if it is a mesh's caller's.
 func (a aim) waypoint(gateway bool) *topology.WaypointGateway {
 	switch {
 	case a.service == nil:
@@ -105,7 +105,7 @@ func (x *Explainer) identity(name string) (end, error) {
 	return e, nil
 }
 
-// pods gives those that a name can mean: CELL/COMPONENT, NAMESPACE/DEPLOYMENT, or
+// pods returns those that a name can mean: CELL/COMPONENT, NAMESPACE/DEPLOYMENT, or
 // either without what stands before the slash.
 func (x *Explainer) pods(name string) []*topology.Pod {
 	where, what, qualified := strings.Cut(name, "/")
@@ -173,7 +173,7 @@ func (x *Explainer) target(name string, port uint16) (aim, error) {
 	return a, nil
 }
 
-// services gives the Services that a name can mean: by their own name, else by
+// services returns the Services that a name can mean: by their own name, else by
 // the component behind them.
 func (x *Explainer) services(name string) []*topology.Service {
 	where, what, qualified := strings.Cut(name, "/")

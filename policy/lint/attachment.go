@@ -253,7 +253,7 @@ func (c *checker) account(p *securityv1.AuthorizationPolicy, rule ruleRef, writt
 	c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %s names service account %s/%s, which does not exist", rule, written, namespace, account), fix)
 }
 
-// nearest gives an existing account of the same name in another namespace, or of
+// nearest returns an existing account of the same name in another namespace, or of
 // the same namespace with a similar name.
 func (c *checker) nearest(namespace, account string) string {
 	var names []string

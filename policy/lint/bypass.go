@@ -49,14 +49,14 @@ func (c *checker) open(namespace, gateway string) []string {
 	return out
 }
 
-// throughWaypoint tells whether the waypoint would let an identity call
+// throughWaypoint reports whether the waypoint would let an identity call
 // something of a Service.
 func (c *checker) throughWaypoint(s *corev1.Service, gateway, principal string) bool {
 	e := c.mesh.waypoint.ForService(s.Namespace, gateway, s.Name)
 	return e.Decide(&authz.Request{Principal: principal, Method: "GET", Host: s.Name, Path: "/", HTTP: true}).Allowed
 }
 
-// atPod tells whether a workload's node proxy would let an identity connect.
+// atPod reports whether a workload's node proxy would let an identity connect.
 func (c *checker) atPod(w workload, port uint16, principal string) bool {
 	e := c.mesh.nodeProxy.ForWorkload(w.key.Namespace, w.labels)
 	return e.Decide(&authz.Request{Principal: principal, DestPort: port, SourceIP: netip.IPv4Unspecified()}).Allowed
@@ -189,7 +189,7 @@ func (c *checker) ingress() {
 	}
 }
 
-// gatewayPasses tells whether the pods would take a connection of some ingress
+// gatewayPasses reports whether the pods would take a connection of some ingress
 // gateway.
 func (c *checker) gatewayPasses(w workload, port uint16) bool {
 	if c.atPod(w, port, stranger) {

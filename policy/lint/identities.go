@@ -36,7 +36,7 @@ func (c *checker) identities() {
 	}
 }
 
-// granted gives the service accounts, "namespace/name", that an ALLOW policy
+// granted returns the service accounts, "namespace/name", that an ALLOW policy
 // names exactly.
 func (c *checker) granted() map[string]bool {
 	out := map[string]bool{}

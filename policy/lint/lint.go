@@ -39,7 +39,7 @@ type Finding struct {
 	Fix     string `json:"fix,omitempty"`
 }
 
-// Checks gives every class of finding with what it means, in one sentence.
+// Checks returns every class of finding with what it means, in one sentence.
 func Checks() map[string]string {
 	return map[string]string{
 		"attached-to-nothing":          "a policy or route names something that is not there",
@@ -97,7 +97,7 @@ type Report struct {
 	NotJudged []NotJudged `json:"notJudged"`
 }
 
-// Count gives the number of findings of a severity.
+// Count returns the number of findings of a severity.
 func (r *Report) Count(s Severity) int {
 	n := 0
 	for _, f := range r.Findings {
@@ -220,7 +220,7 @@ func (c *checker) problems(s *manifest.Survey) {
 	}
 }
 
-// template tells whether a file is one to be rendered, as a chart's are.
+// template reports whether a file is one to be rendered, as a chart's are.
 func template(file string) bool {
 	data, err := os.ReadFile(file)
 	return err == nil && bytes.Contains(data, []byte("{{"))

@@ -141,7 +141,7 @@ func gatewayAccount(g *gatewayv1.Gateway) string {
 	return g.Name + "-" + string(g.Spec.GatewayClassName)
 }
 
-// exists tells whether there is such a service account: one of the files, or one
+// exists reports whether there is such a service account: one of the files, or one
 // that istiod makes, NAME-CLASS, for a Gateway that routes name.
 func (m *mesh) exists(namespace, account string) bool {
 	if m.accounts[namespace+"/"+account] {
@@ -162,7 +162,7 @@ func (m *mesh) namespaceLabel(namespace, label string) string {
 	return ""
 }
 
-// meshed tells whether a workload is in the ambient mesh. known is false where
+// meshed reports whether a workload is in the ambient mesh. known is false where
 // its namespace is not among the files.
 func (m *mesh) meshed(w workload) (in, known bool) {
 	if mode, ok := w.labels[labelMode]; ok {
@@ -171,7 +171,7 @@ func (m *mesh) meshed(w workload) (in, known bool) {
 	return m.namespaceLabel(w.key.Namespace, labelMode) == "ambient", m.namespaces[w.key.Namespace] != nil
 }
 
-// sidecars tells whether a namespace is served by sidecars: they judge what node
+// sidecars reports whether a namespace is served by sidecars: they judge what node
 // proxies cannot, and lint knows ambient meshes only.
 func (m *mesh) sidecars(namespace string) bool {
 	n := m.namespaces[namespace]
@@ -190,7 +190,7 @@ type binding struct {
 	gateway   *gatewayv1.Gateway
 }
 
-// serves tells whether the waypoint is there and serves Services.
+// serves reports whether the waypoint is there and serves Services.
 func (b binding) serves() bool {
 	return b.gateway != nil && b.gateway.Spec.GatewayClassName == waypointClass &&
 		slices.Contains([]string{"", "service", "all"}, b.gateway.Labels[labelFor])
@@ -243,7 +243,7 @@ func subset(selector, labels map[string]string) bool {
 	return true
 }
 
-// behind gives the workloads that a Service's selector finds.
+// behind returns the workloads that a Service's selector finds.
 func (m *mesh) behind(s *corev1.Service) []workload {
 	if len(s.Spec.Selector) == 0 {
 		return nil
@@ -257,7 +257,7 @@ func (m *mesh) behind(s *corev1.Service) []workload {
 	return out
 }
 
-// targetPorts gives the pod's ports behind a Service's.
+// targetPorts returns the pod's ports behind a Service's.
 func targetPorts(s *corev1.Service, w workload) []uint16 {
 	var out []uint16
 	for _, p := range s.Spec.Ports {
@@ -275,7 +275,7 @@ func targetPorts(s *corev1.Service, w workload) []uint16 {
 	return out
 }
 
-// isHTTP tells what Istio makes of a port: HTTP, or bytes; sniffed where the
+// isHTTP says what Istio makes of a port: HTTP, or bytes; sniffed where the
 // port says neither.
 func isHTTP(p corev1.ServicePort) (http, sniffed bool) {
 	protocol := p.Name

@@ -52,7 +52,7 @@ func (c *checker) service(s *corev1.Service) {
 	}
 }
 
-// overProtected tells whether the pods of a Service are also behind one with a
+// overProtected reports whether the pods of a Service are also behind one with a
 // waypoint: the bypass checks speak about those.
 func (c *checker) overProtected(s *corev1.Service) bool {
 	for _, w := range c.mesh.behind(s) {
@@ -72,7 +72,7 @@ func (c *checker) anyMeshed(s *corev1.Service) (in, known bool) {
 	return false, true
 }
 
-// protecting gives the Services over a workload that a waypoint serves, the
+// protecting returns the Services over a workload that a waypoint serves, the
 // ones with policies of their own first.
 func (m *mesh) protecting(w workload) []*corev1.Service {
 	var out []*corev1.Service
@@ -95,7 +95,7 @@ func rank(m *mesh, s *corev1.Service) int {
 	return 1
 }
 
-// ownPolicy tells whether a policy targets the Service itself.
+// ownPolicy reports whether a policy targets the Service itself.
 func (m *mesh) ownPolicy(s *corev1.Service) bool {
 	for _, p := range m.set.AuthorizationPolicies {
 		if p.Namespace != s.Namespace {

@@ -170,7 +170,7 @@ func (t *fieldTree) add(path string) {
 	}
 }
 
-// acceptedTrees gives the tree of each kind that local mode implements.
+// acceptedTrees returns the tree of each kind that local mode implements.
 func acceptedTrees() map[string]*fieldTree {
 	trees := map[string]*fieldTree{}
 	for block := range strings.SplitSeq(strings.TrimSpace(acceptedFields), "\n\n") {

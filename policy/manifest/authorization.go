@@ -112,7 +112,7 @@ func (o *object) checkRule(at string, rule *securityv1beta1.Rule) {
 	}
 }
 
-// givenEmpty tells whether a list is written and has nothing in it; decoding
+// givenEmpty reports whether a list is written and has nothing in it; decoding
 // loses the difference to one that is not written.
 func (o *object) givenEmpty(path string, n int) bool {
 	_, given := o.lines[path]

@@ -27,7 +27,7 @@ type kindOf struct {
 	add           func(o *object, value any)
 }
 
-// implementation gives the kind's decoder, and false for a kind that local mode
+// implementation returns the kind's decoder, and false for a kind that local mode
 // does not implement.
 func implementation(apiVersion, kind string) (kindOf, bool) {
 	switch apiVersion + " " + kind {

@@ -17,13 +17,13 @@ const (
 	frontName      = "gateway-default"
 )
 
-// ignored gives what a cluster would do and local mode does not, where it takes
+// ignored returns what a cluster would do and local mode does not, where it takes
 // more than one object to see it.
 func (s *Set) ignored() Problems {
 	return append(s.ignoredGateways(), s.ignoredPolicies()...)
 }
 
-// ignoredGateways gives the ingress gateways, listeners and routes that are not
+// ignoredGateways returns the ingress gateways, listeners and routes that are not
 // those of the one gateway.
 func (s *Set) ignoredGateways() Problems {
 	var out Problems
@@ -58,7 +58,7 @@ func (s *Set) ignoredGateways() Problems {
 	return out
 }
 
-// ignoredPolicies gives the policies that a cluster would enforce at an ingress
+// ignoredPolicies returns the policies that a cluster would enforce at an ingress
 // gateway, too: those that target it, and those without a target in its
 // namespace or for the whole mesh.
 func (s *Set) ignoredPolicies() Problems {

@@ -27,7 +27,7 @@ type Survey struct {
 	Other    []Object
 	Problems Problems
 	Files    []string
-	// Lines gives the line of every field of an object in Set by its path, such
+	// Lines returns the line of every field of an object in Set by its path, such
 	// as spec.rules[0].
 	Lines map[Key]map[string]int
 }
@@ -196,7 +196,7 @@ func (o *object) fault(line int, code Code, format string, args ...any) {
 	o.problem(Problem{Origin: Origin{o.origin.File, line}, Code: code, Object: o.key, Message: fmt.Sprintf(format, args...)})
 }
 
-// lineOf gives the line of a field, or of its nearest parent.
+// lineOf returns the line of a field, or of its nearest parent.
 func (o *object) lineOf(path string) int {
 	for path != "" {
 		if l, ok := o.lines[path]; ok {

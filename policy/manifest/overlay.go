@@ -49,7 +49,7 @@ func LoadStage(root, stage string, withAdversary bool) (*Set, error) {
 	return set.Overlay(over), nil
 }
 
-// Overlay gives a new Set with the objects of over in place of those of the
+// Overlay returns a new Set with the objects of over in place of those of the
 // same kind, namespace and name, and those that are new behind them. Both Sets
 // stay as they are.
 func (s *Set) Overlay(over *Set) *Set {
@@ -90,7 +90,7 @@ func overlay[T metav1.Object](base, over []T) []T {
 	return out
 }
 
-// Lookup gives where an object was read from.
+// Lookup returns where an object was read from.
 func (s *Set) Lookup(kind, namespace, name string) (Origin, bool) {
 	o, ok := s.Origins[Key{kind, namespace, name}]
 	return o, ok

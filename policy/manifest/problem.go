@@ -32,7 +32,7 @@ type Problem struct {
 	Message string
 }
 
-// Error gives "file:line: Kind namespace/name: what is wrong".
+// Error returns "file:line: Kind namespace/name: what is wrong".
 func (p Problem) Error() string {
 	if p.Object.Kind == "" {
 		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Message)
@@ -44,7 +44,7 @@ func (p Problem) Error() string {
 // files.
 type Problems []Problem
 
-// Error gives a line per problem.
+// Error returns a line per problem.
 func (p Problems) Error() string {
 	lines := make([]string, len(p))
 	for i, problem := range p {
@@ -63,7 +63,7 @@ func (p Problems) sorted() Problems {
 	return p
 }
 
-// String gives "namespace/name", or "name" for an object without a namespace.
+// String returns "namespace/name", or "name" for an object without a namespace.
 func (k Key) String() string {
 	if k.Namespace == "" {
 		return k.Name

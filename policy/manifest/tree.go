@@ -41,7 +41,7 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
 }
 
-// booleanWord tells whether a plain scalar is a boolean for the YAML 1.1 that
+// booleanWord reports whether a plain scalar is a boolean for the YAML 1.1 that
 // Kubernetes reads, though it does not look like one.
 func booleanWord(n *yaml.Node) (value, ok bool) {
 	if n.Kind != yaml.ScalarNode || n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) != 0 {
@@ -198,7 +198,7 @@ func jsonOf(n *yaml.Node, path string, lines map[string]int, fault func(int, Cod
 	return w.out.String(), nil
 }
 
-// field gives the value of a key of a mapping, or nil.
+// field returns the value of a key of a mapping, or nil.
 func field(n *yaml.Node, key string) *yaml.Node {
 	if n == nil {
 		return nil

@@ -108,7 +108,7 @@ func New(policies []*networkingv1.NetworkPolicy) *Policies {
 	return p
 }
 
-// isolates tells whether a policy closes its pods in a direction. Without
+// isolates reports whether a policy closes its pods in a direction. Without
 // policyTypes it is Ingress always, and Egress when there are egress rules.
 func isolates(p *networkingv1.NetworkPolicy, t networkingv1.PolicyType) bool {
 	if len(p.Spec.PolicyTypes) == 0 {
@@ -170,7 +170,7 @@ func newPort(p networkingv1.NetworkPolicyPort) port {
 	return out
 }
 
-// Decide tells whether src may open a TCP connection to a port of dst, as the
+// Decide reports whether src may open a TCP connection to a port of dst, as the
 // packet shows them: after a mesh has wrapped it, the port is the mesh's. It
 // allocates nothing.
 func (p *Policies) Decide(src, dst Endpoint, port uint16) Result {

@@ -64,7 +64,7 @@ type Result struct {
 	Policy string
 }
 
-// For gives the mode of a workload's port.
+// For returns the mode of a workload's port.
 func (p *Policies) For(namespace string, labels map[string]string, port uint16) Result {
 	out := Result{Mode: Permissive}
 	if p == nil {
@@ -97,7 +97,7 @@ func (p *Policies) For(namespace string, labels map[string]string, port uint16) 
 	return out
 }
 
-// lostDisable tells whether a port's DISABLE has no effect: without a mode of its
+// lostDisable reports whether a port's DISABLE has no effect: without a mode of its
 // own and under a STRICT parent, a workload's policy counts only when one of its
 // ports is PERMISSIVE.
 func lostDisable(a *securityv1.PeerAuthentication, at *securityv1beta1.PeerAuthentication_MutualTLS) bool {

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Allocator gives out addresses: 10.244.0.0/16 to pods and 10.96.0.0/16 to
+// Allocator returns out addresses: 10.244.0.0/16 to pods and 10.96.0.0/16 to
 // Services, as clusters commonly do. An address stays with its name for as long
 // as the Allocator lives, whatever comes and goes: a stage switch moves nobody.
 // It may be used from many goroutines.
@@ -18,7 +18,7 @@ type Allocator struct {
 	pod, vip netip.Addr // the last that were given
 }
 
-// NewAllocator gives an Allocator that has given out nothing. The first
+// NewAllocator returns an Allocator that has given out nothing. The first
 // addresses of both ranges are kept for the node, the API server and the name
 // server.
 func NewAllocator() *Allocator {
@@ -31,14 +31,14 @@ func NewAllocator() *Allocator {
 
 var errFull = errors.New("no address is left")
 
-// Given gives what was given out so far, for an Allocator in another process.
+// Given returns what was given out so far, for an Allocator in another process.
 func (a *Allocator) Given() map[string]netip.Addr {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.given)
 }
 
-// Restore gives an Allocator that has given that out: it answers as the one did
+// Restore returns an Allocator that has given that out: it answers as the one did
 // from which it comes, and knows nothing new.
 func Restore(given map[string]netip.Addr) *Allocator {
 	a := NewAllocator()
@@ -47,12 +47,12 @@ func Restore(given map[string]netip.Addr) *Allocator {
 	return a
 }
 
-// Pod gives the address of a pod.
+// Pod returns the address of a pod.
 func (a *Allocator) Pod(ref Ref) (netip.Addr, error) {
 	return a.give("pod/"+ref.String(), &a.pod, netip.MustParsePrefix("10.244.0.0/16"))
 }
 
-// Service gives the virtual address of a Service.
+// Service returns the virtual address of a Service.
 func (a *Allocator) Service(ref Ref) (netip.Addr, error) {
 	return a.give("service/"+ref.String(), &a.vip, netip.MustParsePrefix("10.96.0.0/16"))
 }

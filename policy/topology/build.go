@@ -103,7 +103,7 @@ func (b *builder) deployments() error {
 	return nil
 }
 
-// addPod gives a pod what follows from its namespace and account.
+// addPod returns a pod what follows from its namespace and account.
 func (b *builder) addPod(p *Pod) error {
 	var err error
 	if p.ID, err = ID(p.Namespace, p.ServiceAccount); err != nil {

@@ -46,7 +46,7 @@ const HBONEPort = 15008
 // Ref names a pod by its namespace and the name of its Deployment or Gateway.
 type Ref struct{ Namespace, Name string }
 
-// String gives "namespace/name".
+// String returns "namespace/name".
 func (r Ref) String() string { return r.Namespace + "/" + r.Name }
 
 // Kind is what a pod is.
@@ -118,10 +118,10 @@ type Service struct {
 	backends map[uint16][]Backend
 }
 
-// Backends gives the pods behind a port of the Service.
+// Backends returns the pods behind a port of the Service.
 func (s *Service) Backends(port uint16) []Backend { return s.backends[port] }
 
-// Port gives a port by its number.
+// Port returns a port by its number.
 func (s *Service) Port(number uint16) (Port, bool) {
 	for _, p := range s.Ports {
 		if p.Number == number {
@@ -134,9 +134,9 @@ func (s *Service) Port(number uint16) (Port, bool) {
 // WaypointGateway is a Gateway of class istio-waypoint.
 type WaypointGateway struct {
 	Pod *Pod
-	// Services tells whether it serves Services; with waypoint-for none it does not.
+	// Services reports whether it serves Services; with waypoint-for none it does not.
 	Services bool
-	// XFCC tells whether it replaces x-forwarded-client-cert by the identities.
+	// XFCC reports whether it replaces x-forwarded-client-cert by the identities.
 	XFCC bool
 }
 
@@ -173,26 +173,26 @@ type World struct {
 	accounts  map[string]*Pod
 }
 
-// Pod gives a pod by its name.
+// Pod returns a pod by its name.
 func (w *World) Pod(ref Ref) *Pod { return w.byRef[ref] }
 
-// PodAt gives the pod with that address.
+// PodAt returns the pod with that address.
 func (w *World) PodAt(ip netip.Addr) *Pod { return w.byIP[ip.Unmap()] }
 
-// ServiceAt gives the Service with that virtual address.
+// ServiceAt returns the Service with that virtual address.
 func (w *World) ServiceAt(ip netip.Addr) *Service { return w.byVIP[ip.Unmap()] }
 
-// Service gives a Service by its name.
+// Service returns a Service by its name.
 func (w *World) Service(ref Ref) *Service { return w.services[ref] }
 
-// WaypointGateway gives a waypoint by its name.
+// WaypointGateway returns a waypoint by its name.
 func (w *World) WaypointGateway(ref Ref) *WaypointGateway { return w.waypoints[ref] }
 
-// PodOf gives a pod that has that SPIFFE ID, nil when none has. Pods that share
+// PodOf returns a pod that has that SPIFFE ID, nil when none has. Pods that share
 // an account cannot be told apart by it: the first is given.
 func (w *World) PodOf(identity string) *Pod { return w.accounts[identity] }
 
-// ID gives the identity of a ServiceAccount.
+// ID returns the identity of a ServiceAccount.
 func ID(namespace, serviceAccount string) (spiffeid.ID, error) {
 	return spiffeid.FromSegments(TrustDomain, "ns", namespace, "sa", serviceAccount)
 }

@@ -113,7 +113,7 @@ func PeerURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// variable gives the name of a field's variable: the library's parse errors
+// variable returns the name of a field's variable: the library's parse errors
 // name only the field.
 func variable(field string) string {
 	f, _ := reflect.TypeFor[Config]().FieldByName(field)

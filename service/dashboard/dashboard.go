@@ -10,8 +10,8 @@ import (
 //go:embed assets index.html
 var files embed.FS
 
-// Index gives the page itself.
+// Index returns the page itself.
 func Index() ([]byte, error) { return files.ReadFile("index.html") }
 
-// Assets gives the files under /assets/.
+// Assets returns the files under /assets/.
 func Assets() (fs.FS, error) { return fs.Sub(files, "assets") }

@@ -20,7 +20,7 @@ type budgeted struct {
 
 func (b *budgeted) Deadline() (time.Time, bool) { return b.deadline, true }
 
-// waited gives the context with a timer, if there is one.
+// waited returns the context with a timer, if there is one.
 func (b *budgeted) waited() context.Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -152,7 +152,7 @@ func kind(wrong *json.UnmarshalTypeError) string {
 	}
 }
 
-// Required gives a problem if a field was not given.
+// Required returns a problem if a field was not given.
 func Required(field string, given bool) error {
 	if given {
 		return nil

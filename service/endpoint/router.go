@@ -46,7 +46,7 @@ type Server struct {
 	arrived  atomic.Int64
 }
 
-// LastArrival gives when the last request came in; zero when none did.
+// LastArrival returns when the last request came in; zero when none did.
 func (s *Server) LastArrival() time.Time {
 	if at := s.arrived.Load(); at != 0 {
 		return time.Unix(0, at)
@@ -88,7 +88,7 @@ func (s *Server) onRawPath(next http.Handler) http.Handler {
 	})
 }
 
-// hears tells whether the endpoint takes the mission clock from its callers:
+// hears reports whether the endpoint takes the mission clock from its callers:
 // the operator is no source of it.
 func (s *Server) hears(e Endpoint) bool {
 	service, ok := catalog.Lookup(s.Service)

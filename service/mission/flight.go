@@ -110,13 +110,13 @@ func Fly(maneuvers []Maneuver) (*Flight, error) {
 	return f, nil
 }
 
-// Maneuvers gives those that were flown.
+// Maneuvers returns those that were flown.
 func (f *Flight) Maneuvers() []Maneuver { return slices.Clone(f.maneuvers) }
 
 // End is when the flight is over, in s since lift-off.
 func (f *Flight) End() float64 { return f.end }
 
-// At gives the state at a mission time. Before lift-off it is on the pad, after
+// At returns the state at a mission time. Before lift-off it is on the pad, after
 // the end where it came down.
 func (f *Flight) At(t float64) State {
 	t = math.Max(0, math.Min(t, f.end))
@@ -129,7 +129,7 @@ func (f *Flight) At(t float64) State {
 	return f.segments[min(i, len(f.segments)-1)].at(t)
 }
 
-// Phase gives the part of the flight at a mission time.
+// Phase returns the part of the flight at a mission time.
 func (f *Flight) Phase(t float64) Phase {
 	switch {
 	case t < 0:
@@ -157,12 +157,12 @@ func (f *Flight) Phase(t float64) Phase {
 	return Return
 }
 
-// Aborting tells whether the spacecraft is in its abort mode.
+// Aborting reports whether the spacecraft is in its abort mode.
 func (f *Flight) Aborting(t float64) bool {
 	return slices.ContainsFunc(f.maneuvers, func(m Maneuver) bool { return m.Abort && t >= m.At })
 }
 
-// Sample gives n states from lift-off to the end, dense where the path bends.
+// Sample returns n states from lift-off to the end, dense where the path bends.
 func (f *Flight) Sample(n int) []State {
 	out := make([]State, 0, n)
 	last := math.Min(f.end, longest)
@@ -374,7 +374,7 @@ func descentFrom(s State) (func(float64) State, float64) {
 	}, lasts
 }
 
-// lookUp gives the state at t between the steps of an integration.
+// lookUp returns the state at t between the steps of an integration.
 func lookUp(path []State, t float64) State {
 	i, found := slices.BinarySearchFunc(path, t, func(s State, t float64) int {
 		switch {

@@ -12,7 +12,7 @@ type Station struct {
 	Longitude float64 // degrees, east positive
 }
 
-// Stations gives the three complexes (DSN 301, Coverage and Geometry).
+// Stations returns the three complexes (DSN 301, Coverage and Geometry).
 func Stations() []Station {
 	return []Station{
 		{"goldstone", 35.4267, -116.8900},
@@ -21,7 +21,7 @@ func Stations() []Station {
 	}
 }
 
-// StationNamed gives a station, and whether there is one of that name.
+// StationNamed returns a station, and whether there is one of that name.
 func StationNamed(name string) (Station, bool) {
 	all := Stations()
 	i := slices.IndexFunc(all, func(s Station) bool { return s.Name == name })
@@ -79,7 +79,7 @@ func equatorial(s State) vector {
 	return vector{s.X, s.Y * cos, s.Y * sin}
 }
 
-// Hears gives the link from a spacecraft's state to a station on the turning
+// Hears returns the link from a spacecraft's state to a station on the turning
 // Earth.
 func (st Station) Hears(s State) Link {
 	lat := st.Latitude * math.Pi / 180
@@ -112,7 +112,7 @@ func (st Station) Hears(s State) Link {
 	return l
 }
 
-// behindMoon tells whether the Moon stands between Earth's centre and the
+// behindMoon reports whether the Moon stands between Earth's centre and the
 // spacecraft.
 func behindMoon(s State) bool {
 	m := MoonAt(s.T)

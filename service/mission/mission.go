@@ -24,9 +24,9 @@ const (
 type Phase struct {
 	ID    string // closed set, see Phases
 	Title string
-	// Correctable tells whether a course correction can be flown.
+	// Correctable reports whether a course correction can be flown.
 	Correctable bool
-	// Over tells whether the flight has ended.
+	// Over reports whether the flight has ended.
 	Over bool
 }
 
@@ -45,7 +45,7 @@ var (
 	Lost = Phase{ID: "lost", Title: "No return", Over: true}
 )
 
-// Phases gives every phase there is.
+// Phases returns every phase there is.
 func Phases() []Phase {
 	return []Phase{PreLaunch, Ascent, EarthOrbit, Injection, Outbound, Flyby, Return, Entry, Splashdown, Lost}
 }

@@ -8,7 +8,7 @@ type thrust struct {
 	along    float64 // km/s²
 }
 
-// motion gives velocity and acceleration under Earth and Moon, in the frame
+// motion returns velocity and acceleration under Earth and Moon, in the frame
 // that falls with Earth (Battin, An Introduction to the Mathematics and Methods
 // of Astrodynamics, section 8.4).
 func motion(t float64, y [4]float64, burn thrust) [4]float64 {
@@ -89,7 +89,7 @@ func propagate(s State, until float64, burn thrust, visit func(State) bool) Stat
 	return state()
 }
 
-// nextPerigee gives the distance of closest approach to Earth that a state
+// nextPerigee returns the distance of closest approach to Earth that a state
 // leads to, within a time; the distance reached by then when it never turns.
 func nextPerigee(s State, within float64, burn thrust) float64 {
 	closest := math.Inf(1)

@@ -32,12 +32,12 @@ type Vitals struct {
 	BreathsMin   float64 // 10 to 30
 }
 
-// Crew gives the four names of the crew.
+// Crew returns the four names of the crew.
 func Crew() []string {
 	return []string{"Reid Wiseman", "Victor Glover", "Christina Koch", "Jeremy Hansen"}
 }
 
-// VitalsOf gives the crew's vitals at a mission time and the acceleration that
+// VitalsOf returns the crew's vitals at a mission time and the acceleration that
 // they feel in g: hearts beat faster under load, and slower in the night of
 // Houston's clock.
 func VitalsOf(t, g float64, seed uint64) []Vitals {
@@ -85,7 +85,7 @@ type Stores struct {
 // in round numbers).
 var full = Stores{OxygenKg: 60, NitrogenKg: 30, WaterKg: 240, PropellantKg: 8600}
 
-// StoresAt gives what is left. Each person takes 0.84 kg of oxygen and 2.9 kg of
+// StoresAt returns what is left. Each person takes 0.84 kg of oxygen and 2.9 kg of
 // water a day (NASA, Baseline Values and Assumptions, table 3.31); the burns
 // take propellant by the rocket equation.
 func (f *Flight) StoresAt(t float64) Stores {
@@ -116,7 +116,7 @@ func propellantFor(deltaV float64) float64 {
 	return 26000 * (1 - math.Exp(-deltaV/(316*9.80665)))
 }
 
-// Percent gives the stores in per cent of the load at lift-off.
+// Percent returns the stores in per cent of the load at lift-off.
 func (s Stores) Percent() (oxygen, nitrogen, water, propellant float64) {
 	return 100 * s.OxygenKg / full.OxygenKg, 100 * s.NitrogenKg / full.NitrogenKg, 100 * s.WaterKg / full.WaterKg, 100 * s.PropellantKg / full.PropellantKg
 }
@@ -130,7 +130,7 @@ type Air struct {
 	HumidityPc   float64
 }
 
-// AirAt gives the cabin's air.
+// AirAt returns the cabin's air.
 func AirAt(t float64, seed uint64) Air {
 	return Air{
 		PressureKPa:  101.3 + 0.3*wave(seed, "pressure", t, 14400),
@@ -151,7 +151,7 @@ type Module struct {
 	TankPressure float64 // bar, helium over propellant
 }
 
-// ModuleAt gives the service module's state: without sun in Earth's shadow.
+// ModuleAt returns the service module's state: without sun in Earth's shadow.
 func (f *Flight) ModuleAt(t float64, seed uint64) Module {
 	s := f.At(t)
 	m := Module{Deployed: t > 1200 && t < f.entry-1800, TankPressure: 17.5 + 0.3*wave(seed, "tank", t, 30000)}
@@ -176,7 +176,7 @@ type Stars struct {
 	ErrorArcSecond float64
 }
 
-// StarsAt gives the star tracker: blinded on the way up and down.
+// StarsAt returns the star tracker: blinded on the way up and down.
 func (f *Flight) StarsAt(t float64, seed uint64) Stars {
 	switch f.Phase(t) {
 	case PreLaunch, Ascent, Entry, Splashdown:

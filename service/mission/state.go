@@ -41,7 +41,7 @@ type Orbit struct {
 	Period        float64 // s; +Inf when it does not come back
 }
 
-// Orbit gives the osculating orbit around Earth (Vallado, Fundamentals of
+// Orbit returns the osculating orbit around Earth (Vallado, Fundamentals of
 // Astrodynamics and Applications, section 2.5).
 func (s State) Orbit() Orbit {
 	r, v2 := s.DistanceEarth(), s.VX*s.VX+s.VY*s.VY
@@ -63,13 +63,13 @@ func (s State) Orbit() Orbit {
 // bodies).
 var moonRate = math.Sqrt((EarthGM + MoonGM) / (MoonOrbit * MoonOrbit * MoonOrbit))
 
-// MoonAt gives the Moon's place and motion at a mission time.
+// MoonAt returns the Moon's place and motion at a mission time.
 func MoonAt(t float64) State {
 	sin, cos := math.Sincos(moonRate * (t - flybyAt))
 	return State{T: t, X: MoonOrbit * cos, Y: MoonOrbit * sin, VX: -MoonOrbit * moonRate * sin, VY: MoonOrbit * moonRate * cos}
 }
 
-// cubic gives the value and the rate, a part u of the way over h seconds, of the
+// cubic returns the value and the rate, a part u of the way over h seconds, of the
 // polynomial of third degree with these values and rates at its ends.
 func cubic(u, h, p0, v0, p1, v1 float64) (p, v float64) {
 	m0, m1 := v0*h, v1*h
@@ -78,7 +78,7 @@ func cubic(u, h, p0, v0, p1, v1 float64) (p, v float64) {
 	return p, v
 }
 
-// hermite gives the state at t on the cubic between two states, which has the
+// hermite returns the state at t on the cubic between two states, which has the
 // places and velocities of both at its ends. It is for short steps: see arc.
 func hermite(a, b State, t float64) State {
 	h := b.T - a.T
@@ -103,13 +103,13 @@ func arc(a, b State, t float64) State {
 	return polar(t, r, dr, angle, w)
 }
 
-// turning gives the distance from Earth, its rate, and that of the angle.
+// turning returns the distance from Earth, its rate, and that of the angle.
 func (s State) turning() (r, dr, w float64) {
 	r = s.DistanceEarth()
 	return r, (s.X*s.VX + s.Y*s.VY) / r, (s.X*s.VY - s.Y*s.VX) / (r * r)
 }
 
-// ellipse gives the state at t on an orbit around Earth with its perigee at an
+// ellipse returns the state at t on an orbit around Earth with its perigee at an
 // angle, passed at a time. Kepler's equation is solved by Newton's method.
 func ellipse(perigee, apogee, angle, passed, t float64) State {
 	a := (perigee + apogee) / 2

@@ -18,7 +18,7 @@ type Weather struct {
 	UpperWindShear float64 // m/s per km
 }
 
-// WeatherAt gives the weather over Kennedy at a time of the day, in a season
+// WeatherAt returns the weather over Kennedy at a time of the day, in a season
 // that the seed decides: fair in most, stormy in one of eight.
 func WeatherAt(at time.Time, seed uint64) Weather {
 	t := float64(at.Unix()%(365*86400)) + float64(at.Nanosecond())/1e9
@@ -41,7 +41,7 @@ func WeatherAt(at time.Time, seed uint64) Weather {
 	return w
 }
 
-// Violations gives the launch commit criteria that the weather breaks, each in
+// Violations returns the launch commit criteria that the weather breaks, each in
 // words with figure and limit; none means go. The limits follow NASA's Artemis
 // launch weather criteria in round numbers.
 func (w Weather) Violations() []string {

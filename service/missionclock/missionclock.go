@@ -33,10 +33,10 @@ type Reading struct {
 	Scale   float64 // mission seconds per second of wall time after lift-off
 }
 
-// Known tells whether there was a lift-off.
+// Known reports whether there was a lift-off.
 func (r Reading) Known() bool { return !r.LiftOff.IsZero() }
 
-// At gives the mission time, in seconds since lift-off, at a wall time, and
+// At returns the mission time, in seconds since lift-off, at a wall time, and
 // whether there is one.
 func (r Reading) At(now time.Time) (float64, bool) {
 	if !r.Known() {
@@ -45,7 +45,7 @@ func (r Reading) At(now time.Time) (float64, bool) {
 	return math.Max(0, now.Sub(r.LiftOff).Seconds()) * r.Scale, true
 }
 
-// String gives the form of the header; empty when not known.
+// String returns the form of the header; empty when not known.
 func (r Reading) String() string {
 	if !r.Known() {
 		return ""
@@ -93,10 +93,10 @@ func New(now func() time.Time, changed func(Reading)) *Clock {
 	return c
 }
 
-// Now gives the wall time.
+// Now returns the wall time.
 func (c *Clock) Now() time.Time { return c.now() }
 
-// current gives what is known. A lift-off that lies further ahead than any
+// current returns what is known. A lift-off that lies further ahead than any
 // believable one was made before this machine's clock was set back: it counts as
 // none, and gives way to whatever is heard next.
 func (c *Clock) current() *published {
@@ -107,23 +107,23 @@ func (c *Clock) current() *published {
 	return p
 }
 
-// Reading gives what is known.
+// Reading returns what is known.
 func (c *Clock) Reading() Reading { return c.current().Reading }
 
-// Header gives the form of the header, without making it anew; empty when not
+// Header returns the form of the header, without making it anew; empty when not
 // known.
 func (c *Clock) Header() string { return c.current().header }
 
-// HeaderLine gives the header's value for an http.Header, shared and not to be
+// HeaderLine returns the header's value for an http.Header, shared and not to be
 // changed; nil when not known.
 func (c *Clock) HeaderLine() []string { return c.current().line }
 
-// MissionTime gives the seconds since lift-off, and whether there was one.
+// MissionTime returns the seconds since lift-off, and whether there was one.
 func (c *Clock) MissionTime() (float64, bool) { return c.Reading().At(c.now()) }
 
 // Adopt takes a Reading over if it is of a later lift-off than the known one:
 // every service comes to the same, whatever the order in which it hears. It
-// refuses what lies out of bounds, and tells whether it took it.
+// refuses what lies out of bounds, and reports whether it took it.
 func (c *Clock) Adopt(r Reading) (bool, error) {
 	if !(r.Scale >= MinScale && r.Scale <= MaxScale) {
 		return false, fmt.Errorf("time scale %g is not between %d and %g", r.Scale, MinScale, float64(MaxScale))

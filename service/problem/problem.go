@@ -57,7 +57,7 @@ var kinds = map[Code]struct {
 	UpstreamTimeout:     {http.StatusGatewayTimeout, "A service did not answer in time"},
 }
 
-// Codes gives the closed set with the status of each.
+// Codes returns the closed set with the status of each.
 func Codes() map[Code]int {
 	codes := make(map[Code]int, len(kinds))
 	for code, kind := range kinds {
@@ -118,7 +118,7 @@ func (p *Problem) Error() string {
 	return fmt.Sprintf("%s: %s", p.Code, p.Detail)
 }
 
-// Unwrap gives the internal cause.
+// Unwrap returns the internal cause.
 func (p *Problem) Unwrap() error { return p.cause }
 
 // From makes a problem of any error: itself if it is one, otherwise Internal
@@ -131,7 +131,7 @@ func From(err error) *Problem {
 	return New(Internal, "see the service's log").Because(err)
 }
 
-// Parse reads a problem that a peer answered, and tells whether it is one of
+// Parse reads a problem that a peer answered, and reports whether it is one of
 // the closed set with the status that belongs to it.
 func Parse(status int, body []byte) (*Problem, bool) {
 	var p Problem
@@ -146,7 +146,7 @@ func Parse(status int, body []byte) (*Problem, bool) {
 	return &p, true
 }
 
-// IsUpstream tells whether the code says that a peer is at fault.
+// IsUpstream reports whether the code says that a peer is at fault.
 func (c Code) IsUpstream() bool {
 	switch c {
 	case UpstreamDenied, UpstreamReset, UpstreamNonsense, UpstreamError, UpstreamUnreachable, UpstreamTimeout:

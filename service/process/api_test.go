@@ -182,7 +182,7 @@ func (s *suite) example(d documented, liftOff, scale string) example {
 	return example{line: method + " " + path, body: body, status: status, answer: answer}
 }
 
-// fields gives the names at the top of a JSON object, in their order.
+// fields returns the names at the top of a JSON object, in their order.
 func fields(object string) []string {
 	var all map[string]json.RawMessage
 	if json.Unmarshal([]byte(object), &all) != nil {

@@ -306,7 +306,7 @@ func firstAnswer(b *testing.B, path string) time.Duration {
 	return all[len(all)/2]
 }
 
-// cpu gives the processor time that a process has used; its clock ticks 100
+// cpu returns the processor time that a process has used; its clock ticks 100
 // times a second (proc_pid_stat(5)).
 func cpu(b *testing.B, pid int) time.Duration {
 	b.Helper()
@@ -324,7 +324,7 @@ func cpu(b *testing.B, pid int) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// resident gives a process's resident memory in MiB.
+// resident returns a process's resident memory in MiB.
 func resident(b *testing.B, pid int) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -73,7 +73,7 @@ func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
 	}
 }
 
-// clockOf gives the lift-off that a service tells with any answer, here of an
+// clockOf returns the lift-off that a service tells with any answer, here of an
 // endpoint that it does not have.
 func (s *suite) clockOf(name string) time.Time {
 	s.t.Helper()

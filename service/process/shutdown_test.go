@@ -41,7 +41,7 @@ var build = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// binary gives the service as it is released, built once.
+// binary returns the service as it is released, built once.
 func binary(t testing.TB) string {
 	t.Helper()
 	path, err := build()

@@ -166,7 +166,7 @@ func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any,
 	return endpoint.Accepted{Answer: Launched{Run: r.id, ID: attack.ID, Attacker: attack.Attacker}}, nil
 }
 
-// expire gives up on an attacker that does not come for its attack, or does not
+// expire returns up on an attacker that does not come for its attack, or does not
 // report.
 func (c *consoleRole) expire(r *run) {
 	timer := time.NewTimer(absent)
@@ -210,7 +210,7 @@ func (c *consoleRole) finish(id, attacker string, evidence *campaign.Evidence) b
 	return true
 }
 
-// results gives those from number ?since= on; with ?run= only that one, waiting
+// results returns those from number ?since= on; with ?run= only that one, waiting
 // for it.
 func (c *consoleRole) results(ctx context.Context, r *http.Request) (any, error) {
 	query := r.URL.Query()

@@ -15,7 +15,7 @@ const (
 	maxIDLength   = 64
 )
 
-// check tells what is wrong with a command, whoever passes it on. Whether it
+// check says what is wrong with a command, whoever passes it on. Whether it
 // can be flown now is for guidance-nav to say.
 func (c Command) check() error {
 	if err := endpoint.Text("type", c.Type, 40); err != nil {

@@ -24,7 +24,7 @@ type chart struct {
 	flown *mission.Flight
 }
 
-// plan gives the flight as planned.
+// plan returns the flight as planned.
 func (c *chart) plan() *mission.Flight {
 	c.once.Do(func() {
 		// Without maneuvers there is nothing that could not be flown.
@@ -33,7 +33,7 @@ func (c *chart) plan() *mission.Flight {
 	return c.planned
 }
 
-// with gives the flight with maneuvers, in the order of their times, and
+// with returns the flight with maneuvers, in the order of their times, and
 // computes it anew only when they have changed.
 func (c *chart) with(all []Maneuver) (*mission.Flight, error) {
 	if len(all) == 0 {
@@ -52,7 +52,7 @@ func (c *chart) with(all []Maneuver) (*mission.Flight, error) {
 	return flown, nil
 }
 
-// latest gives the flight with maneuvers, or as far as it was known before when
+// latest returns the flight with maneuvers, or as far as it was known before when
 // they make no flight.
 func (c *chart) latest(all []Maneuver) *mission.Flight {
 	if f, err := c.with(all); err == nil {
@@ -94,7 +94,7 @@ func fly(all []Maneuver) (*mission.Flight, error) {
 	return f, err
 }
 
-// now gives the mission time to ask the model for: before lift-off, a time
+// now returns the mission time to ask the model for: before lift-off, a time
 // before it.
 func (k Kit) now() float64 {
 	if t, flying := k.Clock.MissionTime(); flying {
@@ -118,7 +118,7 @@ func positionOf(f *mission.Flight, t float64, all []Maneuver) Position {
 	return p
 }
 
-// state gives the model's state of a position that came down.
+// state returns the model's state of a position that came down.
 func (p Position) state() mission.State {
 	s := mission.State{X: p.X, Y: p.Y, VX: p.VX, VY: p.VY}
 	if p.MissionTime != nil {
@@ -167,7 +167,7 @@ func storesOf(s mission.Stores) Consumables {
 	}
 }
 
-// moduleOf gives the service module of a flight.
+// moduleOf returns the service module of a flight.
 func moduleOf(f *mission.Flight, t float64, seed uint64, burns int) ServiceModule {
 	m, stores := f.ModuleAt(t, seed), f.StoresAt(t)
 	_, _, _, propellant := stores.Percent()

@@ -124,7 +124,7 @@ type directorRole struct {
 	flown   []Maneuver // as the last frame said
 }
 
-// phase gives where the flight is, by the clock and what came down.
+// phase returns where the flight is, by the clock and what came down.
 func (f *directorRole) phase() mission.Phase {
 	f.mu.Lock()
 	flown := f.flown

@@ -125,7 +125,7 @@ const (
 	listenerQueue = 64
 )
 
-// hub gives every listener every event. One that reads too slowly misses
+// hub returns every listener every event. One that reads too slowly misses
 // events rather than holding up the others.
 type hub struct {
 	mu        sync.Mutex

@@ -49,7 +49,7 @@ type groundRole struct {
 	since time.Time // when pressurizing began
 }
 
-// gone tells whether the rocket has left: a count that began after the last
+// gone reports whether the rocket has left: a count that began after the last
 // lift-off has another.
 func (g *groundRole) gone() bool {
 	g.mu.Lock()

@@ -141,7 +141,7 @@ func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
 	return Maneuvered{Status: "executed", Executed: &m}, nil
 }
 
-// flyable tells whether a maneuver could be flown besides those that were.
+// flyable reports whether a maneuver could be flown besides those that were.
 func (g *guidanceRole) flyable(m Maneuver, flying bool) error {
 	all := g.flown.all()
 	phase := g.chart.latest(all).Phase(m.At)

@@ -54,7 +54,7 @@ type Decision struct {
 	Decision string `json:"decision"` // GO, NO-GO or STANDBY
 	Polls    []Poll `json:"polls"`
 	Phase    string `json:"phase"`
-	// Over tells that the flight has ended, so that another count may begin.
+	// Over reports that the flight has ended, so that another count may begin.
 	Over bool `json:"over"`
 }
 
@@ -143,7 +143,7 @@ func (l *launchRole) snapshot() Countdown {
 	return c
 }
 
-// flying tells whether there is a flight that this count is not for.
+// flying reports whether there is a flight that this count is not for.
 func (l *launchRole) flying() bool {
 	return l.Clock.Reading().Known() && (l.state == countIdle || l.state == countLaunched || l.state == countScrubbed)
 }

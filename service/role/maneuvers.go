@@ -19,7 +19,7 @@ type maneuvers struct {
 	list []Maneuver
 }
 
-// add takes in those that are not known by their ID, and tells whether any was
+// add takes in those that are not known by their ID, and reports whether any was
 // new and fitted.
 func (m *maneuvers) add(all ...Maneuver) bool {
 	m.mu.Lock()
@@ -62,7 +62,7 @@ func (m *maneuvers) find(id string) (Maneuver, bool) {
 	return m.list[i], true
 }
 
-// missingFrom gives those that another does not know.
+// missingFrom returns those that another does not know.
 func (m *maneuvers) missingFrom(known []Maneuver) []Maneuver {
 	var missing []Maneuver
 	for _, one := range m.all() {
@@ -79,7 +79,7 @@ func (m *maneuvers) reset() {
 	m.list = nil
 }
 
-// mode gives the spacecraft's mode: an abort is for the rest of the flight.
+// mode returns the spacecraft's mode: an abort is for the rest of the flight.
 func mode(all []Maneuver) string {
 	if slices.ContainsFunc(all, func(m Maneuver) bool { return m.Type == abort }) {
 		return modeAborting
@@ -87,7 +87,7 @@ func mode(all []Maneuver) string {
 	return modeNominal
 }
 
-// command gives the command that repeats a maneuver.
+// command returns the command that repeats a maneuver.
 func (m Maneuver) command() Command {
 	c := Command{ID: m.ID, Type: m.Type, Reason: m.Reason, ExecutedAt: &m.At}
 	if m.Type == courseCorrection {

@@ -16,7 +16,7 @@ type PadStatus struct {
 	People int    `json:"people"`
 }
 
-// Cameras tells what the pad's cameras see.
+// Cameras says what the pad's cameras see.
 type Cameras struct {
 	Cameras []Camera `json:"cameras"`
 }
@@ -53,7 +53,7 @@ type padRole struct {
 	since time.Time // when people were told to leave
 }
 
-// gone tells whether the rocket has left: a count that began after the last
+// gone reports whether the rocket has left: a count that began after the last
 // lift-off has another.
 func (p *padRole) gone() bool {
 	p.mu.Lock()
@@ -61,7 +61,7 @@ func (p *padRole) gone() bool {
 	return p.Clock.Reading().Known() && p.since.IsZero()
 }
 
-// people gives how many are still there: they leave within a part of the count.
+// people returns how many are still there: they leave within a part of the count.
 func (p *padRole) people() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -151,7 +151,7 @@ func (s *routerRole) choose(ctx context.Context, seen map[string]AntennaStatus) 
 	return next
 }
 
-// acquire gives the station that has the spacecraft in this cycle, if any. It
+// acquire returns the station that has the spacecraft in this cycle, if any. It
 // looks for one itself only when there is none, or the one that there is has
 // been silent or blind for three cycles: giving away is the station's to do.
 func (s *routerRole) acquire(ctx context.Context) string {

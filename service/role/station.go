@@ -87,7 +87,7 @@ func (s *stationRole) set(tracking bool) {
 	s.tracking = tracking
 }
 
-// look gives the link to the spacecraft, if there is a flight.
+// look returns the link to the spacecraft, if there is a flight.
 func (s *stationRole) look() (mission.Link, bool) {
 	place, ok := mission.StationNamed(s.Service)
 	t, flying := s.Clock.MissionTime()
@@ -152,7 +152,7 @@ func (s *stationRole) track(_ context.Context, in TrackOrder) (any, error) {
 	return a, nil
 }
 
-// watch gives the spacecraft away when it goes down.
+// watch returns the spacecraft away when it goes down.
 func (s *stationRole) watch(ctx context.Context) {
 	if !s.isTracking() {
 		return

@@ -264,7 +264,7 @@ func (m *monitorRole) showAlerts(context.Context) (any, error) {
 	return AlertsAnswer{Alerts: m.alertsLocked()}, nil
 }
 
-// alertsLocked gives the alerts that were relayed, those that came down with
+// alertsLocked returns the alerts that were relayed, those that came down with
 // the newest frame, and what the link itself has to say.
 func (m *monitorRole) alertsLocked() []Alert {
 	all := append([]Alert{}, m.alerts...)
@@ -286,7 +286,7 @@ func (m *monitorRole) alertsLocked() []Alert {
 	return all
 }
 
-// showFrames gives the frames after ?since=SEQ, by default all that are kept.
+// showFrames returns the frames after ?since=SEQ, by default all that are kept.
 func (m *monitorRole) showFrames(_ context.Context, r *http.Request) (any, error) {
 	var since uint64
 	if s := r.URL.Query().Get("since"); s != "" {

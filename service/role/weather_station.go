@@ -37,7 +37,7 @@ type ForecastAnswer struct {
 	Forecast []Forecast `json:"forecast"`
 }
 
-// LaunchCriteria tells which launch commit criteria the weather violates.
+// LaunchCriteria says which launch commit criteria the weather violates.
 type LaunchCriteria struct {
 	Go         bool     `json:"go"`
 	Violations []string `json:"violations"`

@@ -101,13 +101,13 @@ func batchOptions(environ map[string]string) ([]sdk.BatchSpanProcessorOption, er
 	return options, nil
 }
 
-// On tells whether spans are made.
+// On reports whether spans are made.
 func (t *Tracing) On() bool { return t.on }
 
 // Stop sends what is left and ends tracing.
 func (t *Tracing) Stop(ctx context.Context) error { return t.stop(ctx) }
 
-// Root gives a context with a trace ID if it has none yet. With tracing on the
+// Root returns a context with a trace ID if it has none yet. With tracing on the
 // first span makes it.
 func (t *Tracing) Root(ctx context.Context) context.Context {
 	if t.on || trace.SpanContextFromContext(ctx).HasTraceID() {
@@ -127,7 +127,7 @@ func put(b []byte, n uint64) {
 	}
 }
 
-// TraceID gives the context's trace ID in hex, or nothing.
+// TraceID returns the context's trace ID in hex, or nothing.
 func TraceID(ctx context.Context) string {
 	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
 		return sc.TraceID().String()

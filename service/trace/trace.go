@@ -58,12 +58,12 @@ type Recorder struct {
 
 type recorderKey struct{}
 
-// WithRecorder gives a context in which peer calls are recorded.
+// WithRecorder returns a context in which peer calls are recorded.
 func WithRecorder(ctx context.Context, r *Recorder) context.Context {
 	return context.WithValue(ctx, recorderKey{}, r)
 }
 
-// RecorderFrom gives the context's Recorder, or nil.
+// RecorderFrom returns the context's Recorder, or nil.
 func RecorderFrom(ctx context.Context) *Recorder {
 	r, _ := ctx.Value(recorderKey{}).(*Recorder)
 	return r
@@ -82,7 +82,7 @@ func (r *Recorder) Add(h Hop) {
 	}
 }
 
-// Hops gives what has been recorded so far.
+// Hops returns what has been recorded so far.
 func (r *Recorder) Hops() []Hop {
 	if r == nil {
 		return nil

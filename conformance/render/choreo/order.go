@@ -69,7 +69,7 @@ func Deploy(ctx context.Context, c *cluster.Cluster, root string, steps []Step) 
 	return nil
 }
 
-// allHave gives an error naming an object without the condition and the reason
+// allHave returns an error naming an object without the condition and the reason
 // that its controller states.
 func allHave(ctx context.Context, c *cluster.Cluster, kind, condition string) error {
 	gvk, err := c.Resource(kind)
@@ -92,7 +92,7 @@ func allHave(ctx context.Context, c *cluster.Cluster, kind, condition string) er
 	return nil
 }
 
-// Condition gives the status of an object's condition, "" when it is missing or
+// Condition returns the status of an object's condition, "" when it is missing or
 // older than the object, and everything that the object's conditions complain
 // about.
 func Condition(o *unstructured.Unstructured, name string) (status, why string) {

@@ -12,7 +12,7 @@ import (
 
 // AtStage switches every Cell to a stage, by the one setting of its
 // ProjectReleaseBinding, waits until all that was rendered for it is applied,
-// and gives it, normalised.
+// and returns it, normalised.
 func AtStage(ctx context.Context, c *cluster.Cluster, stage string) (objects.Set, error) {
 	gvk, err := c.Resource("projectreleasebindings.openchoreo.dev")
 	if err != nil {

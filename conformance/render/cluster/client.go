@@ -38,7 +38,7 @@ type Client struct {
 	mapper    *restmapper.DeferredDiscoveryRESTMapper
 }
 
-// NewClient gives a client of the API behind config.
+// NewClient returns a client of the API behind config.
 func NewClient(config *rest.Config) (*Client, error) {
 	d, err := dynamic.NewForConfig(config)
 	if err != nil {

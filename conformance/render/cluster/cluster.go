@@ -180,7 +180,7 @@ func (c *Cluster) Stop() {
 	}
 }
 
-// freePorts gives ports of the loopback interface that nobody listens on.
+// freePorts returns ports of the loopback interface that nobody listens on.
 func freePorts(n int) ([]string, error) {
 	var ports []string
 	for range n {

@@ -38,7 +38,7 @@ type Shop struct {
 	Log  io.Writer // progress, one line a program
 }
 
-// NewShop gives a Shop that keeps its binaries in ARTEMIS_ENGINES, or else in
+// NewShop returns a Shop that keeps its binaries in ARTEMIS_ENGINES, or else in
 // the user's cache directory.
 func NewShop(root string, log io.Writer) (*Shop, error) {
 	dir := os.Getenv("ARTEMIS_ENGINES")
@@ -74,7 +74,7 @@ func (s *Shop) Build(ctx context.Context, programs ...Program) error {
 	return nil
 }
 
-// Module gives the directory that holds the sources of a module's version.
+// Module returns the directory that holds the sources of a module's version.
 func (s *Shop) Module(ctx context.Context, path, version string) (string, error) {
 	var out, errOut bytes.Buffer
 	c := exec.CommandContext(ctx, "go", "mod", "download", "-json", path+"@"+version)

@@ -68,5 +68,5 @@ func loopbackUp() error {
 	return nil
 }
 
-// Isolated tells whether this process is the child that Isolate started.
+// Isolated reports whether this process is the child that Isolate started.
 func Isolated() bool { return os.Getenv(isolated) != "" }

@@ -39,7 +39,7 @@ func Start(name, log string, env []string, path string, args ...string) (*Proces
 	return p, nil
 }
 
-// Alive gives an error with the end of the program's log once it has ended.
+// Alive returns an error with the end of the program's log once it has ended.
 func (p *Process) Alive() error {
 	select {
 	case <-p.done:
@@ -49,7 +49,7 @@ func (p *Process) Alive() error {
 	}
 }
 
-// Tail gives the last lines of the program's log.
+// Tail returns the last lines of the program's log.
 func (p *Process) Tail(lines int) string {
 	raw, err := os.ReadFile(p.log)
 	if err != nil {

@@ -60,7 +60,7 @@ func Collect(ctx context.Context, c *cluster.Client, namespace string) (Set, err
 	return set, nil
 }
 
-// Applied gives an error unless every object of the set is on the cluster with
+// Applied returns an error unless every object of the set is on the cluster with
 // everything that was rendered.
 func (s Set) Applied(ctx context.Context, c *cluster.Client) error {
 	for _, objects := range s {
@@ -77,7 +77,7 @@ func (s Set) Applied(ctx context.Context, c *cluster.Client) error {
 	return nil
 }
 
-// within tells whether have has everything of want, and else where it differs.
+// within reports whether have has everything of want, and else where it differs.
 // Empty collections and absent ones are alike.
 func within(want, have any, at string) (string, bool) {
 	switch w := want.(type) {
@@ -112,7 +112,7 @@ func volatile(key string) bool {
 	return strings.HasPrefix(key, "openchoreo.dev/") && (strings.HasSuffix(key, "-uid") || strings.HasSuffix(key, "/dp-resource-hash"))
 }
 
-// Normalise gives the set without what is volatile, sorted.
+// Normalise returns the set without what is volatile, sorted.
 func (s Set) Normalise() Set {
 	out := Set{}
 	for owner, objects := range s {
@@ -163,13 +163,13 @@ func compare(a, b *unstructured.Unstructured) int {
 	return cmp.Or(cmp.Compare(slices.Index(kinds, a.GetKind()), slices.Index(kinds, b.GetKind())), cmp.Compare(a.GetName(), b.GetName()))
 }
 
-// Mesh tells whether an object is judged by the mesh rather than by Kubernetes:
+// Mesh reports whether an object is judged by the mesh rather than by Kubernetes:
 // its file is under istio/.
 func Mesh(o *unstructured.Unstructured) bool {
 	return o.GetKind() == "Gateway" || strings.HasSuffix(o.GroupVersionKind().Group, "istio.io")
 }
 
-// Differing gives the objects of s that are not the same in base, by owner. Both
+// Differing returns the objects of s that are not the same in base, by owner. Both
 // must hold the same objects: a stage changes content and nothing else.
 func (s Set) Differing(base Set) (Set, error) {
 	if a, b := s.names(), base.names(); !slices.Equal(a, b) {

@@ -22,7 +22,7 @@ const nobody = 65534
 // so no goroutine that enters a pod may ever run there.
 func init() { runtime.LockOSThread() }
 
-// Command gives this program, to be started with args as process 1 of a new
+// Command returns this program, to be started with args as process 1 of a new
 // node. The files become its descriptors from 3 on, the working directory is
 // the present one. It has to be started by the main goroutine: the node is
 // killed when the thread that started it ends, however that happens.
@@ -50,7 +50,7 @@ func Command(args []string, files []*os.File) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Owner gives the user and group on the host that own what the node writes.
+// Owner returns the user and group on the host that own what the node writes.
 func Owner() (uid, gid int, err error) {
 	root, err := isHostRoot()
 	if err != nil || root {
@@ -59,7 +59,7 @@ func Owner() (uid, gid int, err error) {
 	return os.Geteuid(), os.Getegid(), nil
 }
 
-// isHostRoot tells whether we are root outside of any user namespace.
+// isHostRoot reports whether we are root outside of any user namespace.
 func isHostRoot() (bool, error) {
 	idMap, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {

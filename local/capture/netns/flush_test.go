@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enterOwnUser gives the thread a user namespace of its own with every right in
+// enterOwnUser returns the thread a user namespace of its own with every right in
 // it, as `unshare -Ur` does: the most that a pod's program can get hold of. It
 // needs a process with one thread, so that it is tried and not required.
 func enterOwnUser() { runtime.LockOSThread(); _ = unix.Unshare(unix.CLONE_NEWUSER) }

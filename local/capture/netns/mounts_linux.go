@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountFiles gives the mount namespace of the calling thread its pod's view of
+// mountFiles returns the mount namespace of the calling thread its pod's view of
 // the files: everything read-only, its own /run and /tmp, its own resolv.conf,
 // and nothing in the hidden directories. Unix sockets with a path work across
 // network namespaces: D-Bus, systemd-resolved, a container engine, another

@@ -139,7 +139,7 @@ func (n *Node) forget(p *Pod) {
 	delete(n.pods, p)
 }
 
-// HostPID gives the number that a process of the node has on the host, or pid
+// HostPID returns the number that a process of the node has on the host, or pid
 // where it cannot be told. A pidfd's fdinfo, read through a /proc of another
 // process namespace, gives the number in that one (proc(5), pidfd).
 func HostPID(node capture.Node, pid int) int {
@@ -168,7 +168,7 @@ func HostPID(node capture.Node, pid int) int {
 	return pid
 }
 
-// setUpLoopback gives lo the address and the two routes on which everything in
+// setUpLoopback returns lo the address and the two routes on which everything in
 // a node and in a pod rests.
 func setUpLoopback(open func(...int) (*netlink.Handle, error), addr netip.Addr) error {
 	// Only this family: with none given it opens netfilter sockets too, and a

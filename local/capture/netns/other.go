@@ -18,7 +18,7 @@ func unavailable() error {
 // Command fails: there is no node on this system.
 func Command([]string, []*os.File) (*exec.Cmd, error) { return nil, unavailable() }
 
-// Owner gives the present user.
+// Owner returns the present user.
 func Owner() (uid, gid int, err error) { return os.Geteuid(), os.Getegid(), nil }
 
 // Unavailable passes the error on.
@@ -30,5 +30,5 @@ type Config struct{ Hide []string }
 // NewNode fails: there is no node on this system.
 func NewNode(Config) (capture.Node, error) { return nil, unavailable() }
 
-// HostPID gives pid.
+// HostPID returns pid.
 func HostPID(_ capture.Node, pid int) int { return pid }

@@ -88,7 +88,7 @@ func newPod(spec capture.PodSpec, hide []string) (_ *Pod, err error) {
 	return p, nil
 }
 
-// Accept gives the next connection that a program in the pod opens.
+// Accept returns the next connection that a program in the pod opens.
 func (p *Pod) Accept() (capture.Captured, error) {
 	for {
 		conn, err := p.traffic.Accept()

@@ -44,7 +44,7 @@ const (
 	lastPort  = 32000
 )
 
-// reserve gives a port on 127.0.0.1 that is free.
+// reserve returns a port on 127.0.0.1 that is free.
 func (n *Node) reserve() (uint16, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -121,7 +121,7 @@ func (n *Node) Listen(addr netip.AddrPort) (net.Listener, error) {
 // Addr is the address of the pod network.
 func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.addr) }
 
-// Accept gives the next connection that Dial opened.
+// Accept returns the next connection that Dial opened.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()

@@ -55,7 +55,7 @@ func (p *Pod) acceptOutbound() {
 	}
 }
 
-// Accept gives the next connection that a program of the pod asks for.
+// Accept returns the next connection that a program of the pod asks for.
 func (p *Pod) Accept() (capture.Captured, error) {
 	select {
 	case c := <-p.captured:

@@ -197,7 +197,7 @@ func (s *session) refuse(status int, why string) {
 		status, http.StatusText(status), len(why)+1, why)
 }
 
-// resolve gives the address of HOST:PORT as the pod knows it.
+// resolve returns the address of HOST:PORT as the pod knows it.
 func (p *Pod) resolve(hostport string) (netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(hostport)
 	if err != nil {

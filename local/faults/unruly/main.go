@@ -69,7 +69,7 @@ func address(variable, otherwise string) string {
 // A manner answers a request that was read; false ends the connection.
 type manner func(*net.TCPConn) bool
 
-// current gives the manner of this component, nil for none.
+// current returns the manner of this component, nil for none.
 func current() (manner, error) {
 	text, err := os.ReadFile(manners)
 	if err != nil {

@@ -82,7 +82,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// Client gives the TLS of a client that presents a certificate, or none, and
+// Client returns the TLS of a client that presents a certificate, or none, and
 // believes any server.
 func Client(cert *tls.Certificate) *tls.Config {
 	c := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}

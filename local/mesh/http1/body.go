@@ -7,7 +7,7 @@ import (
 )
 
 // CopyBody passes a message's body on, as it arrives and delimited as it was.
-// keep tells which trailer fields go along; nil drops them all. prefix is
+// keep says which trailer fields go along; nil drops them all. prefix is
 // written first, together with what is there already.
 func (r *Reader) CopyBody(dst io.Writer, h *Head, prefix []byte, keep func(name string) bool) error {
 	switch h.Body {
@@ -25,7 +25,7 @@ func (r *Reader) CopyBody(dst io.Writer, h *Head, prefix []byte, keep func(name 
 	return err
 }
 
-// Ready tells whether the whole body has arrived, so that passing it on waits
+// Ready reports whether the whole body has arrived, so that passing it on waits
 // for nobody.
 func (r *Reader) Ready(h *Head) bool {
 	return h.Body == NoBody || h.Body == Sized && int64(r.Buffered()) >= h.Length

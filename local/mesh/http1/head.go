@@ -89,7 +89,7 @@ func minor(version string) (int, error) {
 	return 0, malformed("version")
 }
 
-// ReadResponse reads a response's head; the request's method tells whether a
+// ReadResponse reads a response's head; the request's method reports whether a
 // body follows.
 func (r *Reader) ReadResponse(h *Head, method string) error {
 	raw, err := r.head(nil)
@@ -290,7 +290,7 @@ func (h *Head) frameResponse(method string) error {
 	return nil
 }
 
-// Get gives the first value of a field.
+// Get returns the first value of a field.
 func (h *Head) Get(name string) string {
 	for _, f := range h.Fields {
 		if len(f.Name) == len(name) && strings.EqualFold(f.Name, name) {
@@ -300,7 +300,7 @@ func (h *Head) Get(name string) string {
 	return ""
 }
 
-// hopByHop tells whether a field concerns this connection only.
+// hopByHop reports whether a field concerns this connection only.
 func (h *Head) hopByHop(name string) bool {
 	switch len(name) {
 	case 2, 7, 10, 16:

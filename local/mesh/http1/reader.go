@@ -40,16 +40,16 @@ type Reader struct {
 	r, w int
 }
 
-// NewReader gives a Reader without a buffer: it takes one when it first reads.
+// NewReader returns a Reader without a buffer: it takes one when it first reads.
 func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
 
-// Buffered gives how many bytes are read but not used.
+// Buffered returns how many bytes are read but not used.
 func (r *Reader) Buffered() int { return r.w - r.r }
 
 // pool keeps buffers of the ordinary size between messages.
 var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// Release gives the buffer up while nothing is in it.
+// Release returns the buffer up while nothing is in it.
 func (r *Reader) Release() {
 	if r.r != r.w {
 		return
@@ -60,7 +60,7 @@ func (r *Reader) Release() {
 	r.buf, r.r, r.w = nil, 0, 0
 }
 
-// Take gives what is read but not used, and forgets it.
+// Take returns what is read but not used, and forgets it.
 func (r *Reader) Take() []byte {
 	b := r.buf[r.r:r.w]
 	r.r = r.w

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Path gives the path and query that a request's target names, not yet
+// Path returns the path and query that a request's target names, not yet
 // normalised. The host of an absolute-form target replaces Host. Envoy has no
 // use for the asterisk form: with normalize_path it is no path.
 func (h *Head) Path() (string, error) {
@@ -48,7 +48,7 @@ func isAuthority(host string) bool {
 	return host != ""
 }
 
-// Client gives the client that the last x-forwarded-for entry names: a waypoint
+// Client returns the client that the last x-forwarded-for entry names: a waypoint
 // trusts it, as nobody tells it otherwise (Envoy use_remote_address false,
 // Utility::getLastAddressFromXFF).
 func (h *Head) Client(peer netip.Addr) netip.Addr {
@@ -90,7 +90,7 @@ func (h *Head) Lines(lines http.Header) {
 	}
 }
 
-// isReferer tells whether Envoy 1.40.0 was seen to keep a value.
+// isReferer reports whether Envoy 1.40.0 was seen to keep a value.
 func isReferer(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"#<>", c) >= 0 {
