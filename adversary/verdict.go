@@ -312,7 +312,7 @@ type Controls struct {
 	After  *Probe `json:"after,omitempty"`
 }
 
-// Differs tells in a sentence how a judgement differs from what was expected,
+// Differs says in a sentence how a judgement differs from what was expected,
 // empty when it does not. Where the layer was only inferred, any denial of a
 // connection is as good as another.
 func (e Expectation) Differs(j Judgement, evidence *Evidence) string {

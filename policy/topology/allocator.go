@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Allocator returns out addresses: 10.244.0.0/16 to pods and 10.96.0.0/16 to
+// Allocator hands out addresses: 10.244.0.0/16 to pods and 10.96.0.0/16 to
 // Services, as clusters commonly do. An address stays with its name for as long
 // as the Allocator lives, whatever comes and goes: a stage switch moves nobody.
 // It may be used from many goroutines.

@@ -25,7 +25,7 @@ import (
 	"artemis.example/service/trace"
 )
 
-// BudgetHeader tells a callee how many milliseconds its caller will wait, so
+// BudgetHeader says to a callee how many milliseconds its caller will wait, so
 // that the one who waits for a silent peer can still say so.
 const BudgetHeader = "Artemis-Budget-Ms"
 
@@ -41,7 +41,7 @@ type Server struct {
 	Budget time.Duration
 	// Finished is told the trace of every answer; may be nil.
 	Finished func(trace.Trace)
-	// Draining tells callers to come back over another connection.
+	// Draining asks callers to come back over another connection.
 	Draining atomic.Bool
 	arrived  atomic.Int64
 }

@@ -75,7 +75,7 @@ func (c *Client) Get(ctx context.Context, peer, path string, out any) error {
 	return c.call(ctx, peer, http.MethodGet, path, nil, out)
 }
 
-// Post tells a peer; in is a JSON object, out may be nil.
+// Post sends a message to a peer; in is a JSON object, out may be nil.
 func (c *Client) Post(ctx context.Context, peer, path string, in, out any) error {
 	return c.call(ctx, peer, http.MethodPost, path, in, out)
 }

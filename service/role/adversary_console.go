@@ -166,7 +166,7 @@ func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any,
 	return endpoint.Accepted{Answer: Launched{Run: r.id, ID: attack.ID, Attacker: attack.Attacker}}, nil
 }
 
-// expire returns up on an attacker that does not come for its attack, or does not
+// expire gives up on an attacker that does not come for its attack, or does not
 // report.
 func (c *consoleRole) expire(r *run) {
 	timer := time.NewTimer(absent)

@@ -21,7 +21,7 @@ type AntennaStatus struct {
 	Tracking bool `json:"tracking"`
 }
 
-// TrackOrder tells a station to track the spacecraft, or to let go of it.
+// TrackOrder asks a station to track the spacecraft, or to let go of it.
 type TrackOrder struct {
 	Track bool `json:"track"`
 	// Maneuvers are those of the last frame: the dish points where they lead.
