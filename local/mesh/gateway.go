@@ -17,6 +17,7 @@ import (
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/message"
 	"artemis.example/policy/topology"
 )
 
@@ -205,7 +206,7 @@ func (g *gateway) rewrite(r *httputil.ProxyRequest) {
 	p := r.In.Context().Value(passageKey{}).(*passage)
 	r.Out.URL = p.target
 	r.Out.Host = r.In.Host
-	r.Out.Header.Del(xfcc)
+	r.Out.Header.Del(message.XFCC)
 	if prior := r.In.Header.Values("X-Forwarded-For"); len(prior) > 0 {
 		r.Out.Header["X-Forwarded-For"] = prior
 	}

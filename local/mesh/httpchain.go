@@ -14,13 +14,13 @@ import (
 	"artemis.example/local/mesh/http1"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/message"
 )
 
 const (
 	headTimeout = 10 * time.Second // from a request's first byte to the end of its head
 	keepAlive   = 5 * time.Minute  // between requests
 	bodyTimeout = 5 * time.Minute  // between two pieces of a request's body
-	xfcc        = "x-forwarded-client-cert"
 )
 
 // exchange is one HTTP connection through a waypoint: requests and answers, one
@@ -28,8 +28,8 @@ const (
 type exchange struct {
 	*visit
 	in       *http1.Reader
-	request  http1.Head
-	response http1.Head
+	request  message.Head
+	response message.Head
 	query    authz.Request
 	header   http.Header
 	out      []byte // the request's head; a request that is still being sent owns it
@@ -82,35 +82,28 @@ func (x *exchange) one() bool {
 		// where they are now.
 		x.last.service = svc
 	}
+	if refused := message.Refuse(err); refused != nil {
+		return x.fault(s, refused)
+	}
 	switch {
-	case errors.Is(err, http1.ErrTooLarge):
-		return x.fault(s, http.StatusRequestHeaderFieldsTooLarge, "", err)
-	case errors.Is(err, http1.ErrTransfer):
-		return x.fault(s, http.StatusNotImplemented, "Not Implemented", err)
-	case errors.Is(err, http1.ErrMalformed):
-		return x.fault(s, http.StatusBadRequest, "Bad Request", err)
 	case err != nil && slow:
-		return x.fault(s, http.StatusRequestTimeout, "", err)
+		return x.fault(s, &message.Refusal{Status: http.StatusRequestTimeout, Err: err})
 	case err != nil:
 		return false
 	}
 	req := &x.request
-	target, err := req.Path()
-	if err != nil {
-		return x.fault(s, http.StatusBadRequest, "Bad Request", err)
-	}
-	if req.Method != "CONNECT" && target != "*" {
-		if target, err = authz.NormalizePath(target); err != nil {
-			return x.fault(s, http.StatusBadRequest, "", err)
-		}
-	}
-	path, _, _ := strings.Cut(target, "?")
-	x.query.Method, x.query.Host, x.query.Path = req.Method, req.Host, path
-	x.query.RemoteIP = req.Client(x.remote.Addr())
 	x.query.Header = nil
 	if s.headers {
-		x.query.Header = x.headerLines()
+		if x.header == nil {
+			x.header = http.Header{}
+		}
+		x.query.Header = x.header
 	}
+	target, refused := x.sight().See(req, &x.query)
+	if refused != nil {
+		return x.fault(s, refused)
+	}
+	path := x.query.Path
 	if req.Expect {
 		// Envoy answers for the pod, before any policy.
 		if _, err := x.st.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
@@ -138,19 +131,19 @@ func (x *exchange) one() bool {
 }
 
 // fault answers a request that no policy gets to see, and ends the connection.
-func (x *exchange) fault(s *state, status int, body string, err error) bool {
+func (x *exchange) fault(s *state, refused *message.Refusal) bool {
 	rec := x.record(s)
-	rec.Layer, rec.Verdict, rec.Status, rec.Reason = 0, decision.Failed, status, "bad request: "+err.Error()
+	rec.Layer, rec.Verdict, rec.Status, rec.Reason = 0, decision.Failed, refused.Status, "bad request: "+refused.Error()
 	x.w.m.note(s, rec)
 	x.closing = true
-	x.request = http1.Head{Minor: 1}
-	return x.reply(status, body)
+	x.request = message.Head{Minor: 1}
+	return x.reply(refused.Status, refused.Body)
 }
 
 // reply is an answer of the waypoint's own. When the request has a body that has
 // not come yet, the connection ends with it: nobody waits for it.
 func (x *exchange) reply(status int, body string) bool {
-	if x.request.Body != http1.NoBody || x.request.Close {
+	if x.request.Body != message.NoBody || x.request.Close {
 		x.closing = true
 	}
 	b := append(x.back[:0], "HTTP/1.1 "...)
@@ -175,14 +168,10 @@ func (x *exchange) reply(status int, body string) bool {
 	return err == nil && !x.closing
 }
 
-// headerLines returns the header as policies match it.
-func (x *exchange) headerLines() http.Header {
-	if x.header == nil {
-		x.header = http.Header{}
-	}
-	clear(x.header)
-	x.request.Lines(x.header)
-	return x.header
+// sight is what the waypoint's policies see by.
+func (x *exchange) sight() message.Waypoint {
+	g := x.last.gateway
+	return message.Waypoint{Identity: g.Pod.Identity, ClientIdentity: g.XFCC}
 }
 
 func traceID(traceparent string) string {
@@ -205,7 +194,7 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 	var sendErr error
 	send := func() {
 		sendErr = x.in.CopyBody(up, req, head, trailer)
-		if sendErr != nil && req.Body != http1.NoBody {
+		if sendErr != nil && req.Body != message.NoBody {
 			abort(up.Conn) // the pod is not to take half a body for a whole one
 		}
 	}
@@ -216,7 +205,7 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 		sending.Go(send)
 	}
 	err = up.reader.ReadResponse(&x.response, req.Method)
-	if err != nil && up.used && req.Body == http1.NoBody && replayable(req.Method) {
+	if err != nil && up.used && req.Body == message.NoBody && replayable(req.Method) {
 		// The pod closed an idle connection as we picked it: take a fresh one, once.
 		_ = up.Close()
 		if up, err = x.upstream(s, true); err == nil {
@@ -255,7 +244,7 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 		x.upgraded(s, up)
 		return false
 	}
-	if req.Close || x.response.Body == http1.UntilClose {
+	if req.Close || x.response.Body == message.UntilClose {
 		x.closing = true
 	}
 	if err := up.reader.CopyBody(x.st, &x.response, x.responseHead(), trailer); err != nil {
@@ -338,8 +327,8 @@ func (x *exchange) requestHead(target string) []byte {
 	b = append(append(b, req.Host...), "\r\n"...)
 	for f := range req.Kept {
 		switch len(f.Name) {
-		case len("host"), len("expect"), len(xfcc):
-			if strings.EqualFold(f.Name, "host") || strings.EqualFold(f.Name, xfcc) || strings.EqualFold(f.Name, "expect") && req.Expect {
+		case len("host"), len("expect"), len(message.XFCC):
+			if strings.EqualFold(f.Name, "host") || strings.EqualFold(f.Name, message.XFCC) || strings.EqualFold(f.Name, "expect") && req.Expect {
 				continue
 			}
 		}
@@ -386,7 +375,7 @@ func (x *exchange) responseHead() []byte {
 // take for the identity or the framing of the message.
 func trailer(name string) bool {
 	switch strings.ToLower(name) {
-	case xfcc, "content-length", "transfer-encoding", "host", "connection", "authorization", "trailer", "content-encoding", "content-type", "content-range":
+	case message.XFCC, "content-length", "transfer-encoding", "host", "connection", "authorization", "trailer", "content-encoding", "content-type", "content-range":
 		return false
 	}
 	return true

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/message"
 	"artemis.example/policy/netpol"
 	"artemis.example/policy/peerauth"
 	"artemis.example/policy/topology"
@@ -212,24 +214,15 @@ func (c *call) authorize(w *topology.WaypointGateway) bool {
 	what := podName(w.Pod) + " for Service " + svc.Name
 	port, _ := svc.Port(c.to.port)
 	req := &authz.Request{
-		Principal: c.from.identity, SourceIP: c.from.endpoint.IP, RemoteIP: c.from.endpoint.IP, DestIP: svc.VIP, DestPort: c.to.port,
-		Method: c.Method, Host: fmt.Sprintf("%s:%d", svc.Host, c.to.port), Header: c.q.Header, HTTP: port.Protocol != topology.TCP,
+		Principal: c.from.identity, SourceIP: c.from.endpoint.IP, DestIP: svc.VIP, DestPort: c.to.port,
+		Header: http.Header{}, HTTP: port.Protocol != topology.TCP,
 	}
 	if req.HTTP {
-		if c.Method != strings.ToUpper(c.Method) {
-			c.stop(decision.DeniedL7, "400", Step{Layer: 3, Hop: decision.HopWaypoint, What: what, Reason: "the waypoint knows no method in lower case"})
+		if !c.see(w, req, what) {
 			return false
 		}
-		path, err := authz.NormalizePath(c.q.Path)
-		if err != nil {
-			c.stop(decision.DeniedL7, "400", Step{Layer: 3, Hop: decision.HopWaypoint, What: what, Reason: "the waypoint refuses the path before any policy: " + err.Error()})
-			return false
-		}
-		if path != c.q.Path {
-			c.Notes = append(c.Notes, fmt.Sprintf("the waypoint makes %s of the path %s, for the match and for the application", path, c.q.Path))
-		}
-		c.Path, req.Path = path, path
 	} else {
+		req.RemoteIP = req.SourceIP
 		c.Notes = append(c.Notes, "the port is no HTTP to the waypoint: methods and paths are not seen")
 	}
 	e := c.waypoint.ForService(svc.Namespace, w.Pod.Name, svc.Name)
@@ -247,6 +240,33 @@ func (c *call) authorize(w *topology.WaypointGateway) bool {
 	c.stop(decision.DeniedL7, looks, s)
 	c.NearMisses = c.nearMisses(e.Trace(req))
 	return false
+}
+
+// see reads the request as the waypoint does; false where it refuses it.
+func (c *call) see(w *topology.WaypointGateway, req *authz.Request, what string) bool {
+	head, refused := message.Ask(c.Method, c.q.Path, serviceHost(c.to.service, c.to.port), c.q.Header)
+	var target string
+	if refused == nil {
+		target, refused = message.Waypoint{Identity: w.Pod.Identity, ClientIdentity: w.XFCC}.See(head, req)
+	}
+	if refused != nil {
+		c.stop(decision.DeniedL7, strconv.Itoa(refused.Status), Step{Layer: 3, Hop: decision.HopWaypoint, What: what,
+			Reason: "the waypoint refuses the request before any policy: " + refused.Error()})
+		return false
+	}
+	if target != c.q.Path {
+		c.Notes = append(c.Notes, fmt.Sprintf("the waypoint makes %s of the path %s, for the match and for the application", target, c.q.Path))
+	}
+	c.Path = target
+	return true
+}
+
+// serviceHost is the Host of a client that calls a Service by its full name.
+func serviceHost(s *topology.Service, port uint16) string {
+	if port == 80 {
+		return s.Host
+	}
+	return fmt.Sprintf("%s:%d", s.Host, port)
 }
 
 // arrive is the last connection, to the pod, by the caller or the waypoint.

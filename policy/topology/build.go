@@ -164,7 +164,7 @@ func (b *builder) gateways() error {
 			w := &WaypointGateway{
 				Pod:      p,
 				Services: cmp.Or(g.Labels[LabelWaypointFor], "service") == "service",
-				XFCC:     annotations[AnnotationXFCC] == "true",
+				XFCC:     strings.EqualFold(annotations[AnnotationXFCC], "true"),
 			}
 			b.Waypoints, b.waypoints[p.Ref] = append(b.Waypoints, w), w
 		case ingressClass:

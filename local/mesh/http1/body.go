@@ -4,18 +4,20 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"artemis.example/policy/message"
 )
 
 // CopyBody passes a message's body on, as it arrives and delimited as it was.
 // keep says which trailer fields go along; nil drops them all. prefix is
 // written first, together with what is there already.
-func (r *Reader) CopyBody(dst io.Writer, h *Head, prefix []byte, keep func(name string) bool) error {
+func (r *Reader) CopyBody(dst io.Writer, h *message.Head, prefix []byte, keep func(name string) bool) error {
 	switch h.Body {
-	case Sized:
+	case message.Sized:
 		return r.copySized(dst, h.Length, prefix)
-	case Chunked:
+	case message.Chunked:
 		return r.copyChunked(dst, prefix, keep)
-	case UntilClose:
+	case message.UntilClose:
 		return r.copyAll(dst, prefix)
 	}
 	if len(prefix) == 0 {
@@ -27,8 +29,8 @@ func (r *Reader) CopyBody(dst io.Writer, h *Head, prefix []byte, keep func(name 
 
 // Ready reports whether the whole body has arrived, so that passing it on waits
 // for nobody.
-func (r *Reader) Ready(h *Head) bool {
-	return h.Body == NoBody || h.Body == Sized && int64(r.Buffered()) >= h.Length
+func (r *Reader) Ready(h *message.Head) bool {
+	return h.Body == message.NoBody || h.Body == message.Sized && int64(r.Buffered()) >= h.Length
 }
 
 func (r *Reader) copySized(dst io.Writer, left int64, out []byte) error {
@@ -65,7 +67,7 @@ func (r *Reader) fillBody() error {
 	if r.r == r.w && len(r.buf) < 32<<10 {
 		r.buf, r.r, r.w = make([]byte, 32<<10), 0, 0
 	}
-	return r.fill(MaxHead)
+	return r.fill(message.MaxHead)
 }
 
 func (r *Reader) copyAll(dst io.Writer, out []byte) error {
@@ -133,7 +135,7 @@ func (r *Reader) copyChunked(dst io.Writer, out []byte, keep func(string) bool) 
 			return err
 		}
 		if end != "" {
-			return malformed("a chunk is longer than it says")
+			return message.Malformed("a chunk is longer than it says")
 		}
 		out = append(out, '\r', '\n')
 	}
@@ -149,8 +151,8 @@ func (r *Reader) copyChunked(dst io.Writer, out []byte, keep func(string) bool) 
 		}
 		name, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
-		if total += len(line); !ok || !validName(name) || !validValue(value) || total > maxTrailer {
-			return malformed("trailer")
+		if total += len(line); !ok || !message.ValidName(name) || !message.ValidValue(value) || total > maxTrailer {
+			return message.Malformed("trailer")
 		}
 		if keep != nil && keep(name) {
 			out = append(append(append(append(out, name...), ": "...), value...), "\r\n"...)
@@ -184,11 +186,11 @@ func chunkSize(line string) (int64, error) {
 	digits, _, _ := strings.Cut(line, ";")
 	digits = strings.TrimRight(digits, " \t")
 	if digits == "" || len(digits) > 15 {
-		return 0, malformed("chunk size")
+		return 0, message.Malformed("chunk size")
 	}
 	n, err := strconv.ParseUint(digits, 16, 62)
 	if err != nil || strings.ContainsAny(digits, "+-_xX") {
-		return 0, malformed("chunk size")
+		return 0, message.Malformed("chunk size")
 	}
 	return int64(n), nil
 }

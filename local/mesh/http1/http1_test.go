@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"artemis.example/policy/message"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -23,7 +24,7 @@ func TestBodiesArePassedOnAsTheyAreDelimited(t *testing.T) {
 		for name, reader := range map[string]io.Reader{"at once": strings.NewReader(c.message + "NEXT"), "byte by byte": iotest.OneByteReader(strings.NewReader(c.message + "NEXT"))} {
 			t.Run(c.name+"/"+name, func(t *testing.T) {
 				r := NewReader(reader)
-				var h Head
+				var h message.Head
 				if err := r.ReadRequest(&h, nil); err != nil {
 					t.Fatal(err)
 				}
@@ -47,7 +48,7 @@ func TestBadChunksAreRefused(t *testing.T) {
 	for _, chunks := range []string{"g\r\n", "\r\n", "-1\r\n", "+5\r\nhello\r\n", "0x5\r\nhello\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n",
 		"ffffffffffffffff\r\n", strings.Repeat("0", 2000) + "5\r\nhello\r\n", "0\r\nbad trailer\r\n\r\n", "5\r\nhel"} {
 		r := NewReader(strings.NewReader("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks))
-		var h Head
+		var h message.Head
 		if err := r.ReadRequest(&h, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -60,17 +61,17 @@ func TestBadChunksAreRefused(t *testing.T) {
 func TestResponsesWithoutABody(t *testing.T) {
 	for _, c := range []struct {
 		method, head string
-		want         Body
+		want         message.Body
 	}{
-		{"HEAD", "200 OK\r\nContent-Length: 5", NoBody},
-		{"GET", "204 No Content", NoBody},
-		{"GET", "304 Not Modified\r\nContent-Length: 5", NoBody},
-		{"GET", "101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x", NoBody},
-		{"GET", "200 OK\r\nContent-Length: 5", Sized},
-		{"GET", "200\r\nContent-Length: 5", Sized},
-		{"GET", "200 OK", UntilClose},
+		{"HEAD", "200 OK\r\nContent-Length: 5", message.NoBody},
+		{"GET", "204 No Content", message.NoBody},
+		{"GET", "304 Not Modified\r\nContent-Length: 5", message.NoBody},
+		{"GET", "101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x", message.NoBody},
+		{"GET", "200 OK\r\nContent-Length: 5", message.Sized},
+		{"GET", "200\r\nContent-Length: 5", message.Sized},
+		{"GET", "200 OK", message.UntilClose},
 	} {
-		var h Head
+		var h message.Head
 		if err := NewReader(strings.NewReader("HTTP/1.1 "+c.head+"\r\n\r\n")).ReadResponse(&h, c.method); err != nil || h.Body != c.want {
 			t.Errorf("%s %q: %v, %v; want %v", c.method, c.head, h.Body, err, c.want)
 		}
@@ -78,16 +79,16 @@ func TestResponsesWithoutABody(t *testing.T) {
 }
 
 func TestFieldsOfTheConnectionStayBehind(t *testing.T) {
-	var h Head
-	message := "GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Private, close\r\nKeep-Alive: 1\r\nTE: trailers\r\nX-Private: 1\r\nX-Public: 2\r\nProxy-Connection: y\r\n\r\n"
-	if err := NewReader(strings.NewReader(message)).ReadRequest(&h, nil); err != nil {
+	var h message.Head
+	sent := "GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Private, close\r\nKeep-Alive: 1\r\nTE: trailers\r\nX-Private: 1\r\nX-Public: 2\r\nProxy-Connection: y\r\n\r\n"
+	if err := NewReader(strings.NewReader(sent)).ReadRequest(&h, nil); err != nil {
 		t.Fatal(err)
 	}
-	var got []Field
+	var got []message.Field
 	for f := range h.Kept {
 		got = append(got, f)
 	}
-	if diff := cmp.Diff([]Field{{"Host", "x"}, {"X-Public", "2"}}, got); diff != "" || !h.Close {
+	if diff := cmp.Diff([]message.Field{{Name: "Host", Value: "x"}, {Name: "X-Public", Value: "2"}}, got); diff != "" || !h.Close {
 		t.Errorf("close %v, kept (-want +got):\n%s", h.Close, diff)
 	}
 }
@@ -107,7 +108,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := NewReader(iotest.HalfReader(bytes.NewReader(b)))
-		var h Head
+		var h message.Head
 		if err := r.ReadRequest(&h, nil); err != nil {
 			return
 		}
@@ -158,7 +159,7 @@ func FuzzResponse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := NewReader(iotest.HalfReader(bytes.NewReader(b)))
-		var h Head
+		var h message.Head
 		if err := r.ReadResponse(&h, "GET"); err != nil || h.Status/100 == 1 {
 			return
 		}

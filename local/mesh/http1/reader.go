@@ -1,37 +1,24 @@
-// Package http1 reads HTTP/1.1 messages off a connection and passes them on, as
-// strictly as Envoy's codec where two readers could take a message for two
-// different ones (RFC 9112 sections 2.2, 5 and 6). It decides nothing and knows
-// no peer; what a proxy adds or takes away is its caller's business.
+// Package http1 reads HTTP/1.1 messages off a connection and passes them on; what a
+// head says is read by package message. It decides nothing and knows no peer; what
+// a proxy adds or takes away is its caller's business.
 package http1
 
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
+
+	"artemis.example/policy/message"
 )
 
-// Bounds of a message. Envoy's own limit of a head is 60 KiB.
+// Bounds of a message; message.MaxHead is that of its head.
 const (
-	MaxHead   = 60 << 10
-	maxFields = 200
 	// maxChunkLine bounds a chunk's size with its extensions.
 	maxChunkLine = 1 << 10
 	maxTrailer   = 8 << 10
 	bufferSize   = 8 << 10
 )
-
-// The faults of a message.
-var (
-	ErrMalformed = errors.New("malformed message")
-	ErrTooLarge  = errors.New("message head is too large")
-	ErrTransfer  = errors.New("transfer coding is not implemented")
-)
-
-func malformed(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
-}
 
 // Reader reads messages from a connection.
 type Reader struct {
@@ -79,7 +66,7 @@ func (r *Reader) fill(limit int) error {
 		r.r = 0
 	case r.w == len(r.buf):
 		if len(r.buf) >= limit {
-			return ErrTooLarge
+			return message.ErrTooLarge
 		}
 		bigger := make([]byte, min(2*len(r.buf), max(limit, bufferSize)))
 		r.w = copy(bigger, r.buf[r.r:r.w])
@@ -96,12 +83,31 @@ func (r *Reader) fill(limit int) error {
 	return err
 }
 
+// ReadRequest reads a request's head. partial, if given, is called when the head
+// does not arrive in one piece.
+func (r *Reader) ReadRequest(h *message.Head, partial func()) error {
+	raw, err := r.head(partial)
+	if err != nil {
+		return err
+	}
+	return h.ParseRequest(raw)
+}
+
+// ReadResponse reads the head of the response to a request with that method.
+func (r *Reader) ReadResponse(h *message.Head, method string) error {
+	raw, err := r.head(nil)
+	if err != nil {
+		return err
+	}
+	return h.ParseResponse(raw, method)
+}
+
 // head reads to the empty line that ends a head and gives the bytes before it,
 // each line with its end. partial is called when the head does not come in one
 // piece.
 func (r *Reader) head(partial func()) (string, error) {
 	for r.Buffered() == 0 {
-		if err := r.fill(MaxHead); err != nil {
+		if err := r.fill(message.MaxHead); err != nil {
 			return "", err
 		}
 	}
@@ -118,15 +124,15 @@ func (r *Reader) head(partial func()) (string, error) {
 			r.r += end + 2
 			return head, nil
 		}
-		if len(b) >= MaxHead {
-			return "", ErrTooLarge
+		if len(b) >= message.MaxHead {
+			return "", message.ErrTooLarge
 		}
 		searched = max(0, len(b)-3)
 		if partial != nil {
 			partial()
 			partial = nil
 		}
-		if err := r.fill(MaxHead); err != nil {
+		if err := r.fill(message.MaxHead); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
@@ -141,16 +147,16 @@ func (r *Reader) line(limit int) (string, error) {
 		b := r.buf[r.r:r.w]
 		if i := bytes.IndexByte(b, '\n'); i >= 0 {
 			if i == 0 || b[i-1] != '\r' {
-				return "", malformed("a line ends without a carriage return")
+				return "", message.Malformed("a line ends without a carriage return")
 			}
 			line := string(b[:i-1])
 			r.r += i + 1
 			return line, nil
 		}
 		if len(b) >= limit {
-			return "", malformed("a line of more than %d bytes", limit)
+			return "", message.Malformed("a line of more than %d bytes", limit)
 		}
-		if err := r.fill(MaxHead); err != nil {
+		if err := r.fill(message.MaxHead); err != nil {
 			return "", unexpected(err)
 		}
 	}

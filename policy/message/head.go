@@ -1,9 +1,34 @@
-package http1
+// Package message reads the heads of HTTP/1.1 messages, as strictly as Envoy's codec
+// where two readers could take a message for two different ones (RFC 9112 sections
+// 2.2, 5 and 6), and says what a waypoint's policies see of a request: See. The live
+// waypoint, explain and the comparison with Envoy all read requests here. Nothing is
+// decided here, and no connection is read.
+package message
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 )
+
+// Bounds of a head. Envoy's own limit of its size is 60 KiB.
+const (
+	MaxHead   = 60 << 10
+	maxFields = 200
+)
+
+// The faults of a message.
+var (
+	ErrMalformed = errors.New("malformed message")
+	ErrTooLarge  = errors.New("message head is too large")
+	ErrTransfer  = errors.New("transfer coding is not implemented")
+)
+
+// Malformed returns an ErrMalformed that says what is wrong.
+func Malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
 
 // Field is one header line.
 type Field struct{ Name, Value string }
@@ -49,27 +74,24 @@ func knownMethod(m string) bool {
 	return false
 }
 
-// ReadRequest reads a request's head. partial, if given, is called when the head
-// does not arrive in one piece.
-func (r *Reader) ReadRequest(h *Head, partial func()) error {
-	raw, err := r.head(partial)
-	if err != nil {
-		return err
-	}
+// ParseRequest reads a request's head: its lines, each with its end, without the
+// empty one behind them.
+func (h *Head) ParseRequest(raw string) error {
 	fields := h.Fields[:0]
 	*h = Head{Fields: fields, nominated: h.nominated[:0]}
 	line, rest, _ := strings.Cut(raw, "\r\n")
 	method, rest2, ok1 := strings.Cut(line, " ")
 	target, version, ok2 := strings.Cut(rest2, " ")
 	if !ok1 || !ok2 || !knownMethod(method) {
-		return malformed("request line")
+		return Malformed("request line")
 	}
+	var err error
 	if h.Minor, err = minor(version); err != nil {
 		return err
 	}
 	for i := range len(target) {
 		if c := target[i]; c <= ' ' || c == 0x7f {
-			return malformed("request target")
+			return Malformed("request target")
 		}
 	}
 	h.Method, h.Target = method, target
@@ -86,29 +108,26 @@ func minor(version string) (int, error) {
 	case "HTTP/1.0":
 		return 0, nil
 	}
-	return 0, malformed("version")
+	return 0, Malformed("version")
 }
 
-// ReadResponse reads a response's head; the request's method reports whether a
-// body follows.
-func (r *Reader) ReadResponse(h *Head, method string) error {
-	raw, err := r.head(nil)
-	if err != nil {
-		return err
-	}
+// ParseResponse reads a response's head, in the form of ParseRequest; the request's
+// method decides whether a body follows.
+func (h *Head) ParseResponse(raw, method string) error {
 	fields := h.Fields[:0]
 	*h = Head{Fields: fields, nominated: h.nominated[:0]}
 	line, rest, _ := strings.Cut(raw, "\r\n")
 	version, rest2, _ := strings.Cut(line, " ")
 	code, reason, _ := strings.Cut(rest2, " ")
+	var err error
 	if h.Minor, err = minor(version); err != nil {
 		return err
 	}
 	if len(code) != 3 || code[0] < '1' || code[0] > '9' || code[1] < '0' || code[1] > '9' || code[2] < '0' || code[2] > '9' {
-		return malformed("status")
+		return Malformed("status")
 	}
-	if !validValue(reason) {
-		return malformed("reason")
+	if !ValidValue(reason) {
+		return Malformed("reason")
 	}
 	h.Status, h.Reason = int(code[0]-'0')*100+int(code[1]-'0')*10+int(code[2]-'0'), reason
 	if err := h.parseFields(rest); err != nil {
@@ -122,12 +141,12 @@ func (h *Head) parseFields(raw string) error {
 		var line string
 		line, raw, _ = strings.Cut(raw, "\r\n")
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !validName(name) {
-			return malformed("header name")
+		if !ok || !ValidName(name) {
+			return Malformed("header name")
 		}
 		value = strings.Trim(value, " \t")
-		if !validValue(value) {
-			return malformed("value of header %s", name)
+		if !ValidValue(value) {
+			return Malformed("value of header %s", name)
 		}
 		if len(h.Fields) >= maxFields {
 			return ErrTooLarge
@@ -137,7 +156,8 @@ func (h *Head) parseFields(raw string) error {
 	return nil
 }
 
-func validName(s string) bool {
+// ValidName reports whether a header field may be called so.
+func ValidName(s string) bool {
 	if s == "" {
 		return false
 	}
@@ -153,7 +173,8 @@ func validName(s string) bool {
 	return true
 }
 
-func validValue(s string) bool {
+// ValidValue reports whether a header field may hold that.
+func ValidValue(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false
@@ -184,12 +205,12 @@ func (h *Head) readFraming() (framing, error) {
 		case strings.EqualFold(field.Name, "content-length"):
 			n, err := strconv.ParseUint(field.Value, 10, 62)
 			if err != nil || f.sized || field.Value[0] == '+' {
-				return f, malformed("content-length")
+				return f, Malformed("content-length")
 			}
 			f.sized, f.length = true, int64(n)
 		case strings.EqualFold(field.Name, "transfer-encoding"):
 			if f.transfer++; f.transfer > 1 {
-				return f, malformed("transfer-encoding is given twice")
+				return f, Malformed("transfer-encoding is given twice")
 			}
 			if !strings.EqualFold(field.Value, "chunked") {
 				return f, ErrTransfer
@@ -207,13 +228,13 @@ func (h *Head) readFraming() (framing, error) {
 		}
 	}
 	if f.chunked && f.sized {
-		return f, malformed("content-length and transfer-encoding")
+		return f, Malformed("content-length and transfer-encoding")
 	}
 	if f.chunked && h.Minor == 0 {
-		return f, malformed("transfer-encoding in HTTP/1.0")
+		return f, Malformed("transfer-encoding in HTTP/1.0")
 	}
 	if containsFold(h.nominated, "content-length") || containsFold(h.nominated, "transfer-encoding") {
-		return f, malformed("connection names what delimits the body")
+		return f, Malformed("connection names what delimits the body")
 	}
 	if !containsFold(h.nominated, "upgrade") {
 		h.Upgrade = ""
@@ -252,11 +273,11 @@ func (h *Head) frameRequest() error {
 		return err
 	}
 	if f.hosts > 1 || f.hosts == 0 && h.Minor == 1 {
-		return malformed("exactly one Host is needed")
+		return Malformed("exactly one Host is needed")
 	}
 	for _, n := range h.nominated {
 		if n[0] == ':' || strings.EqualFold(n, "x-forwarded-for") || strings.EqualFold(n, "x-forwarded-host") || strings.EqualFold(n, "x-forwarded-proto") || strings.EqualFold(n, "host") {
-			return malformed("connection names %s", n)
+			return Malformed("connection names %s", n)
 		}
 	}
 	switch {
@@ -266,7 +287,7 @@ func (h *Head) frameRequest() error {
 		h.Body, h.Length = Sized, f.length
 	}
 	if h.Upgrade != "" && h.Body != NoBody {
-		return malformed("an upgrade with a body")
+		return Malformed("an upgrade with a body")
 	}
 	return nil
 }
