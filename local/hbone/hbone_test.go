@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -78,6 +80,65 @@ func echo(st *hbone.Stream) {
 	}
 	_, _ = io.Copy(st, st)
 	_ = st.CloseWrite()
+}
+
+// lockedBuffer is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+// TestAHandlerThatPanicsCostsItsOwnStream has one tunnel's handler panic beside
+// another tunnel of the same connection.
+func TestAHandlerThatPanicsCostsItsOwnStream(t *testing.T) {
+	var log lockedBuffer
+	r := newRig(t, func(st *hbone.Stream) {
+		if st.Authority() == "10.0.0.1:81" {
+			_ = st.Accept()
+			panic("the handler's own fault")
+		}
+		echo(st)
+	})
+	r.srv.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	whole, err := r.open("10.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer whole.Close()
+	for range 3 {
+		broken, err := r.open("10.0.0.1:81")
+		if err == nil {
+			_, err = broken.Read(make([]byte, 1))
+		}
+		if !errors.Is(err, hbone.ErrReset) {
+			t.Errorf("the panic's stream ended with %v, want %v", err, hbone.ErrReset)
+		}
+	}
+	if _, err := whole.Write([]byte("still here")); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 10)
+	if _, err := io.ReadFull(whole, got); err != nil || string(got) != "still here" {
+		t.Errorf("the other stream read %q, %v", got, err)
+	}
+	if n := r.pool.Connections(); n != 1 {
+		t.Errorf("%d connections, want the one", n)
+	}
+	if n := strings.Count(log.String(), "the handler's own fault"); n != 3 || !strings.Contains(log.String(), "hbone_test.go") {
+		t.Errorf("the log names the panic %d times, want 3 with the place:\n%s", n, log.String())
+	}
 }
 
 func TestTunnelsCarryBytesBothWaysAndEndOneWayAtATime(t *testing.T) {

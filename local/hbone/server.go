@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -34,6 +36,9 @@ type Server struct {
 	Admit func(net.Conn) bool
 	// Failed, if set, is told of connections that come to nothing, and why.
 	Failed func(remote net.Addr, err error)
+	// Logger takes the panics of Handle, each of which costs its own stream and
+	// nothing else, as in net/http; slog.Default when nil.
+	Logger *slog.Logger
 
 	mu       sync.Mutex
 	closed   bool
@@ -123,7 +128,7 @@ func (s *Server) serve(raw net.Conn) {
 		s.failed(raw, err)
 		return
 	}
-	c := newConn(nc, peer, s.Handle)
+	c := newConn(nc, peer, s.handle)
 	c.ended = s.forget
 	if !s.remember(c) {
 		abort(raw)
@@ -133,6 +138,22 @@ func (s *Server) serve(raw net.Conn) {
 	if err := c.read(); err != nil && !errors.Is(err, errGone) {
 		s.failed(raw, err)
 	}
+}
+
+// handle serves a stream. A panic breaks the stream and goes to the log.
+func (s *Server) handle(st *Stream) {
+	defer func() {
+		if v := recover(); v != nil {
+			log := s.Logger
+			if log == nil {
+				log = slog.Default()
+			}
+			log.Error("the handler of a tunnel panicked", "peer", st.Peer().String(), "authority", st.Authority(),
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			_ = st.Reset()
+		}
+	}()
+	s.Handle(st)
 }
 
 // handshake ends before the peer's first frame; the deadline stays on until that

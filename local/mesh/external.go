@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 
 	"artemis.example/local/capture"
 	"artemis.example/local/hbone"
@@ -24,10 +23,7 @@ type externalWaypoint struct {
 	pod   capture.Pod
 	ln    net.Listener
 	other func(capture.Captured) bool
-
-	mu     sync.Mutex
-	closed bool
-	links  map[*link]struct{}
+	links linkSet
 }
 
 // AttachWaypoint returns the program in a pod the place of a waypoint. other is
@@ -50,7 +46,7 @@ func (m *Mesh) AttachWaypoint(ref topology.Ref, pod capture.Pod, other func(capt
 	if err != nil {
 		return fmt.Errorf("attach waypoint %s: %w", ref, err)
 	}
-	e := &externalWaypoint{m: m, ref: ref, pod: pod, ln: ln, other: other, links: map[*link]struct{}{}}
+	e := &externalWaypoint{m: m, ref: ref, pod: pod, ln: ln, other: other}
 	m.external[ref] = e
 	go e.accept()
 	go e.open()
@@ -65,6 +61,8 @@ func (e *externalWaypoint) accept() {
 			return
 		}
 		go func() {
+			defer e.m.containPanic(c)
+			s := e.m.state.Load()
 			ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 			in, err := e.pod.DialApp(ctx, addrPort(c.RemoteAddr()).Addr(), hbone.Port)
 			cancel()
@@ -72,9 +70,9 @@ func (e *externalWaypoint) accept() {
 				abort(c)
 				return
 			}
-			e.carry(c, in, func(now *state) fate {
+			e.carry(s, c, in, func(now *state) disposition {
 				if now.world.WaypointGateway(e.ref) == nil {
-					return cut
+					return closeNow
 				}
 				return keep
 			})
@@ -98,6 +96,7 @@ func (e *externalWaypoint) open() {
 
 func (e *externalWaypoint) carryOut(c capture.Captured) {
 	m := e.m
+	defer m.containPanic(c.Conn)
 	s := m.state.Load()
 	self := s.world.Pod(e.ref)
 	r := route{pod: s.world.PodAt(c.Dst.Addr()), port: c.Dst.Port(), outer: c.Dst.Port(), tunnel: c.Dst.Port() == hbone.Port, authority: c.Dst}
@@ -106,7 +105,7 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 		return
 	}
 	var up net.Conn
-	err := m.consent(s, self, r)
+	err := m.checkNetworkPolicy(s, self, r)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 		up, err = m.cfg.Node.Dial(ctx, self.IP, c.Dst)
@@ -117,43 +116,24 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 		abort(c.Conn)
 		return
 	}
-	e.carry(c.Conn, up, func(now *state) fate {
+	e.carry(s, c.Conn, up, func(now *state) disposition {
 		self, to := now.world.Pod(e.ref), now.world.PodAt(c.Dst.Addr())
 		if self == nil || to == nil || !now.network.Decide(self.Endpoint, to.Endpoint, r.outer).Allowed {
-			return cut
+			return closeNow
 		}
 		return keep
 	})
 }
 
-func (e *externalWaypoint) carry(caller, callee net.Conn, judge func(*state) fate) {
-	l := &link{judge: judge, end: func() { abort(caller); abort(callee) }}
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		l.end()
-		return
-	}
-	e.links[l] = struct{}{}
-	e.mu.Unlock()
-	e.m.links.add(l, e.m.state.Load(), e.m.state.Load)
+func (e *externalWaypoint) carry(s *state, caller, callee net.Conn, evaluate func(*state) disposition) {
+	l := e.m.track(s, &e.links, evaluate, func() { abort(caller); abort(callee) })
+	defer l.done()
 	l.carry(caller, callee)
-	e.m.links.remove(l)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.links, l)
 }
 
 func (e *externalWaypoint) close() {
 	_ = e.ln.Close()
-	e.mu.Lock()
-	e.closed = true
-	links := e.links
-	e.links = map[*link]struct{}{}
-	e.mu.Unlock()
-	for l := range links {
-		l.end()
-	}
+	e.links.close()
 }
 
 // NoteAccess records what an external waypoint says that it has done. Policy and

@@ -33,8 +33,8 @@ type gateway struct {
 	closed bool
 }
 
-// passage is one request on its way through the gateway.
-type passage struct {
+// gatewayRequest is one request on its way through the gateway.
+type gatewayRequest struct {
 	state   *state
 	route   *topology.Route
 	target  *url.URL
@@ -42,7 +42,7 @@ type passage struct {
 	request decision.Record
 }
 
-type passageKey struct{}
+type gatewayRequestKey struct{}
 
 func newGateway(m *Mesh) *gateway {
 	g := &gateway{m: m}
@@ -125,13 +125,13 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no healthy upstream", http.StatusServiceUnavailable)
 		return
 	}
-	p := &passage{state: s, start: time.Now()}
+	p := &gatewayRequest{state: s, start: time.Now()}
 	p.request = decision.Record{
 		From: peerOf(s.world.Gateway), Hop: decision.HopGateway, At: p.start, Method: r.Method,
 		TraceID: traceID(r.Header.Get("traceparent")),
 	}
 	p.request.From.Address = r.RemoteAddr
-	ctx := context.WithValue(r.Context(), passageKey{}, p)
+	ctx := context.WithValue(r.Context(), gatewayRequestKey{}, p)
 	w.Header().Set("server", "istio-envoy")
 	raw, err := gatewayTarget(r)
 	if err != nil {
@@ -203,7 +203,7 @@ func requestURL(host, path, query string) *url.URL {
 }
 
 func (g *gateway) rewrite(r *httputil.ProxyRequest) {
-	p := r.In.Context().Value(passageKey{}).(*passage)
+	p := r.In.Context().Value(gatewayRequestKey{}).(*gatewayRequest)
 	r.Out.URL = p.target
 	r.Out.Host = r.In.Host
 	r.Out.Header.Del(message.XFCC)
@@ -214,7 +214,7 @@ func (g *gateway) rewrite(r *httputil.ProxyRequest) {
 }
 
 func (g *gateway) note(ctx context.Context, status int, verdict decision.Verdict, reason string) {
-	p, ok := ctx.Value(passageKey{}).(*passage)
+	p, ok := ctx.Value(gatewayRequestKey{}).(*gatewayRequest)
 	if !ok {
 		return
 	}
@@ -257,14 +257,9 @@ func (g *gateway) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		m.noteFailure(s, src, r, err)
 		return nil, err
 	}
-	c := &gatewayConn{Conn: conn}
-	c.link = &link{end: func() { abort(conn) }}
-	c.link.judge = func(now *state) fate {
+	return &gatewayConn{Conn: conn, link: m.track(s, nil, func(now *state) disposition {
 		return m.judgeRoute(now, now.world.Gateway, r, func() route { return m.routeIngress(now, host, port.Port()) })
-	}
-	c.remove = func() { m.links.remove(c.link) }
-	m.links.add(c.link, s, m.state.Load)
-	return c, nil
+	}, func() { abort(conn) })}, nil
 }
 
 // routeIngress is the gateway's way to a Service: past the waypoint unless the
@@ -285,9 +280,7 @@ func (m *Mesh) routeIngress(s *state, host string, port uint16) route {
 // gatewayConn tells its link what moves.
 type gatewayConn struct {
 	net.Conn
-	link   *link
-	once   sync.Once
-	remove func()
+	link *link
 }
 
 func (c *gatewayConn) Read(p []byte) (int, error) {
@@ -307,6 +300,6 @@ func (c *gatewayConn) Write(p []byte) (int, error) {
 
 // Close ends the connection.
 func (c *gatewayConn) Close() error {
-	c.once.Do(c.remove)
+	c.link.done()
 	return c.Conn.Close()
 }

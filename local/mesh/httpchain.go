@@ -23,10 +23,10 @@ const (
 	bodyTimeout = 5 * time.Minute  // between two pieces of a request's body
 )
 
-// exchange is one HTTP connection through a waypoint: requests and answers, one
+// httpConn is one HTTP connection through a waypoint: requests and answers, one
 // after the other.
-type exchange struct {
-	*visit
+type httpConn struct {
+	*tunnelConn
 	in       *http1.Reader
 	request  message.Head
 	response message.Head
@@ -38,33 +38,33 @@ type exchange struct {
 }
 
 // http serves HTTP/1.1 on the tunnel. first is what was read off it already.
-func (v *visit) http(first []byte) {
-	x := &exchange{visit: v, in: http1.NewReader(v.st)}
+func (t *tunnelConn) http(first []byte) {
+	x := &httpConn{tunnelConn: t, in: http1.NewReader(t.st)}
 	if len(first) > 0 {
-		x.in = http1.NewReader(io.MultiReader(strings.NewReader(string(first)), v.st))
+		x.in = http1.NewReader(io.MultiReader(strings.NewReader(string(first)), t.st))
 	}
 	x.query = authz.Request{
-		HTTP: true, Principal: v.caller, SourceIP: v.remote.Addr(), DestIP: v.dst.Addr(), DestPort: v.dst.Port(),
+		HTTP: true, Principal: t.caller, SourceIP: t.remote.Addr(), DestIP: t.dst.Addr(), DestPort: t.dst.Port(),
 	}
 	for first := len(first) > 0; !x.closing; first = false {
 		if !first && x.in.Buffered() == 0 {
 			x.in.Release()
-			_ = v.st.SetReadDeadline(time.Now().Add(keepAlive))
-			if err := v.st.Await(); err != nil {
+			_ = t.st.SetReadDeadline(time.Now().Add(keepAlive))
+			if err := t.st.Await(); err != nil {
 				break
 			}
-			_ = v.st.SetReadDeadline(time.Time{})
+			_ = t.st.SetReadDeadline(time.Time{})
 		}
 		if !x.one() {
 			break
 		}
 	}
-	_ = v.st.CloseWrite()
-	_ = v.st.Close()
+	_ = t.st.CloseWrite()
+	_ = t.st.Close()
 }
 
 // one serves one request; false ends the connection.
-func (x *exchange) one() bool {
+func (x *httpConn) one() bool {
 	slow := false
 	err := x.in.ReadRequest(&x.request, func() {
 		slow = true
@@ -75,13 +75,7 @@ func (x *exchange) one() bool {
 	}
 	start := time.Now()
 	s := x.w.m.state.Load()
-	if c, ok := x.w.find(s, x.dst); ok {
-		x.last = c
-	} else if svc := s.world.Service(x.last.service.Ref); svc != nil {
-		// The Service has left the waypoint, this connection not yet: its pods are
-		// where they are now.
-		x.last.service = svc
-	}
+	x.last = x.chainUnder(s)
 	if refused := message.Refuse(err); refused != nil {
 		return x.fault(s, refused)
 	}
@@ -131,7 +125,7 @@ func (x *exchange) one() bool {
 }
 
 // fault answers a request that no policy gets to see, and ends the connection.
-func (x *exchange) fault(s *state, refused *message.Refusal) bool {
+func (x *httpConn) fault(s *state, refused *message.Refusal) bool {
 	rec := x.record(s)
 	rec.Layer, rec.Verdict, rec.Status, rec.Reason = 0, decision.Failed, refused.Status, "bad request: "+refused.Error()
 	x.w.m.note(s, rec)
@@ -142,7 +136,7 @@ func (x *exchange) fault(s *state, refused *message.Refusal) bool {
 
 // reply is an answer of the waypoint's own. When the request has a body that has
 // not come yet, the connection ends with it: nobody waits for it.
-func (x *exchange) reply(status int, body string) bool {
+func (x *httpConn) reply(status int, body string) bool {
 	if x.request.Body != message.NoBody || x.request.Close {
 		x.closing = true
 	}
@@ -169,7 +163,7 @@ func (x *exchange) reply(status int, body string) bool {
 }
 
 // sight is what the waypoint's policies see by.
-func (x *exchange) sight() message.Waypoint {
+func (x *httpConn) sight() message.Waypoint {
 	g := x.last.gateway
 	return message.Waypoint{Identity: g.Pod.Identity, ClientIdentity: g.XFCC}
 }
@@ -182,7 +176,7 @@ func traceID(traceparent string) string {
 }
 
 // forward passes an allowed request on and its answer back.
-func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
+func (x *httpConn) forward(s *state, target string, rec decision.Record) bool {
 	req := &x.request
 	head := x.requestHead(target)
 	up, err := x.upstream(s, false)
@@ -279,7 +273,7 @@ func (x *exchange) forward(s *state, target string, rec decision.Record) bool {
 // switches reports whether the answer changes the protocol. One that nobody asked
 // for is an answer without a body to Envoy, and what follows is HTTP as before:
 // otherwise a pod could take the next requests for its own, past all policies.
-func (x *exchange) switches() bool {
+func (x *httpConn) switches() bool {
 	return x.response.Status == http.StatusSwitchingProtocols && x.request.Upgrade != ""
 }
 
@@ -292,7 +286,7 @@ func replayable(method string) bool {
 }
 
 // unavailable answers for a pod that cannot be reached or does not answer.
-func (x *exchange) unavailable(s *state, rec decision.Record, err error) bool {
+func (x *httpConn) unavailable(s *state, rec decision.Record, err error) bool {
 	rec.Verdict, rec.Status, rec.DurationUS = decision.Failed, http.StatusServiceUnavailable, time.Since(rec.At).Microseconds()
 	rec.Reason = "allowed, but the pod could not be reached: " + err.Error()
 	x.w.m.note(s, rec)
@@ -304,7 +298,7 @@ func (x *exchange) unavailable(s *state, rec decision.Record, err error) bool {
 
 // upstream returns a connection to a pod of the Service, a used one unless fresh
 // is asked for.
-func (x *exchange) upstream(s *state, fresh bool) (*upstream, error) {
+func (x *httpConn) upstream(s *state, fresh bool) (*upstream, error) {
 	if !fresh {
 		if b := x.last.service.Backends(x.dst.Port()); len(b) == 1 && b[0].Pod.Meshed {
 			if c := x.w.up.get(netip.AddrPortFrom(b[0].Pod.IP, b[0].Port)); c != nil {
@@ -321,7 +315,7 @@ func (x *exchange) upstream(s *state, fresh bool) (*upstream, error) {
 
 // requestHead writes the request as the pod gets it: the normalised target, the
 // caller's identity where the waypoint vouches for it, and never a claim of it.
-func (x *exchange) requestHead(target string) []byte {
+func (x *httpConn) requestHead(target string) []byte {
 	req := &x.request
 	b := append(append(append(append(x.out[:0], req.Method...), ' '), target...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, req.Host...), "\r\n"...)
@@ -347,7 +341,7 @@ func (x *exchange) requestHead(target string) []byte {
 }
 
 // responseHead writes the answer as the caller gets it.
-func (x *exchange) responseHead() []byte {
+func (x *httpConn) responseHead() []byte {
 	res := &x.response
 	b := append(x.back[:0], "HTTP/1.1 "...)
 	b = append(append(append(strconv.AppendInt(b, int64(res.Status), 10), ' '), res.Reason...), "\r\n"...)
@@ -383,7 +377,7 @@ func trailer(name string) bool {
 
 // upgraded carries bytes after a change of protocol, until either side ends or a
 // policy forbids what began it.
-func (x *exchange) upgraded(s *state, up *upstream) {
+func (x *httpConn) upgraded(s *state, up *upstream) {
 	if _, err := x.st.Write(append(x.responseHead(), up.reader.Take()...)); err != nil {
 		_ = up.Close()
 		return
@@ -395,17 +389,15 @@ func (x *exchange) upgraded(s *state, up *upstream) {
 		}
 	}
 	query := x.query
-	l := &link{end: func() { abort(x.st); abort(up.Conn) }}
-	l.judge = func(now *state) fate {
+	l := x.w.m.track(s, nil, func(now *state) disposition {
 		if _, ok := x.w.find(now, x.dst); !ok {
-			return retire
+			return drain
 		}
 		if !now.waypoints.ForService(x.w.ref.Namespace, x.w.ref.Name, x.last.service.Name).Decide(&query).Allowed {
-			return cut
+			return closeNow
 		}
 		return keep
-	}
-	x.w.m.links.add(l, s, x.w.m.state.Load)
-	defer x.w.m.links.remove(l)
+	}, func() { abort(x.st); abort(up.Conn) })
+	defer l.done()
 	l.carry(x.st, up.Conn)
 }

@@ -3,7 +3,9 @@ package mesh
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,101 +15,140 @@ import (
 
 const (
 	connectTimeout = 10 * time.Second
-	// retireAfter bounds how long a connection on an outdated way may go on.
-	retireAfter = 200 * time.Millisecond
+	// drainAfter bounds how long a connection on an outdated way may go on.
+	drainAfter = 200 * time.Millisecond
 	// quietFor is how long nothing must have followed an answer before a
 	// connection counts as unused.
 	quietFor = 5 * time.Millisecond
 )
 
-// fate is what becomes of an open connection under a new state.
-type fate int
+// closedByChange begins the reason of a record of a connection that a new state
+// has ended.
+const closedByChange = "connection closed due to policy change: "
+
+// disposition is what becomes of an open connection under a new state.
+type disposition int
 
 const (
-	keep   fate = iota
-	retire      // it would now go another way: end it when it is unused, or soon
-	cut         // it is no longer allowed
+	keep     disposition = iota
+	drain                // it would now go another way: end it when it is unused, or soon
+	closeNow             // it is no longer allowed
 )
 
-// link is one connection that the mesh carries, for as long as it is open.
+// link is one connection that the mesh carries, for as long as it is open. Only
+// track makes one.
 type link struct {
-	// judge says what a state makes of it, and records what it refuses.
-	judge func(*state) fate
+	// evaluate says what a state makes of it, and records what it refuses.
+	evaluate func(*state) disposition
 	// end breaks both sides. It may be called more than once.
 	end func()
+	// sets are those that hold the link.
+	sets []*linkSet
 
 	answered atomic.Bool  // what moved last was an answer
 	moved    atomic.Int64 // when, in Unix nanoseconds
-	retiring atomic.Bool
+	draining atomic.Bool
 }
 
-// tracker knows every link.
-type tracker struct {
-	mu  sync.Mutex
-	all map[*link]struct{}
+// track makes the link of a connection that state s allowed, and puts it where a
+// change of state finds it: it is registered first and asked afterwards whether
+// the state in force is still s, so that no change falls between the two. owner,
+// if given, ends the link with everything else of a pod. done ends the tracking.
+func (m *Mesh) track(s *state, owner *linkSet, evaluate func(*state) disposition, end func()) *link {
+	l := &link{evaluate: evaluate, end: end, sets: []*linkSet{&m.links}}
+	if owner != nil {
+		l.sets = append(l.sets, owner)
+	}
+	for _, set := range l.sets {
+		if !set.add(l) {
+			l.end()
+		}
+	}
+	if now := m.state.Load(); now != s {
+		l.reevaluate(now)
+	}
+	return l
 }
 
-// add takes a link that was allowed under a state. current gives the state in
-// force: when that has changed meanwhile, the link is judged again.
-func (t *tracker) add(l *link, s *state, current func() *state) {
-	t.mu.Lock()
-	t.all[l] = struct{}{}
-	t.mu.Unlock()
-	if now := current(); now != s {
-		l.apply(now)
+// done takes the link out of its sets.
+func (l *link) done() {
+	for _, set := range l.sets {
+		set.remove(l)
 	}
 }
 
-func (t *tracker) remove(l *link) {
+// reevaluate puts the link before a new state.
+func (l *link) reevaluate(s *state) {
+	switch l.evaluate(s) {
+	case closeNow:
+		l.end()
+	case drain:
+		if l.draining.CompareAndSwap(false, true) {
+			l.drainFrom(time.Now())
+		}
+	}
+}
+
+// linkSet holds the open links of the mesh or of one pod.
+type linkSet struct {
+	mu     sync.Mutex
+	all    map[*link]struct{}
+	closed bool
+}
+
+// add reports whether the set took the link: a closed one takes none.
+func (t *linkSet) add(l *link) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	if t.all == nil {
+		t.all = map[*link]struct{}{}
+	}
+	t.all[l] = struct{}{}
+	return true
+}
+
+func (t *linkSet) remove(l *link) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.all, l)
 }
 
-func (t *tracker) snapshot() []*link {
+func (t *linkSet) snapshot() []*link {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := make([]*link, 0, len(t.all))
-	for l := range t.all {
-		all = append(all, l)
-	}
-	return all
+	return slices.Collect(maps.Keys(t.all))
 }
 
-// judge puts every link before a new state.
-func (t *tracker) judge(s *state) {
+// reevaluate puts every link before a new state.
+func (t *linkSet) reevaluate(s *state) {
 	for _, l := range t.snapshot() {
-		l.apply(s)
+		l.reevaluate(s)
 	}
 }
 
-func (t *tracker) cutAll() {
+// close ends every link, and every one that is still to come.
+func (t *linkSet) close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
 	for _, l := range t.snapshot() {
 		l.end()
 	}
 }
 
-func (l *link) apply(s *state) {
-	switch l.judge(s) {
-	case cut:
-		l.end()
-	case retire:
-		if l.retiring.CompareAndSwap(false, true) {
-			l.retireFrom(time.Now())
-		}
-	}
-}
-
-// retireFrom ends the link at the first moment at which nobody waits for an
+// drainFrom ends the link at the first moment at which nobody waits for an
 // answer on it.
-func (l *link) retireFrom(start time.Time) {
+func (l *link) drainFrom(start time.Time) {
 	now := time.Now()
 	idle := l.answered.Load() && now.UnixNano()-l.moved.Load() >= int64(quietFor)
-	if idle || l.moved.Load() == 0 || now.Sub(start) >= retireAfter {
+	if idle || l.moved.Load() == 0 || now.Sub(start) >= drainAfter {
 		l.end()
 		return
 	}
-	time.AfterFunc(quietFor, func() { l.retireFrom(start) })
+	time.AfterFunc(quietFor, func() { l.drainFrom(start) })
 }
 
 // halfCloser is a connection that can end in one direction only.

@@ -7,11 +7,13 @@
 package mesh
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +39,8 @@ type Config struct {
 	CA   *identity.CA
 	// Log takes the decisions; a new one when nil.
 	Log *DecisionLog
-	// Logger takes what operators should read; discarded when nil.
+	// Logger takes what operators should read. When nil, that is discarded, except
+	// for panics: they go to slog.Default.
 	Logger *slog.Logger
 	// NetworkPolicyAction is Reject when empty.
 	NetworkPolicyAction Action
@@ -58,9 +61,9 @@ type Mesh struct {
 	log   *slog.Logger
 	state atomic.Pointer[state]
 	pool  *hbone.Pool
-	links tracker
+	links linkSet
 	ready readiness
-	turn  turn
+	next  roundRobin
 
 	mu        sync.Mutex
 	pods      map[topology.Ref]*nodeProxy
@@ -79,19 +82,15 @@ func New(cfg Config) (*Mesh, error) {
 	if cfg.Log == nil {
 		cfg.Log = NewDecisionLog(0)
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
 	if cfg.DropTimeout == 0 {
 		cfg.DropTimeout = 75 * time.Second
 	}
 	m := &Mesh{
 		cfg:       cfg,
-		log:       cfg.Logger,
+		log:       cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		pods:      map[topology.Ref]*nodeProxy{},
 		waypoints: map[topology.Ref]*waypoint{},
 		external:  map[topology.Ref]*externalWaypoint{},
-		links:     tracker{all: map[*link]struct{}{}},
 	}
 	m.pool = hbone.NewPool(cfg.Node.Dial)
 	m.gateway = newGateway(m)
@@ -114,7 +113,7 @@ func (m *Mesh) Apply(stage string, w *topology.World) error {
 	}
 	m.state.Store(s)
 	m.gateway.applied()
-	m.links.judge(s)
+	m.links.reevaluate(s)
 	return nil
 }
 
@@ -212,6 +211,16 @@ func (m *Mesh) Source(ref topology.Ref) (*identity.Source, error) {
 	return nil, fmt.Errorf("identity of %s: %w", ref, ErrUnknownPod)
 }
 
+// containPanic is deferred in what serves one connection: a panic there breaks that
+// connection and goes to the log, as in net/http.
+func (m *Mesh) containPanic(c net.Conn) {
+	if v := recover(); v != nil {
+		abort(c)
+		cmp.Or(m.cfg.Logger, slog.Default()).Error("serving a connection panicked",
+			"remote", c.RemoteAddr().String(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	}
+}
+
 // Decisions returns the decision log.
 func (m *Mesh) Decisions() *DecisionLog { return m.cfg.Log }
 
@@ -241,7 +250,7 @@ func (m *Mesh) Close() error {
 	for _, e := range external {
 		e.close()
 	}
-	m.links.cutAll()
+	m.links.close()
 	m.pool.Close()
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,9 +35,7 @@ type nodeProxy struct {
 	plain  []plainListener
 
 	outbound, inbound atomic.Int64
-	mu                sync.Mutex
-	closed            bool
-	links             map[*link]struct{}
+	links             linkSet
 }
 
 type plainListener struct {
@@ -47,7 +44,7 @@ type plainListener struct {
 }
 
 func (m *Mesh) newNodeProxy(p *topology.Pod, pod capture.Pod) (*nodeProxy, error) {
-	n := &nodeProxy{m: m, ref: p.Ref, ip: p.IP, pod: pod, links: map[*link]struct{}{}}
+	n := &nodeProxy{m: m, ref: p.Ref, ip: p.IP, pod: pod}
 	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, hbone.Port))
 	if err != nil {
 		return nil, fmt.Errorf("listen for HBONE: %w", err)
@@ -64,6 +61,7 @@ func (m *Mesh) newNodeProxy(p *topology.Pod, pod capture.Pod) (*nodeProxy, error
 	n.tunnel = &hbone.Server{
 		Identity: m.cfg.CA.Source(p.ID),
 		Handle:   n.handle,
+		Logger:   m.cfg.Logger,
 		// A pod that is not enrolled has nobody on that port.
 		Admit:  func(net.Conn) bool { q := n.self(m.state.Load()); return q != nil && q.Meshed },
 		Failed: func(remote net.Addr, err error) { m.noteHostile(n.ref, decision.HopNodeProxyInbound, remote, err) },
@@ -92,33 +90,7 @@ func (n *nodeProxy) closeListeners() {
 func (n *nodeProxy) close() {
 	n.closeListeners()
 	n.tunnel.Close()
-	n.mu.Lock()
-	n.closed = true
-	links := n.links
-	n.links = map[*link]struct{}{}
-	n.mu.Unlock()
-	for l := range links {
-		l.end()
-	}
-}
-
-// keep tracks a link of this pod until done is called.
-func (n *nodeProxy) track(l *link, s *state) (done func()) {
-	n.mu.Lock()
-	if n.closed {
-		n.mu.Unlock()
-		l.end()
-		return func() {}
-	}
-	n.links[l] = struct{}{}
-	n.mu.Unlock()
-	n.m.links.add(l, s, n.m.state.Load)
-	return func() {
-		n.m.links.remove(l)
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		delete(n.links, l)
-	}
+	n.links.close()
 }
 
 // acceptCaptured takes what the pod's program opens.
@@ -135,6 +107,7 @@ func (n *nodeProxy) acceptCaptured() {
 		}
 		go func() {
 			defer n.outbound.Add(-1)
+			defer n.m.containPanic(c.Conn)
 			n.carryOut(c)
 		}()
 	}
@@ -171,28 +144,26 @@ func (n *nodeProxy) carryOut(c capture.Captured) {
 		rec.To.Identity = ""
 		m.note(s, rec)
 	}
-	l := &link{end: func() { abort(c.Conn); abort(up) }}
-	l.judge = func(now *state) fate {
+	l := m.track(s, &n.links, func(now *state) disposition {
 		src := n.self(now)
 		if src == nil {
-			return cut
+			return closeNow
 		}
 		return m.judgeRoute(now, src, r, func() route { return m.routeOutbound(now, src, c.Dst) })
-	}
-	done := n.track(l, s)
-	defer done()
+	}, func() { abort(c.Conn); abort(up) })
+	defer l.done()
 	l.carry(c.Conn, up)
 }
 
 // judgeRoute compares an open connection's way with the one that a new
 // connection would take.
-func (m *Mesh) judgeRoute(now *state, src *topology.Pod, was route, again func() route) fate {
+func (m *Mesh) judgeRoute(now *state, src *topology.Pod, was route, again func() route) disposition {
 	r := again()
 	if r.pod == nil {
-		return cut
+		return closeNow
 	}
 	if d := now.network.Decide(src.Endpoint, r.pod.Endpoint, r.outer); !d.Allowed {
-		return cut
+		return closeNow
 	}
 	if r.same(was) {
 		return keep
@@ -205,7 +176,7 @@ func (m *Mesh) judgeRoute(now *state, src *topology.Pod, was route, again func()
 			}
 		}
 	}
-	return retire
+	return drain
 }
 
 // refuse ends a captured connection whose way is barred. With Drop a refusal by
@@ -281,24 +252,22 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 	out := rec(s, r)
 	out.DurationUS = time.Since(start).Microseconds()
 	m.note(s, out)
-	l := &link{end: func() { abort(st); abort(app) }}
-	l.judge = func(now *state) fate {
+	l := m.track(s, &n.links, func(now *state) disposition {
 		pod := n.self(now)
 		if pod == nil {
-			return cut
+			return closeNow
 		}
 		if !pod.Meshed {
-			return retire
+			return drain
 		}
 		if r := now.admit(pod, caller, remote.Addr(), dst.Port()); !r.allowed {
-			r.reason = "connection closed due to policy change: " + r.reason
+			r.reason = closedByChange + r.reason
 			m.note(now, rec(now, r))
-			return cut
+			return closeNow
 		}
 		return keep
-	}
-	done := n.track(l, s)
-	defer done()
+	}, func() { abort(st); abort(app) })
+	defer l.done()
 	l.carry(st, app)
 }
 
@@ -320,6 +289,7 @@ func (n *nodeProxy) acceptPlain(ln plainListener) {
 		}
 		go func() {
 			defer n.inbound.Add(-1)
+			defer n.m.containPanic(c)
 			n.carryIn(c, ln.port)
 		}()
 	}
@@ -366,21 +336,19 @@ func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
 	if pod.Meshed {
 		m.note(s, rec(s, pod, r))
 	}
-	l := &link{end: func() { abort(c); abort(app) }}
-	l.judge = func(now *state) fate {
+	l := m.track(s, &n.links, func(now *state) disposition {
 		pod := n.self(now)
 		if pod == nil {
-			return cut
+			return closeNow
 		}
 		if r := now.admit(pod, "", remote.Addr(), port); !r.allowed {
-			r.reason = "connection closed due to policy change: " + r.reason
+			r.reason = closedByChange + r.reason
 			m.note(now, rec(now, pod, r))
-			return cut
+			return closeNow
 		}
 		return keep
-	}
-	done := n.track(l, s)
-	defer done()
+	}, func() { abort(c); abort(app) })
+	defer l.done()
 	l.carry(c, app)
 }
 

@@ -47,11 +47,11 @@ func (r route) to() decision.Peer {
 	return to
 }
 
-// turn spreads calls over the pods of a Service.
-type turn struct{ n atomic.Uint32 }
+// roundRobin spreads calls over the pods of a Service.
+type roundRobin struct{ n atomic.Uint32 }
 
-func (t *turn) pick(b []topology.Backend) topology.Backend {
-	return b[int(t.n.Add(1))%len(b)]
+func (r *roundRobin) pick(b []topology.Backend) topology.Backend {
+	return b[int(r.n.Add(1))%len(b)]
 }
 
 // routeOutbound decides as the caller's node proxy does
@@ -82,7 +82,7 @@ func (m *Mesh) routeToService(svc *topology.Service, meshed bool, port uint16) r
 	if len(backends) == 0 {
 		return route{service: svc, failure: fmt.Sprintf("Service %s has no pod for port %d", svc.Ref, port)}
 	}
-	b := m.turn.pick(backends)
+	b := m.next.pick(backends)
 	return routeToPod(svc, meshed, b.Pod, b.Port)
 }
 
@@ -105,9 +105,9 @@ func (e *networkError) Error() string {
 
 var errNoRoute = errors.New("there is no way there")
 
-// dial makes the connection of a route, with the NetworkPolicies' consent.
+// dial makes the connection of a route, if the NetworkPolicies allow it.
 func (m *Mesh) dial(ctx context.Context, s *state, src *topology.Pod, r route) (net.Conn, error) {
-	if err := m.consent(s, src, r); err != nil {
+	if err := m.checkNetworkPolicy(s, src, r); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -127,8 +127,8 @@ func (m *Mesh) dial(ctx context.Context, s *state, src *topology.Pod, r route) (
 	return st, nil
 }
 
-// consent asks the NetworkPolicies.
-func (m *Mesh) consent(s *state, src *topology.Pod, r route) error {
+// checkNetworkPolicy asks the NetworkPolicies.
+func (m *Mesh) checkNetworkPolicy(s *state, src *topology.Pod, r route) error {
 	if r.pod == nil {
 		return fmt.Errorf("%w: %s", errNoRoute, r.failure)
 	}

@@ -3,7 +3,10 @@ package mesh
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net"
+	"sync"
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
@@ -11,23 +14,55 @@ import (
 
 // tcp serves a port of which the waypoint sees bytes only. As in Envoy, the
 // connection to the pod opens first and the decision falls with the caller's
-// first byte: a server that speaks first has spoken by then
-// (envoyproxy/envoy issue 9023).
-func (v *visit) tcp(s *state, first []byte) {
-	up, _, err := v.connect(context.Background(), s, v.dst.Port())
+// first byte, or with its end without one: a server that speaks first has spoken
+// by then (envoyproxy/envoy issue 9023). first is what was read already.
+//
+// The decision is by the state in force when it falls. From then on every new
+// state decides again, and one that forbids the connection ends it.
+func (t *tunnelConn) tcp(first []byte) {
+	m := t.w.m
+	s := m.state.Load()
+	t.last = t.chainUnder(s)
+	up, way, err := t.connect(context.Background(), s, t.dst.Port())
 	if err != nil {
-		_ = v.st.Reset()
+		_ = t.st.Reset()
 		return
 	}
-	l := &link{end: func() { abort(v.st); abort(up) }}
-	v.w.m.links.add(l, s, v.w.m.state.Load)
-	defer v.w.m.links.remove(l)
-	l.judge = func(*state) fate { return keep }
-	if len(first) > 0 && !v.admitBytes(s) {
-		v.bye(up)
-		return
+	var mu sync.Mutex
+	admitted := false
+	admit := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		s := m.state.Load()
+		rec := t.decideBytes(s)
+		m.note(s, rec)
+		admitted = rec.Verdict == decision.Allowed
+		return admitted
 	}
+	l := m.track(s, nil, func(now *state) disposition {
+		self := now.world.Pod(t.w.ref)
+		if self == nil {
+			return closeNow
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if admitted {
+			if rec := t.decideBytes(now); rec.Verdict != decision.Allowed {
+				rec.Reason = closedByChange + rec.Reason
+				m.note(now, rec)
+				return closeNow
+			}
+		}
+		return m.judgeRoute(now, self, way, func() route {
+			return m.routeToService(t.chainUnder(now).service, true, t.dst.Port())
+		})
+	}, func() { abort(t.st); abort(up) })
+	defer l.done()
 	if len(first) > 0 {
+		if !admit() {
+			t.closeSilently(up)
+			return
+		}
 		if _, err := up.Write(first); err != nil {
 			l.end()
 			return
@@ -36,41 +71,41 @@ func (v *visit) tcp(s *state, first []byte) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.pump(v.st, up, true)
+		l.pump(t.st, up, true)
 	}()
 	if len(first) == 0 {
-		switch err := v.st.Await(); {
-		case err == nil && !v.admitBytes(v.w.m.state.Load()):
-			v.bye(up)
+		if err := t.st.Await(); (err == nil || errors.Is(err, io.EOF)) && !admit() {
+			t.closeSilently(up)
 			<-done
 			return
 		}
 	}
-	l.pump(up, v.st, false)
+	l.pump(up, t.st, false)
 	<-done
 	_ = up.Close()
 }
 
-// bye ends a refused connection as Envoy does, without a word.
-func (v *visit) bye(up net.Conn) {
-	_ = v.st.CloseWrite()
-	_ = v.st.Close()
+// closeSilently ends a refused connection as Envoy does, without a word.
+func (t *tunnelConn) closeSilently(up net.Conn) {
+	_ = t.st.CloseWrite()
+	_ = t.st.Close()
 	_ = up.Close()
 }
 
-func (v *visit) admitBytes(s *state) bool {
-	engine := s.waypoints.ForService(v.w.ref.Namespace, v.w.ref.Name, v.last.service.Name)
-	r := engine.Decide(&authz.Request{
-		Principal: v.caller, SourceIP: v.remote.Addr(), RemoteIP: v.remote.Addr(),
-		DestIP: v.dst.Addr(), DestPort: v.dst.Port(),
+// decideBytes returns what a state decides about a connection of which only bytes
+// are seen.
+func (t *tunnelConn) decideBytes(s *state) decision.Record {
+	c := t.chainUnder(s)
+	r := s.waypoints.ForService(t.w.ref.Namespace, t.w.ref.Name, c.service.Name).Decide(&authz.Request{
+		Principal: t.caller, SourceIP: t.remote.Addr(), RemoteIP: t.remote.Addr(),
+		DestIP: t.dst.Addr(), DestPort: t.dst.Port(),
 	})
-	rec := v.record(s)
+	rec := t.record(s)
 	rec.Policy, rec.Rule, rec.Reason, rec.Verdict = r.Policy, r.Rule, string(r.Reason), decision.Allowed
 	if !r.Allowed {
 		rec.Verdict = decision.DeniedL7
 	}
-	v.w.m.note(s, rec)
-	return r.Allowed
+	return rec
 }
 
 // couldBeHTTP reports whether bytes may be the beginning of a request line.

@@ -73,6 +73,7 @@ func (w *waypoint) startAs(pod *topology.Pod) error {
 	server := &hbone.Server{
 		Identity: w.m.cfg.CA.Source(pod.ID),
 		Handle:   w.handle,
+		Logger:   w.m.cfg.Logger,
 		Failed:   func(remote net.Addr, err error) { w.m.noteHostile(w.ref, decision.HopWaypoint, remote, err) },
 	}
 	w.server = server
@@ -111,8 +112,8 @@ func (w *waypoint) find(s *state, dst netip.AddrPort) (chain, bool) {
 	return chain{svc, port, svc.Waypoint}, ok
 }
 
-// visit is one tunnel through a waypoint.
-type visit struct {
+// tunnelConn is one tunnel through a waypoint.
+type tunnelConn struct {
 	w      *waypoint
 	st     *hbone.Stream
 	dst    netip.AddrPort
@@ -131,48 +132,60 @@ func (w *waypoint) handle(st *hbone.Stream) {
 		return
 	}
 	s := w.m.state.Load()
-	v := &visit{w: w, st: st, dst: dst, caller: st.Peer().String(), remote: addrPort(st.RemoteAddr())}
+	t := &tunnelConn{w: w, st: st, dst: dst, caller: st.Peer().String(), remote: addrPort(st.RemoteAddr())}
 	var ok bool
-	v.last, ok = w.find(s, dst)
+	t.last, ok = w.find(s, dst)
 	if err := st.Accept(); err != nil {
 		return
 	}
 	if !ok {
-		rec := v.record(s)
+		rec := t.record(s)
 		rec.Verdict, rec.Reason = decision.Failed, "the waypoint serves no such address: "+dst.String()
 		w.m.note(s, rec)
 		_ = st.Reset()
 		return
 	}
-	l := &link{end: func() { _ = st.Reset() }}
-	l.judge = func(now *state) fate {
+	l := w.m.track(s, nil, func(now *state) disposition {
 		if now.world.WaypointGateway(w.ref) == nil {
-			return cut
+			return closeNow
 		}
 		return keep
-	}
-	w.m.links.add(l, s, w.m.state.Load)
-	defer w.m.links.remove(l)
-	switch v.last.port.Protocol {
+	}, func() { _ = st.Reset() })
+	defer l.done()
+	switch t.last.port.Protocol {
 	case topology.TCP:
-		v.tcp(s, nil)
+		t.tcp(nil)
 	case topology.Sniffed:
-		v.sniff(s)
+		t.sniff()
 	default:
-		v.http(nil)
+		t.http(nil)
 	}
 }
 
-// record begins a record of this visit.
-func (v *visit) record(s *state) decision.Record {
-	r := decision.Record{
-		From: callerOf(s.world, v.caller, v.remote), Hop: decision.HopWaypoint, Layer: 3, Encrypted: true,
-		To: decision.Peer{Namespace: v.w.ref.Namespace, Address: v.dst.String()},
+// chainUnder returns the chain of the tunnel under a state. When the Service has
+// left the waypoint and this tunnel has not yet, it is the last one, with the
+// Service's pods where they are now.
+func (t *tunnelConn) chainUnder(s *state) chain {
+	if c, ok := t.w.find(s, t.dst); ok {
+		return c
 	}
-	if svc := v.last.service; svc != nil {
-		if b := svc.Backends(v.dst.Port()); len(b) > 0 {
+	c := t.last
+	if svc := s.world.Service(c.service.Ref); svc != nil {
+		c.service = svc
+	}
+	return c
+}
+
+// record begins a record of this tunnel.
+func (t *tunnelConn) record(s *state) decision.Record {
+	r := decision.Record{
+		From: callerOf(s.world, t.caller, t.remote), Hop: decision.HopWaypoint, Layer: 3, Encrypted: true,
+		To: decision.Peer{Namespace: t.w.ref.Namespace, Address: t.dst.String()},
+	}
+	if svc := t.last.service; svc != nil {
+		if b := svc.Backends(t.dst.Port()); len(b) > 0 {
 			r.To = peerOf(b[0].Pod)
-			r.To.Address = v.dst.String()
+			r.To.Address = t.dst.String()
 		}
 		r.To.Service, r.To.Namespace = svc.Name, svc.Namespace
 	} else {
@@ -182,15 +195,15 @@ func (v *visit) record(s *state) decision.Record {
 }
 
 // connect opens a connection to a pod of the Service.
-func (v *visit) connect(ctx context.Context, s *state, port uint16) (net.Conn, route, error) {
-	self := s.world.Pod(v.w.ref)
+func (t *tunnelConn) connect(ctx context.Context, s *state, port uint16) (net.Conn, route, error) {
+	self := s.world.Pod(t.w.ref)
 	if self == nil {
 		return nil, route{}, fmt.Errorf("%w: the waypoint is gone", errNoRoute)
 	}
-	r := v.w.m.routeToService(v.last.service, true, port)
-	conn, err := v.w.m.dial(ctx, s, self, r)
+	r := t.w.m.routeToService(t.last.service, true, port)
+	conn, err := t.w.m.dial(ctx, s, self, r)
 	if err != nil {
-		v.w.m.noteFailure(s, self, r, err)
+		t.w.m.noteFailure(s, self, r, err)
 	}
 	return conn, r, err
 }
@@ -199,22 +212,22 @@ const sniffTimeout = 5 * time.Second
 
 // sniff waits for the caller's first bytes, as Envoy's HTTP inspector does on a
 // port whose protocol nobody named.
-func (v *visit) sniff(s *state) {
-	_ = v.st.SetReadDeadline(time.Now().Add(sniffTimeout))
+func (t *tunnelConn) sniff() {
+	_ = t.st.SetReadDeadline(time.Now().Add(sniffTimeout))
 	first := make([]byte, 1024)
 	n, err := 0, error(nil)
 	for n < 24 && err == nil && couldBeHTTP(first[:n]) {
 		var k int
-		k, err = v.st.Read(first[n:])
+		k, err = t.st.Read(first[n:])
 		n += k
 		if looksLikeHTTP(first[:n]) {
 			break
 		}
 	}
-	_ = v.st.SetReadDeadline(time.Time{})
+	_ = t.st.SetReadDeadline(time.Time{})
 	if looksLikeHTTP(first[:n]) {
-		v.http(first[:n])
+		t.http(first[:n])
 		return
 	}
-	v.tcp(s, first[:n])
+	t.tcp(first[:n])
 }
