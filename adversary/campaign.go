@@ -1,7 +1,8 @@
 // Package adversary is the attack campaign: what the attacker tries, what the
 // layers are expected to make of it at each stage, and how evidence becomes a
 // verdict. What belongs here is data and judgement; who sends an attack is in
-// wire, who plays the campaign against a running suite is in run.
+// wire, who plays the campaign against a running
+// suite is in local/campaign.
 package adversary
 
 import (
@@ -91,16 +92,17 @@ type Request struct {
 type Effect struct {
 	Status   int    `yaml:"status"`
 	Contains string `yaml:"contains"`
-	// Or is in an answer, of whatever status, that says that what was wanted is
-	// the case already.
-	Or string `yaml:"or"`
+	// AlreadyInEffect is in an answer, of whatever status, that says that what
+	// was wanted is the case already.
+	AlreadyInEffect string `yaml:"alreadyInEffect"`
 }
 
 // Expectation is what one stage is expected to make of an attack.
 type Expectation struct {
 	Verdict Verdict `yaml:"verdict" json:"verdict"`
-	// Or is as good, where it depends on the machine which of the two it is.
-	Or Verdict `yaml:"or" json:"or,omitempty"`
+	// AlsoAcceptable is as good, where it depends on the machine which of the two
+	// it is.
+	AlsoAcceptable Verdict `yaml:"alsoAcceptable" json:"alsoAcceptable,omitempty"`
 	// Layer is 1 to 3 for a denial, 0 otherwise. It follows from the verdict
 	// unless given.
 	Layer int `yaml:"layer" json:"layer,omitempty"`
@@ -222,7 +224,7 @@ func Parse(r io.Reader) (*Campaign, error) {
 	}
 	var more any
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, errors.New("want one document")
+		return nil, errors.New("the file holds more than one YAML document: a campaign is one")
 	}
 	names := map[string]bool{}
 	for i, a := range c.Attackers {
@@ -358,8 +360,8 @@ func (e Expectation) check() error {
 	if !slices.Contains(Verdicts(), e.Verdict) {
 		return fmt.Errorf("verdict %q is none of %v", e.Verdict, Verdicts())
 	}
-	if e.Or != "" && !slices.Contains(Verdicts(), e.Or) {
-		return fmt.Errorf("verdict %q is none of %v", e.Or, Verdicts())
+	if e.AlsoAcceptable != "" && !slices.Contains(Verdicts(), e.AlsoAcceptable) {
+		return fmt.Errorf("verdict %q is none of %v", e.AlsoAcceptable, Verdicts())
 	}
 	if e.Layer < 0 || e.Layer > 3 {
 		return fmt.Errorf("there is no layer %d", e.Layer)

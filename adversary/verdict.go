@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
@@ -62,6 +61,9 @@ const (
 	Garbled      Fault = "garbled" // bytes that are no HTTP
 )
 
+// cut reports whether the fault is that of a connection which was not let through.
+func (f Fault) cut() bool { return f == Refused || f == Reset || f == Closed || f == TimedOut }
+
 // MaxBody bounds the excerpt of an answer's body in the evidence, in bytes.
 const MaxBody = 1 << 10
 
@@ -89,9 +91,9 @@ type Evidence struct {
 	Effect bool `json:"effect"`
 	// Note says in a sentence what the means found, where that is no answer.
 	Note string `json:"note,omitempty"`
-	// Settled is the verdict that a means reaches by itself, such as by what
+	// Concluded is the verdict that a means reaches by itself, such as by what
 	// it reads on a wire.
-	Settled Verdict `json:"settled,omitempty"`
+	Concluded Verdict `json:"concluded,omitempty"`
 }
 
 // Read takes out of an answer's body who answered and whom it took us for.
@@ -110,9 +112,9 @@ func (e *Evidence) Read(body []byte) {
 	e.Body = strings.ToValidUTF8(string(body[:min(len(body), MaxBody)]), "\uFFFD")
 }
 
-// Got reports whether an effect shows in an answer with that body.
-func (e Effect) Got(status int, body []byte) bool {
-	if e.Or != "" && strings.Contains(string(body), e.Or) {
+// Matches reports whether an effect shows in an answer with that body.
+func (e Effect) Matches(status int, body []byte) bool {
+	if e.AlreadyInEffect != "" && strings.Contains(string(body), e.AlreadyInEffect) {
 		return true
 	}
 	if e.Status != 0 && status != e.Status {
@@ -142,12 +144,15 @@ type Decision struct {
 	Policy  string  `json:"policy,omitempty"`
 	Rule    string  `json:"rule,omitempty"`
 	Reason  string  `json:"reason,omitempty"`
+	// Stage is the one that was in force when the decision fell.
+	Stage string `json:"stage,omitempty"`
 }
 
 // Case is everything that is known when an attack is judged.
 type Case struct {
 	Attack   Attack
 	Attacker Attacker
+	Stage    string // in force when the attack was sent, empty where that is not known
 	// Evidence is nil when the attacker did not report.
 	Evidence      *Evidence
 	Before, After *Probe // nil where no control was made
@@ -182,14 +187,14 @@ func Judge(c Case) Judgement {
 	switch {
 	case e == nil:
 		return Judgement{Verdict: AttackerDown, Reason: "the attacker did not report what it saw"}
-	case e.Settled == Allowed:
+	case e.Concluded == Allowed:
 		return Judgement{Verdict: Allowed, Reason: e.Note}
-	case e.Settled != "":
-		return settled(c)
+	case e.Concluded != "":
+		return verdictFromMeans(c)
 	case e.Effect, e.Service != "" && e.Service == c.Attack.Target:
 		return Judgement{Verdict: Allowed, Reason: reached(e)}
 	}
-	suspect, reason := suspected(c)
+	suspect, reason := verdictFromWire(c)
 	if !suspect.Denied() {
 		return Judgement{Verdict: suspect, Reason: reason}
 	}
@@ -207,7 +212,7 @@ func Judge(c Case) Judgement {
 	case !c.LogRead:
 		return Judgement{Verdict: suspect, Layer: suspect.Layer(), Reason: reason, Inferred: suspect != DeniedL7}
 	}
-	return named(c, reason)
+	return verdictFromLog(c, reason)
 }
 
 func reached(e *Evidence) string {
@@ -217,9 +222,9 @@ func reached(e *Evidence) string {
 	return fmt.Sprintf("the request came to the program, which answered %d; no layer stood in its way", e.Status)
 }
 
-// settled is a denial that the means itself saw.
-func settled(c Case) Judgement {
-	v := c.Evidence.Settled
+// verdictFromMeans is a denial that the means itself saw.
+func verdictFromMeans(c Case) Judgement {
+	v := c.Evidence.Concluded
 	if v.Denied() {
 		if down := controls(c); down != nil {
 			return *down
@@ -228,8 +233,8 @@ func settled(c Case) Judgement {
 	return Judgement{Verdict: v, Layer: v.Layer(), Reason: c.Evidence.Note}
 }
 
-// suspected is what the wire alone says.
-func suspected(c Case) (Verdict, string) {
+// verdictFromWire is what the wire alone says.
+func verdictFromWire(c Case) (Verdict, string) {
 	e := c.Evidence
 	switch {
 	case e.Status == http.StatusForbidden && strings.TrimSpace(e.Body) == RBACBody:
@@ -245,9 +250,12 @@ func suspected(c Case) (Verdict, string) {
 		return Unknown, fmt.Sprintf("somebody on the way answered %d", e.Status)
 	case e.Fault == TLSAlert:
 		return DeniedL4, "the certificate was refused: " + e.Error
+	case c.Stage == "open" && e.Fault.cut():
+		// No identity is asked for at this stage: only a NetworkPolicy refuses.
+		return DeniedNetwork, "the connection was " + string(e.Fault)
 	case e.Fault == Refused && c.Attacker.Unmeshed, e.Fault == TimedOut && c.Attacker.Unmeshed:
 		return DeniedNetwork, "the connection was " + string(e.Fault)
-	case slices.Contains([]Fault{Refused, Reset, Closed, TimedOut}, e.Fault):
+	case e.Fault.cut():
 		return DeniedL4, "the connection was " + string(e.Fault)
 	}
 	return Unknown, fmt.Sprintf("%s: %s", e.Fault, e.Error)
@@ -271,8 +279,8 @@ func controls(c Case) *Judgement {
 	return nil
 }
 
-// named asks the log which layer decided.
-func named(c Case, reason string) Judgement {
+// verdictFromLog asks the log which layer decided.
+func verdictFromLog(c Case, reason string) Judgement {
 	i := len(c.Log) - 1
 	for ; i >= 0 && !c.Log[i].Verdict.Denied(); i-- {
 	}
@@ -306,6 +314,20 @@ type Result struct {
 	Differs  string       `json:"differs,omitempty"`
 }
 
+// DecidedAt returns the result under the stage at which it was decided, now
+// being the stage in force when all was over. What was sent at one stage and
+// judged at another proves something only where a decision names its own.
+func (r Result) DecidedAt(now string) Result {
+	switch {
+	case r.Decision != nil && r.Decision.Stage != "":
+		r.Stage = r.Decision.Stage
+	case r.Stage != now:
+		r.Judgement = Judgement{Verdict: Unknown, Reason: fmt.Sprintf("the stage was switched from %s to %s while the attack was under way: %s", r.Stage, now, r.Reason)}
+		r.Stage = ""
+	}
+	return r
+}
+
 // Controls are the live controls around an attack.
 type Controls struct {
 	Before *Probe `json:"before,omitempty"`
@@ -316,7 +338,7 @@ type Controls struct {
 // empty when it does not. Where the layer was only inferred, any denial of a
 // connection is as good as another.
 func (e Expectation) Differs(j Judgement, evidence *Evidence) string {
-	if e.Or != "" && j.Verdict == e.Or {
+	if e.AlsoAcceptable != "" && j.Verdict == e.AlsoAcceptable {
 		return ""
 	}
 	if j.Verdict != e.Verdict && !(j.Inferred && e.Verdict.Denied() && j.Verdict.Denied()) {

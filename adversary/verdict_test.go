@@ -60,8 +60,8 @@ func TestAVerdictIsOnlyWhatWasProven(t *testing.T) {
 		{name: "the attacker did not report", before: alive, after: alive, want: adversary.AttackerDown},
 		{name: "no such name", evidence: &adversary.Evidence{Fault: adversary.NoSuchName}, before: alive, after: alive, logRead: true, want: adversary.Unknown},
 		{name: "what came back is no HTTP", evidence: &adversary.Evidence{Fault: adversary.Garbled}, before: alive, after: alive, logRead: true, want: adversary.Unknown},
-		{name: "a means settles it", evidence: &adversary.Evidence{Settled: adversary.DeniedL4}, before: alive, after: alive, want: adversary.DeniedL4, layer: 2},
-		{name: "a means settles it while the target is down", evidence: &adversary.Evidence{Settled: adversary.DeniedL4}, before: down, after: down, want: adversary.TargetDown},
+		{name: "a means settles it", evidence: &adversary.Evidence{Concluded: adversary.DeniedL4}, before: alive, after: alive, want: adversary.DeniedL4, layer: 2},
+		{name: "a means settles it while the target is down", evidence: &adversary.Evidence{Concluded: adversary.DeniedL4}, before: down, after: down, want: adversary.TargetDown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			who := adversary.Attacker{Name: "rogue", Pod: "adversary", Unmeshed: c.plain}
@@ -84,7 +84,7 @@ func TestAVerdictIsOnlyWhatWasProven(t *testing.T) {
 func TestNoDenialWithoutBothControls(t *testing.T) {
 	evidences := []*adversary.Evidence{
 		rbac(), {Fault: adversary.Reset}, {Fault: adversary.Refused}, {Fault: adversary.TimedOut}, {Fault: adversary.Closed},
-		{Status: 503}, {Status: 404}, {Fault: adversary.TLSAlert}, {Settled: adversary.DeniedL4}, {Settled: adversary.DeniedNetwork},
+		{Status: 503}, {Status: 404}, {Fault: adversary.TLSAlert}, {Concluded: adversary.DeniedL4}, {Concluded: adversary.DeniedNetwork},
 	}
 	for _, e := range evidences {
 		for _, controls := range [][2]*adversary.Probe{{down, alive}, {alive, down}, {lost, alive}, {alive, lost}, {nil, alive}, {alive, nil}, {down, down}} {
@@ -126,7 +126,7 @@ func TestAnExpectationIsMetOnlyByItsVerdictLayerAndEffect(t *testing.T) {
 }
 
 func TestEitherOfTwoVerdictsWillDo(t *testing.T) {
-	e := adversary.Expectation{Verdict: adversary.Allowed, Or: adversary.DeniedNetwork}
+	e := adversary.Expectation{Verdict: adversary.Allowed, AlsoAcceptable: adversary.DeniedNetwork}
 	for verdict, want := range map[adversary.Verdict]bool{adversary.Allowed: true, adversary.DeniedNetwork: true, adversary.DeniedL4: false, adversary.Unknown: false} {
 		if got := e.Differs(adversary.Judgement{Verdict: verdict}, nil) == ""; got != want {
 			t.Errorf("%s will do: %v, want %v", verdict, got, want)

@@ -16,12 +16,12 @@ func datagram(r adversary.Request) *adversary.Evidence {
 		_, err = conn.Write([]byte("artemis"))
 	}
 	if err == nil {
-		e.Settled, e.Effect, e.Note = adversary.Allowed, true, "the datagram left the pod"
+		e.Concluded, e.Effect, e.Note = adversary.Allowed, true, "the datagram left the pod"
 		return e
 	}
 	failed(e, err)
 	if e.Fault == adversary.NotPermitted || e.Fault == adversary.Unreachable {
-		e.Settled, e.Note = adversary.DeniedNetwork, "the pod's own kernel refused it: "+string(e.Fault)
+		e.Concluded, e.Note = adversary.DeniedNetwork, "the pod's own kernel refused it: "+string(e.Fault)
 	}
 	return e
 }

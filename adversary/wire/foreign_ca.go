@@ -56,10 +56,10 @@ func (s Sender) foreignCA(ctx context.Context, r adversary.Request) *adversary.E
 	}
 	switch {
 	case err == nil:
-		e.Settled, e.Effect, e.Note = adversary.Allowed, true, "the server believed the certificate"
+		e.Concluded, e.Effect, e.Note = adversary.Allowed, true, "the server believed the certificate"
 	case refusedByAlert(err):
 		failed(e, err)
-		e.Fault, e.Settled = adversary.TLSAlert, adversary.DeniedL4
+		e.Fault, e.Concluded = adversary.TLSAlert, adversary.DeniedL4
 		e.Note += " and ended the handshake with an alert: " + err.Error()
 	default:
 		failed(e, err)

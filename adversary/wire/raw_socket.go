@@ -15,12 +15,12 @@ func rawSocket(r adversary.Request) *adversary.Evidence {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_RAW, syscall.IPPROTO_TCP)
 	if err == nil {
 		_ = syscall.Close(fd)
-		e.Settled, e.Effect, e.Note = adversary.Allowed, true, "the kernel gave a raw socket"
+		e.Concluded, e.Effect, e.Note = adversary.Allowed, true, "the kernel gave a raw socket"
 		return e
 	}
 	failed(e, fmt.Errorf("open a raw socket: %w", err))
 	if e.Fault == adversary.NotPermitted {
-		e.Settled, e.Note = adversary.DeniedNetwork, "the pod's own kernel refused it: "+string(e.Fault)
+		e.Concluded, e.Note = adversary.DeniedNetwork, "the pod's own kernel refused it: "+string(e.Fault)
 	}
 	return e
 }

@@ -24,15 +24,16 @@ import (
 // Bounds of one exchange.
 const (
 	Patience  = 4 * time.Second // how long an attacker waits for one answer
-	maxAnswer = 256 << 10       // bytes of a body that are looked at
+	maxAnswer = 4 << 20         // bytes of a body that are looked at
 	parallel  = 8               // connections of a request that is sent many times
 )
 
 // Sender sends from one place in the network.
 type Sender struct {
-	// Gateway is HOST:PORT of where requests without an address go, and
-	// GatewayHost their Host header.
-	Gateway, GatewayHost string
+	// Gateway opens a connection to where requests without an address go, and
+	// GatewayHost is their Host header.
+	Gateway     func(ctx context.Context) (net.Conn, error)
+	GatewayHost string
 	// Proxy is HOST:PORT of a pod's outbound listener where traffic is not
 	// captured but has to be sent there (capture "proxy"); empty for none.
 	Proxy string
@@ -193,7 +194,7 @@ func read(conn net.Conn, e *adversary.Evidence, a adversary.Attack, r adversary.
 	}
 	e.Read(body)
 	// Without something to look for, only the target itself counts.
-	e.Effect = a.Effect.Got(e.Status, body) && (a.Effect.Contains != "" || e.Service == a.Target)
+	e.Effect = a.Effect.Matches(e.Status, body) && (a.Effect.Contains != "" || e.Service == a.Target)
 	return nil
 }
 
@@ -201,7 +202,7 @@ func read(conn net.Conn, e *adversary.Evidence, a adversary.Attack, r adversary.
 func (s Sender) dial(ctx context.Context, r adversary.Request) (net.Conn, error) {
 	var d net.Dialer
 	if r.To == "" {
-		return d.DialContext(ctx, "tcp", s.Gateway)
+		return s.Gateway(ctx)
 	}
 	if s.Proxy != "" {
 		return tunnel(ctx, s.Proxy, r.To)

@@ -174,7 +174,7 @@ func TestACertificateOfAnotherCAIsRefusedByAnAlert(t *testing.T) {
 				io.Copy(io.Discard, raw)
 			})
 			e := wire.Sender{}.Send(t.Context(), adversary.Attack{Means: adversary.ForeignCA, Send: []adversary.Request{{To: to}}})
-			if e.Settled != c.want {
+			if e.Concluded != c.want {
 				t.Errorf("want %s, have %+v", c.want, e)
 			}
 		})

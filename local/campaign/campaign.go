@@ -2,7 +2,6 @@ package campaign
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,8 +14,7 @@ type Options struct {
 	// IDs are the attacks, all if empty.
 	IDs []string
 	// Stages are switched to one after the other; empty plays at the stage that
-	// is in force. On a cluster nobody can switch from here: there it has to be
-	// exactly one, the stage that is in force.
+	// is in force.
 	Stages []string
 	// Launch sees to it that there is a flight before each stage is played.
 	Launch bool
@@ -26,69 +24,79 @@ type Options struct {
 	Note func(string)
 }
 
+// Arena is where the campaign is played: the suite of this machine behind its
+// launcher, or a Cluster.
+type Arena interface {
+	// State returns the stage in force and how pods' traffic is taken.
+	State(ctx context.Context) (State, error)
+	// SetStage returns when the next call is judged at that stage.
+	SetStage(ctx context.Context, stage string) error
+	// Attack plays one attack and has it judged. Its error says that it could not
+	// be asked for.
+	Attack(ctx context.Context, a adversary.Attack) (adversary.Result, error)
+	// Fly sees to it that a mission is in flight.
+	Fly(ctx context.Context) error
+	// Lacks returns why an attack cannot be played there, empty if it can.
+	Lacks(a adversary.Attack) string
+}
+
+// State is what an Arena says of itself.
+type State struct {
+	Stage   string
+	Capture string // empty on a cluster
+}
+
 // Play plays the campaign. The stage that was in force is in force again
 // afterwards. Its error says that the campaign could not be played; attacks
 // that came out differently are in the report.
-func Play(ctx context.Context, s *Suite, c *adversary.Campaign, o Options) (Report, error) {
+func Play(ctx context.Context, where Arena, c *adversary.Campaign, o Options) (Report, error) {
 	report := Report{At: time.Now().UTC()}
 	attacks, err := choose(c, o.IDs)
 	if err != nil {
 		return report, err
 	}
-	state, err := s.State(ctx)
-	local := err == nil
-	switch {
-	case errors.Is(err, ErrNoLauncher):
-		if len(o.Stages) != 1 {
-			return report, errors.New("on a cluster the stage cannot be switched from here: say which is in force with --stage")
-		}
-		state.Stage = o.Stages[0]
-	case err != nil:
+	before, err := where.State(ctx)
+	if err != nil {
 		return report, err
 	}
-	report.Capture = state.Capture
+	report.Capture = before.Capture
 	if report.Stages = o.Stages; len(report.Stages) == 0 {
-		report.Stages = []string{state.Stage}
+		report.Stages = []string{before.Stage}
 	}
-	if local {
-		before := state.Stage
-		defer func() {
-			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			defer cancel()
-			if now, err := s.State(back); err == nil && now.Stage != before {
-				_ = s.SetStage(back, before) // who stopped the suite knows that it is gone
-			}
-		}()
-	}
-	p := &Player{Suite: s, Campaign: c, Capture: state.Capture, Log: local}
+	defer func() {
+		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if now, err := where.State(back); err == nil && now.Stage != before.Stage {
+			_ = where.SetStage(back, before.Stage) // who stopped the suite knows that it is gone
+		}
+	}()
 	for _, stage := range report.Stages {
-		if local {
-			if err := s.SetStage(ctx, stage); err != nil {
-				return report, fmt.Errorf("switch to stage %s: %w", stage, err)
-			}
+		if err := where.SetStage(ctx, stage); err != nil {
+			return report, fmt.Errorf("switch to stage %s: %w", stage, err)
 		}
 		if o.Launch {
-			if err := s.Fly(ctx); err != nil {
+			if err := where.Fly(ctx); err != nil {
 				return report, err
 			}
 		}
-		p.Stage = stage
-		if err := p.stage(ctx, attacks, local, o, &report); err != nil {
+		if err := playStage(ctx, where, State{stage, before.Capture}, attacks, o, &report); err != nil {
 			return report, err
 		}
 	}
 	return report, nil
 }
 
-func (p *Player) stage(ctx context.Context, attacks []adversary.Attack, local bool, o Options, report *Report) error {
+func playStage(ctx context.Context, where Arena, now State, attacks []adversary.Attack, o Options, report *Report) error {
+	note := o.Note
+	if note == nil {
+		note = func(string) {}
+	}
 	for _, a := range attacks {
-		if a.Local != "" && !local {
-			if o.Note != nil {
-				o.Note(a.ID + " is not played here. " + a.Local)
-			}
+		if lacks := where.Lacks(a); lacks != "" {
+			note(a.ID + " is not played here: " + lacks)
 			continue
 		}
-		r, err := p.playInFlight(ctx, a, o.Launch)
+		r, err := playInFlight(ctx, where, now, a, o.Launch)
 		if err != nil {
 			return err
 		}
@@ -99,12 +107,40 @@ func (p *Player) stage(ctx context.Context, attacks []adversary.Attack, local bo
 		if o.Progress != nil {
 			o.Progress(r)
 		}
-		if o.Note != nil && a.Spoils != "" && r.Evidence != nil && r.Evidence.Effect {
-			o.Note(a.ID + " succeeded: " + a.Spoils)
+		if a.Spoils != "" && r.Evidence != nil && r.Evidence.Effect {
+			note(a.ID + " succeeded: " + a.Spoils)
 		}
 	}
 	return nil
 }
+
+// Cluster is the Arena behind a gateway without a launcher: nobody can switch the
+// stage from here, and there is no decision log to read.
+type Cluster struct {
+	*Suite
+	Campaign *adversary.Campaign
+	Stage    string // the stage that is in force
+}
+
+// State returns the stage that it was told.
+func (c *Cluster) State(context.Context) (State, error) { return State{Stage: c.Stage}, nil }
+
+// SetStage fails for any stage but the one that is in force.
+func (c *Cluster) SetStage(_ context.Context, stage string) error {
+	if stage != c.Stage {
+		return fmt.Errorf("on a cluster the stage cannot be switched from here, and %s is in force: `make stage-%s` does it", c.Stage, stage)
+	}
+	return nil
+}
+
+// Attack plays one attack and judges it.
+func (c *Cluster) Attack(ctx context.Context, a adversary.Attack) (adversary.Result, error) {
+	p := Player{Suite: c.Suite, Campaign: c.Campaign, Stage: func() string { return c.Stage }}
+	return p.Play(ctx, a), nil
+}
+
+// Lacks returns why an attack needs the launcher.
+func (c *Cluster) Lacks(a adversary.Attack) string { return a.Local }
 
 // flightPatience is how long an attack that ends the flight waits for a place in
 // the orbit from which the spacecraft can come down.
@@ -112,19 +148,22 @@ const flightPatience = 15 * time.Second
 
 // playInFlight plays an attack; one that ends the flight needs one that can be
 // ended, so it is played again while the spacecraft itself has no room for it.
-func (p *Player) playInFlight(ctx context.Context, a adversary.Attack, launch bool) (adversary.Result, error) {
-	e, _ := a.Expected(p.Stage, p.Capture)
+func playInFlight(ctx context.Context, where Arena, now State, a adversary.Attack, launch bool) (adversary.Result, error) {
+	e, _ := a.Expected(now.Stage, now.Capture)
 	if !launch || !a.Last || e.Effect == nil || !*e.Effect {
-		return p.Play(ctx, a), nil
+		return where.Attack(ctx, a)
 	}
 	var r adversary.Result
 	trying, cancel := context.WithTimeout(ctx, flightPatience)
 	defer cancel()
 	err := until(trying, func() (bool, error) {
-		if err := p.Suite.Fly(ctx); err != nil {
+		err := where.Fly(ctx)
+		if err != nil {
 			return false, err
 		}
-		r = p.Play(ctx, a)
+		if r, err = where.Attack(ctx, a); err != nil {
+			return false, err
+		}
 		return r.Differs == "" || r.Verdict != adversary.Allowed, nil
 	})
 	if err != nil && r.ID == "" {

@@ -3,7 +3,6 @@ package campaign
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -25,32 +24,25 @@ func (s *Suite) eavesdrop(ctx context.Context, a adversary.Attack) *adversary.Ev
 	e := &adversary.Evidence{Sent: "nothing: it listens while an operator asks for telemetry"}
 	defer func() { e.DurationMs = float64(time.Since(began).Microseconds()) / 1000 }()
 	if s.Tap == nil {
-		e.Error = "nobody can listen on this wire: it takes the launcher's control socket"
+		e.Error = "nobody can listen on this wire: it takes the launcher of a suite on this machine"
 		return e
 	}
 	listening, stop := context.WithTimeout(ctx, heardEnough+5*time.Second)
 	defer stop()
-	tap, err := s.Tap(listening)
+	heard := make(chan capture.Segment, 256)
+	wait, err := s.Tap(listening, func(one capture.Segment) {
+		select {
+		case heard <- one:
+		case <-listening.Done():
+		}
+	})
 	if err != nil {
 		e.Error = fmt.Sprintf("listen: %v", err)
 		return e
 	}
-	defer tap.Close()
-	heard := make(chan capture.Segment, 256)
 	go func() {
 		defer close(heard)
-		lines := json.NewDecoder(tap)
-		for {
-			var one capture.Segment
-			if lines.Decode(&one) != nil {
-				return
-			}
-			select {
-			case heard <- one:
-			case <-listening.Done():
-				return
-			}
-		}
+		_ = wait() // its end is all that matters: there is nothing more to hear
 	}()
 	go s.probe(listening, a.Target)
 	enough := time.After(heardEnough)
@@ -66,7 +58,7 @@ func (s *Suite) eavesdrop(ctx context.Context, a adversary.Attack) *adversary.Ev
 			if at := bytes.Index(one.Data, secret); at >= 0 {
 				text := one.Data[at:]
 				e.Body = string(text[:min(len(text), 200)])
-				e.Settled, e.Effect = adversary.Allowed, true
+				e.Concluded, e.Effect = adversary.Allowed, true
 				e.Remote = one.From + " to " + one.To
 				e.Note = "the command was read in plaintext on its way between two pods"
 				return e
@@ -76,7 +68,7 @@ func (s *Suite) eavesdrop(ctx context.Context, a adversary.Attack) *adversary.Ev
 			}
 		case <-enough:
 			if records > 0 {
-				e.Settled = adversary.DeniedL4
+				e.Concluded = adversary.DeniedL4
 				e.Attempts, e.Note = all, "TLS records went by, and nothing with the command in it"
 			} else {
 				e.Error = fmt.Sprintf("%d pieces went by, neither the command nor TLS among them", all)

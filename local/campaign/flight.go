@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"artemis.example/adversary"
 	"artemis.example/service/mission"
 )
 
@@ -27,7 +28,7 @@ func (s *Suite) Fly(ctx context.Context) error {
 			}
 			return false, err
 		}
-		last, err = s.ask(ctx, director+"/uplink/command", map[string]any{"type": "attitude", "rollDeg": 0})
+		last, err = s.ask(ctx, adversary.DirectorPath+"/uplink/command", map[string]any{"type": "attitude", "rollDeg": 0})
 		return last.status == http.StatusOK, err
 	})
 	if err != nil {
@@ -38,7 +39,7 @@ func (s *Suite) Fly(ctx context.Context) error {
 
 // flying reports whether there was a lift-off and the flight is not over.
 func (s *Suite) flying(ctx context.Context) (bool, error) {
-	a, err := s.ask(ctx, director+"/mission/status", nil)
+	a, err := s.ask(ctx, adversary.DirectorPath+"/mission/status", nil)
 	if err != nil {
 		return false, err
 	}

@@ -11,10 +11,9 @@ import (
 
 	"artemis.example/adversary"
 	"artemis.example/adversary/wire"
+	"artemis.example/local/control"
 	"artemis.example/policy/decision"
 )
-
-const console = "/adversary-console-http"
 
 // patience is how long a report may take, with the console's own deadlines
 // within it.
@@ -23,30 +22,30 @@ const patience = 30 * time.Second
 // logPatience is how long the decision log may lag behind a denial.
 const logPatience = 2 * time.Second
 
-// Player plays attacks at one stage.
+const pageOfDecisions = 1000
+
+// Player plays attacks and has them judged. It may play several at once.
 type Player struct {
 	Suite    *Suite
 	Campaign *adversary.Campaign
-	Stage    string
-	Capture  string // empty on a cluster
-	// Log reports whether there is a decision log to read.
-	Log bool
-
-	seq uint64 // of the last decision that is known
+	Capture  string // how pods' traffic is taken, empty on a cluster
+	// Stage returns the stage that is in force.
+	Stage func() string
+	// Decisions is the mesh's decision log, nil where there is none to read.
+	Decisions control.Decisions
 }
 
 // Play plays one attack between two live controls and judges it. Its result is
-// always one: what cannot be found out is unknown.
+// always one: what cannot be found out is unknown. The result's stage is empty
+// when the stage was switched meanwhile and no decision names its own.
 func (p *Player) Play(ctx context.Context, a adversary.Attack) adversary.Result {
 	who, _ := p.Campaign.Attacker(a.Attacker)
-	r := adversary.Result{ID: a.ID, Stage: p.Stage, Capture: p.Capture, Attacker: a.Attacker}
+	r := adversary.Result{ID: a.ID, Stage: p.Stage(), Capture: p.Capture, Attacker: a.Attacker}
 	r.Control.Before = p.control(ctx, a.Target)
-	c := adversary.Case{Attack: a, Attacker: who, LogRead: p.Log, Before: r.Control.Before}
-	if p.Log {
-		var err error
-		if _, p.seq, err = p.Suite.decisions(ctx, p.seq); err != nil {
-			return p.failed(r, a, adversary.Unknown, err)
-		}
+	c := adversary.Case{Attack: a, Attacker: who, Stage: r.Stage, LogRead: p.Decisions != nil, Before: r.Control.Before}
+	var since uint64
+	if p.Decisions != nil {
+		since = p.Decisions.Last()
 	}
 	r.At = time.Now().UTC()
 	evidence, run, err := p.send(ctx, a)
@@ -61,26 +60,34 @@ func (p *Player) Play(ctx context.Context, a adversary.Attack) adversary.Result 
 	r.Control.After = p.control(ctx, a.Target)
 	c.After = r.Control.After
 	r.Judgement = adversary.Judge(c)
-	if p.Log && evidence != nil {
-		// The log may lag: ask until it names a denial, if one is in question.
-		waiting, stop := context.WithTimeout(ctx, logPatience)
-		defer stop()
-		since := p.seq
-		err := until(waiting, func() (bool, error) {
-			records, next, err := p.Suite.decisions(waiting, since)
-			if err != nil {
-				return false, err
-			}
-			since = next
-			c.Log = append(c.Log, about(records, who)...)
-			r.Judgement = adversary.Judge(c)
-			return r.Verdict != adversary.Unknown, nil
-		})
-		if err != nil && ctx.Err() != nil {
+	if p.Decisions != nil && evidence != nil {
+		if err := p.readLog(ctx, since, &c, &r); err != nil {
 			return p.failed(r, a, adversary.Unknown, err)
 		}
 	}
-	return p.expected(r, a)
+	return p.expected(r.DecidedAt(p.Stage()), a)
+}
+
+// readLog judges again with what the decision log has since seq. The log may lag:
+// it is asked until it names a denial, if one is in question.
+func (p *Player) readLog(ctx context.Context, since uint64, c *adversary.Case, r *adversary.Result) error {
+	waiting, stop := context.WithTimeout(ctx, logPatience)
+	defer stop()
+	for {
+		records, next := p.Decisions.Since(since, pageOfDecisions)
+		since = next
+		c.Log = append(c.Log, about(records, c.Attacker)...)
+		r.Judgement = adversary.Judge(*c)
+		if r.Verdict != adversary.Unknown {
+			return nil
+		}
+		if len(records) == pageOfDecisions {
+			continue
+		}
+		if p.Decisions.Wait(waiting, since) != nil {
+			return ctx.Err() // nil when only the log's time is up
+		}
+	}
 }
 
 func (p *Player) failed(r adversary.Result, a adversary.Attack, v adversary.Verdict, err error) adversary.Result {
@@ -89,7 +96,7 @@ func (p *Player) failed(r adversary.Result, a adversary.Attack, v adversary.Verd
 }
 
 func (p *Player) expected(r adversary.Result, a adversary.Attack) adversary.Result {
-	if e, ok := a.Expected(p.Stage, p.Capture); ok {
+	if e, ok := a.Expected(r.Stage, p.Capture); ok {
 		r.Expected, r.Differs = &e, e.Differs(r.Judgement, r.Evidence)
 	}
 	return r
@@ -115,11 +122,11 @@ func (p *Player) send(ctx context.Context, a adversary.Attack) (*adversary.Evide
 	case a.Means == adversary.Wiretap:
 		return p.Suite.eavesdrop(ctx, a), "", nil
 	case who.Pod == "":
-		return wire.Sender{Gateway: p.Suite.address, GatewayHost: p.Suite.host}.Send(ctx, a), "", nil
+		return wire.Sender{Gateway: p.Suite.dial, GatewayHost: p.Suite.host}.Send(ctx, a), "", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	got, err := p.Suite.ask(ctx, console+"/attacks/"+url.PathEscape(a.ID), struct{}{})
+	got, err := p.Suite.ask(ctx, adversary.ConsolePath+"/attacks/"+url.PathEscape(a.ID), struct{}{})
 	if err != nil {
 		return nil, "", err
 	}
@@ -130,7 +137,7 @@ func (p *Player) send(ctx context.Context, a adversary.Attack) (*adversary.Evide
 		return nil, "", fmt.Errorf("%w: ordering the attack was answered %d %.200s", errNoConsole, got.status, got.body)
 	}
 	for {
-		got, err := p.Suite.ask(ctx, console+"/results?run="+url.QueryEscape(launched.Run), nil)
+		got, err := p.Suite.ask(ctx, adversary.ConsolePath+"/results?run="+url.QueryEscape(launched.Run), nil)
 		if err != nil {
 			return nil, launched.Run, err
 		}
@@ -144,6 +151,19 @@ func (p *Player) send(ctx context.Context, a adversary.Attack) (*adversary.Evide
 			return results.Results[0].Evidence, launched.Run, nil
 		}
 	}
+}
+
+// Attackers returns the campaign's attackers as their console knows them.
+func (s *Suite) Attackers(ctx context.Context) ([]adversary.Presence, error) {
+	got, err := s.ask(ctx, adversary.ConsolePath+"/attacks", nil)
+	if err != nil {
+		return nil, err
+	}
+	var list adversary.List
+	if got.status != http.StatusOK || json.Unmarshal(got.body, &list) != nil {
+		return nil, fmt.Errorf("%w: it answered %d %.200s", errNoConsole, got.status, got.body)
+	}
+	return list.Attackers, nil
 }
 
 // about picks the denials that an attack has met. What the attacker says to its
@@ -163,7 +183,7 @@ func about(records []decision.Record, who adversary.Attacker) []adversary.Decisi
 			continue
 		}
 		out = append(out, adversary.Decision{
-			Hop: string(r.Hop), Layer: r.Layer, Verdict: v, Policy: r.Policy, Rule: r.Rule, Reason: r.Reason,
+			Hop: string(r.Hop), Layer: r.Layer, Verdict: v, Policy: r.Policy, Rule: r.Rule, Reason: r.Reason, Stage: r.Stage,
 		})
 	}
 	return out

@@ -8,16 +8,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
-	"strconv"
 	"time"
 
-	"artemis.example/policy/decision"
+	"artemis.example/local/capture"
 )
 
 // GatewayHost is the name under which OpenChoreo's routes are published.
@@ -25,13 +24,17 @@ const GatewayHost = "development-default.openchoreoapis.localhost"
 
 // Suite is a running suite as it looks through its gateway.
 type Suite struct {
-	address string // HOST:PORT to connect to
-	host    string // the Host header, with the port
-	http    *http.Client
-	// Tap listens on the wire between the pods, a JSON line a segment; nil
-	// where nobody can.
-	Tap func(ctx context.Context) (io.ReadCloser, error)
+	host string // the Host header, with the port
+	here bool   // its gateway is on this machine
+	dial Dial
+	http *http.Client
+	// Tap listens on the wire between the pods, as capture.Tapper does; nil where
+	// nobody can.
+	Tap func(ctx context.Context, see func(capture.Segment)) (wait func() error, err error)
 }
+
+// Dial opens a connection to a gateway.
+type Dial func(ctx context.Context) (net.Conn, error)
 
 // NewSuite returns the suite behind a gateway such as http://127.0.0.1:19080. The
 // host of the URL is where to connect; the name asked for is GatewayHost.
@@ -48,18 +51,32 @@ func NewSuite(gateway string) (*Suite, error) {
 	if name == GatewayHost || name == "localhost" {
 		name = "127.0.0.1"
 	}
-	s := &Suite{address: net.JoinHostPort(name, port), host: net.JoinHostPort(GatewayHost, port)}
-	s.http = &http.Client{
-		Timeout: 20 * time.Second,
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				d := net.Dialer{Timeout: 5 * time.Second}
-				return d.DialContext(ctx, "tcp", s.address)
-			},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	address := net.JoinHostPort(name, port)
+	s := SuiteBehind(net.JoinHostPort(GatewayHost, port), func(ctx context.Context) (net.Conn, error) {
+		d := net.Dialer{Timeout: 5 * time.Second}
+		return d.DialContext(ctx, "tcp", address)
+	})
+	ip, err := netip.ParseAddr(name)
+	s.here = err == nil && ip.IsLoopback()
 	return s, nil
+}
+
+// At reports whether the suite is the one behind a gateway's address on this
+// machine, HOST:PORT.
+func (s *Suite) At(gateway string) bool {
+	_, own, err := net.SplitHostPort(s.host)
+	_, port, err2 := net.SplitHostPort(gateway)
+	return err == nil && err2 == nil && s.here && own == port
+}
+
+// SuiteBehind returns the suite behind the gateway that dial connects to; host
+// is what its requests ask for, GatewayHost with the port.
+func SuiteBehind(host string, dial Dial) *Suite {
+	return &Suite{host: host, dial: dial, http: &http.Client{
+		Timeout:       20 * time.Second,
+		Transport:     &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // answer is what came back through the gateway.
@@ -95,62 +112,4 @@ func (s *Suite) ask(ctx context.Context, path string, body any) (answer, error) 
 		return answer{}, fmt.Errorf("the gateway's answer to %s: %w", path, err)
 	}
 	return answer{response.StatusCode, data}, nil
-}
-
-// State is what the launcher says of itself.
-type State struct {
-	Stage   string `json:"stage"`
-	Capture string `json:"capture"`
-}
-
-// ErrNoLauncher says that there is no launcher behind the gateway: a cluster.
-var ErrNoLauncher = errors.New("no launcher behind this gateway")
-
-// State returns the launcher's state, or ErrNoLauncher.
-func (s *Suite) State(ctx context.Context) (State, error) {
-	var state State
-	return state, s.launcher(ctx, "/_artemis/state", nil, &state)
-}
-
-// SetStage switches the layers; the next call is judged at that stage.
-func (s *Suite) SetStage(ctx context.Context, stage string) error {
-	return s.launcher(ctx, "/_artemis/stage", map[string]string{"stage": stage}, nil)
-}
-
-func (s *Suite) launcher(ctx context.Context, path string, body, out any) error {
-	a, err := s.ask(ctx, path, body)
-	switch {
-	case err != nil:
-		return err
-	case a.status == http.StatusNotFound:
-		return ErrNoLauncher
-	case a.status != http.StatusOK:
-		return fmt.Errorf("%s was answered %d: %.200s", path, a.status, a.body)
-	case out == nil:
-		return nil
-	}
-	if err := json.Unmarshal(a.body, out); err != nil {
-		return fmt.Errorf("read the answer to %s: %w", path, err)
-	}
-	return nil
-}
-
-// decisions returns the records after seq and the number of the last.
-func (s *Suite) decisions(ctx context.Context, seq uint64) ([]decision.Record, uint64, error) {
-	const page = 1000
-	var all []decision.Record
-	for {
-		var got struct {
-			Decisions []decision.Record `json:"decisions"`
-			Next      uint64            `json:"next"`
-		}
-		path := "/_artemis/decisions?limit=" + strconv.Itoa(page) + "&since=" + strconv.FormatUint(seq, 10)
-		if err := s.launcher(ctx, path, nil, &got); err != nil {
-			return nil, seq, fmt.Errorf("read the decision log: %w", err)
-		}
-		all, seq = append(all, got.Decisions...), got.Next
-		if len(got.Decisions) < page {
-			return all, seq, nil
-		}
-	}
 }

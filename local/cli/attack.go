@@ -1,18 +1,21 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
 
 	"artemis.example/adversary"
-	campaign "artemis.example/local/campaign"
+	"artemis.example/local/campaign"
+	"artemis.example/local/control"
 	"github.com/spf13/cobra"
 )
 
@@ -71,7 +74,7 @@ func (o attackOptions) play(cmd *cobra.Command, at *place, c *adversary.Campaign
 	case o.stage != "":
 		options.Stages = []string{o.stage}
 	}
-	suite, err := o.suite(cmd.Context(), at)
+	where, err := o.arena(cmd.Context(), at, c)
 	if err != nil {
 		return err
 	}
@@ -80,7 +83,7 @@ func (o attackOptions) play(cmd *cobra.Command, at *place, c *adversary.Campaign
 	options.Progress = func(r adversary.Result) {
 		fmt.Fprintf(log, "%-10s  %-22s %s: %s\n", r.Stage, r.ID, r.Verdict, r.Reason)
 	}
-	report, err := campaign.Play(cmd.Context(), suite, c, options)
+	report, err := campaign.Play(cmd.Context(), where, c, options)
 	if err != nil {
 		return err
 	}
@@ -93,35 +96,54 @@ func (o attackOptions) play(cmd *cobra.Command, at *place, c *adversary.Campaign
 	return nil
 }
 
-// suite finds the suite, and, if it runs on this machine, its wire.
-func (o attackOptions) suite(ctx context.Context, at *place) (*campaign.Suite, error) {
-	gateway := o.url
+// arena finds where to play: the suite of this machine, unless --url names another
+// gateway than its own; a gateway without a launcher is a cluster's.
+func (o attackOptions) arena(ctx context.Context, at *place, c *adversary.Campaign) (campaign.Arena, error) {
+	const usual = "http://127.0.0.1:19080"
+	var state control.State
 	here, err := connect(at)
-	if err == nil && gateway == "" {
-		state, err := here.state(ctx)
-		if err != nil {
+	if err == nil {
+		if state, err = here.state(ctx); err != nil {
 			return nil, err
 		}
-		gateway = "http://" + state.Gateway
+	} else if o.url == "" && o.stage == "" {
+		return nil, err
 	}
-	if gateway == "" {
-		gateway = "http://127.0.0.1:19080"
-	}
-	suite, err := campaign.NewSuite(gateway)
+	suite, err := campaign.NewSuite(cmp.Or(o.url, "http://"+cmp.Or(state.Gateway, strings.TrimPrefix(usual, "http://"))))
 	if err != nil {
 		return nil, usageError{err}
 	}
-	if here != nil {
-		suite.Tap = func(ctx context.Context) (io.ReadCloser, error) {
-			answer, err := here.call(ctx, http.MethodGet, "wiretap", nil)
-			if err != nil {
-				return nil, err
-			}
-			return answer.Body, nil
-		}
+	if here != nil && (o.url == "" || suite.At(state.Gateway)) {
+		return &localArena{Suite: suite, launcher: here}, nil
 	}
-	return suite, nil
+	if o.stage == "" {
+		return nil, usageError{errors.New("on a cluster the stage cannot be read through the gateway: say which is in force with --stage (`make attack` reads it)")}
+	}
+	return &campaign.Cluster{Suite: suite, Campaign: c, Stage: o.stage}, nil
 }
+
+// localArena has the launcher of this machine's suite play and judge.
+type localArena struct {
+	*campaign.Suite
+	launcher *client
+}
+
+func (l *localArena) State(ctx context.Context) (campaign.State, error) {
+	s, err := l.launcher.state(ctx)
+	return campaign.State{Stage: s.Stage, Capture: s.Capture}, err
+}
+
+func (l *localArena) SetStage(ctx context.Context, stage string) error {
+	var s control.State
+	return l.launcher.decode(ctx, http.MethodPost, "stage", map[string]string{"stage": stage}, &s)
+}
+
+func (l *localArena) Attack(ctx context.Context, a adversary.Attack) (adversary.Result, error) {
+	var r adversary.Result
+	return r, l.launcher.decode(ctx, http.MethodPost, "attacks/"+url.PathEscape(a.ID), struct{}{}, &r)
+}
+
+func (l *localArena) Lacks(adversary.Attack) string { return "" }
 
 func (o attackOptions) write(out io.Writer, c *adversary.Campaign, report campaign.Report) error {
 	if o.junit != "" {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"time"
 
+	"artemis.example/adversary"
 	"artemis.example/policy/decision"
 )
 
@@ -60,6 +61,35 @@ type Suite interface {
 	Changed() <-chan struct{}
 	// SetStage returns when the next call is judged at that stage.
 	SetStage(ctx context.Context, stage string) error
+}
+
+// Attacks is the campaign as the handler shows and plays it.
+type Attacks interface {
+	// List returns what there is to play, who plays, and the latest results.
+	List(ctx context.Context) AttackList
+	// Play plays an attack by name and returns its result once it is judged; false
+	// if there is none of that name.
+	Play(ctx context.Context, id string) (adversary.Result, bool)
+	// Follow returns the attacks under way, then every one that starts and every
+	// result from then on, until ctx ends. A listener that is too slow misses some.
+	Follow(ctx context.Context) <-chan AttackEvent
+}
+
+// AttackList is the campaign with what came of it.
+type AttackList struct {
+	adversary.List
+	Results []adversary.Result `json:"results"` // the latest, oldest first
+}
+
+// AttackEvent says that an attack has started or, with a Result, what came of it.
+type AttackEvent struct {
+	Run      string            `json:"run"`
+	ID       string            `json:"id"`
+	Attacker string            `json:"attacker"`
+	Target   string            `json:"target"`
+	Stage    string            `json:"stage"` // in force when it started
+	At       time.Time         `json:"at"`
+	Result   *adversary.Result `json:"result,omitempty"`
 }
 
 // Decisions is what the handler reads decisions from.

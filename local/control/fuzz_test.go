@@ -38,7 +38,7 @@ func FuzzHandler(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			control.Guard(control.NewHandler(s, mesh.NewDecisionLog(10))).ServeHTTP(w, r)
+			control.Guard(control.NewHandler(s, mesh.NewDecisionLog(10), newAttacks())).ServeHTTP(w, r)
 		}()
 		select {
 		case <-done:

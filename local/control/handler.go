@@ -33,17 +33,20 @@ const (
 type Handler struct {
 	suite     Suite
 	decisions Decisions
+	attacks   Attacks
 	mux       *http.ServeMux
 }
 
 // NewHandler makes the handler of the control socket. What comes in over the
 // gateway's port has to go through Guard.
-func NewHandler(suite Suite, decisions Decisions) *Handler {
-	h := &Handler{suite: suite, decisions: decisions, mux: http.NewServeMux()}
+func NewHandler(suite Suite, decisions Decisions, attacks Attacks) *Handler {
+	h := &Handler{suite: suite, decisions: decisions, attacks: attacks, mux: http.NewServeMux()}
 	h.mux.HandleFunc("/_artemis/state", only(methodsRead, h.state))
 	h.mux.HandleFunc("/_artemis/decisions", only(methodsRead, h.recent))
 	h.mux.HandleFunc("/_artemis/events", only(methodsRead, h.events))
 	h.mux.HandleFunc("/_artemis/stage", only(methodsWrite, h.stage))
+	h.mux.HandleFunc("/_artemis/attacks", only(methodsRead, h.listAttacks))
+	h.mux.HandleFunc("/_artemis/attacks/{id}", only(methodsWrite, h.attack))
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "not-found", "there is no "+r.URL.Path)
 	})
@@ -136,6 +139,20 @@ func (h *Handler) stage(w http.ResponseWriter, r *http.Request) {
 	answer(w, h.suite.State())
 }
 
+func (h *Handler) listAttacks(w http.ResponseWriter, r *http.Request) {
+	answer(w, h.attacks.List(r.Context()))
+}
+
+// attack answers when the attack is judged.
+func (h *Handler) attack(w http.ResponseWriter, r *http.Request) {
+	result, ok := h.attacks.Play(r.Context(), r.PathValue("id"))
+	if !ok {
+		problem(w, http.StatusNotFound, "not-found", fmt.Sprintf("the campaign has no attack %.60q", r.PathValue("id")))
+		return
+	}
+	answer(w, result)
+}
+
 func (h *Handler) recent(w http.ResponseWriter, r *http.Request) {
 	since, ok1 := number(r, "since", 0)
 	limit, ok2 := number(r, "limit", 200)
@@ -150,8 +167,8 @@ func (h *Handler) recent(w http.ResponseWriter, r *http.Request) {
 	}{records, next})
 }
 
-// events sends every decision after ?since=SEQ, or every new one, and the state
-// now and at each change. A client that reconnects goes on by Last-Event-ID.
+// events sends every decision after ?since=SEQ, or every new one, the state now
+// and at each change, and every attack that starts or is judged. A client that reconnects goes on by Last-Event-ID.
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	since, ok := number(r, "since", ^uint64(0))
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
@@ -187,6 +204,7 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	pause.Stop()
 	defer pause.Stop()
 	stateChanged, due := h.suite.Changed(), true
+	attacks := h.attacks.Follow(r.Context())
 	var newDecision <-chan struct{}
 	for {
 		for {
@@ -218,6 +236,12 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-newDecision:
 			newDecision = nil
+		case event, ok := <-attacks:
+			if !ok {
+				attacks = nil // the context has ended
+			} else if send("attack", "", event) != nil {
+				return
+			}
 		case <-stateChanged: // many pods change at once: tell of them together
 			stateChanged = nil
 			pause.Reset(statePause)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"artemis.example/adversary"
 	"artemis.example/local/control"
 	"artemis.example/local/mesh"
 	"artemis.example/policy/decision"
@@ -54,6 +55,25 @@ func (s *suite) SetStage(_ context.Context, stage string) error {
 	return nil
 }
 
+// attacks plays one attack, maneuver, which is refused by the waypoint.
+type attacks struct{ events chan control.AttackEvent }
+
+func newAttacks() *attacks { return &attacks{events: make(chan control.AttackEvent, 2)} }
+
+func (a *attacks) List(context.Context) control.AttackList { return control.AttackList{} }
+
+func (a *attacks) Play(_ context.Context, id string) (adversary.Result, bool) {
+	if id != "maneuver" {
+		return adversary.Result{}, false
+	}
+	r := adversary.Result{ID: id, Stage: "zero-trust", Judgement: adversary.Judgement{Verdict: adversary.DeniedL7, Layer: 3}}
+	a.events <- control.AttackEvent{ID: id, Stage: "zero-trust"}
+	a.events <- control.AttackEvent{ID: id, Stage: "zero-trust", Result: &r}
+	return r, true
+}
+
+func (a *attacks) Follow(context.Context) <-chan control.AttackEvent { return a.events }
+
 func TestTheHandlerRefusesWhatItShould(t *testing.T) {
 	const host = "development-default.openchoreoapis.localhost:19080"
 	json := map[string]string{"Content-Type": "application/json"}
@@ -88,12 +108,16 @@ func TestTheHandlerRefusesWhatItShould(t *testing.T) {
 		{"manifests that cannot be loaded", "POST", "/_artemis/stage", host, `{"stage":"mtls"}`, json, 409, "stage-refused"},
 		{"the wrong method", "GET", "/_artemis/stage", host, "", nil, 405, "method-not-allowed"},
 		{"a write where there is only reading", "POST", "/_artemis/state", host, "{}", json, 405, "method-not-allowed"},
+		{"an attack of the campaign", "POST", "/_artemis/attacks/maneuver", host, "", nil, 200, ""},
+		{"an attack that nobody wrote", "POST", "/_artemis/attacks/shutdown", host, "", nil, 404, "not-found"},
+		{"an attack from a page of another origin", "POST", "/_artemis/attacks/maneuver", host, "", with("Origin", "http://evil.example"), 403, "foreign-origin"},
+		{"an attack by reading", "GET", "/_artemis/attacks/maneuver", host, "", nil, 405, "method-not-allowed"},
 		{"an unknown path", "GET", "/_artemis/shutdown", host, "", nil, 404, "not-found"},
 		{"a malformed number", "GET", "/_artemis/decisions?since=-1", host, "", nil, 400, "malformed"},
 		{"too many at once", "GET", "/_artemis/decisions?limit=1001", host, "", nil, 400, "malformed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := control.Guard(control.NewHandler(newSuite(), mesh.NewDecisionLog(10)))
+			h := control.Guard(control.NewHandler(newSuite(), mesh.NewDecisionLog(10), newAttacks()))
 			r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
 			r.Host = c.host
 			for k, v := range c.header {
@@ -128,7 +152,7 @@ func TestDecisionsAreReadOnFromANumber(t *testing.T) {
 		log.Append(decision.Record{Verdict: v})
 	}
 	w := httptest.NewRecorder()
-	control.NewHandler(newSuite(), log).ServeHTTP(w, httptest.NewRequest("GET", "/_artemis/decisions?since=1&limit=1", nil))
+	control.NewHandler(newSuite(), log, newAttacks()).ServeHTTP(w, httptest.NewRequest("GET", "/_artemis/decisions?since=1&limit=1", nil))
 	var got struct {
 		Decisions []decision.Record
 		Next      uint64
@@ -144,7 +168,8 @@ func TestDecisionsAreReadOnFromANumber(t *testing.T) {
 func TestEventsTellTheStateItsChangesAndEveryDecision(t *testing.T) {
 	s, log := newSuite(), mesh.NewDecisionLog(10)
 	log.Append(decision.Record{Verdict: decision.Allowed, Path: "/old"})
-	server := httptest.NewServer(control.NewHandler(s, log))
+	played := newAttacks()
+	server := httptest.NewServer(control.NewHandler(s, log, played))
 	defer server.Close()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/_artemis/events?since=0", nil)
 	if err != nil {
@@ -184,4 +209,11 @@ func TestEventsTellTheStateItsChangesAndEveryDecision(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("state", "stage", "zero-trust")
+	if _, ok := played.Play(t.Context(), "maneuver"); !ok {
+		t.Fatal("there is no such attack")
+	}
+	expect("attack", "result", nil)
+	if event, data := next(); event != "attack" || data["result"] == nil {
+		t.Errorf("got %s %v, want the attack with its result", event, data)
+	}
 }

@@ -110,7 +110,11 @@ func Run(ctx context.Context, o Options, h Handed) error {
 		l.stopAll()
 		return err
 	}
-	stopServing := l.serve()
+	stopServing, err := l.serve()
+	if err != nil {
+		l.stopAll()
+		return err
+	}
 	defer stopServing()
 	watching := make(chan error, 1)
 	go func() { watching <- l.watch(ctx) }()
@@ -280,19 +284,25 @@ func (l *launcher) stopAll() {
 }
 
 // serve answers on the control socket and on the gateway's port.
-func (l *launcher) serve() (stop func()) {
-	steer := control.NewHandler(l, l.log)
+func (l *launcher) serve() (stop func(), err error) {
+	own := newOwnListener()
+	attacks, err := newAttacks(l, own.Dial)
+	if err != nil {
+		return nil, err
+	}
+	steer := control.NewHandler(l, l.log, attacks)
 	inside := http.NewServeMux()
 	inside.Handle("/", steer)
 	inside.HandleFunc("GET /_artemis/wiretap", l.wiretap)
 	server := &http.Server{Handler: inside, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(controlListener{l.handed.Control}) }()
 	go func() { _ = l.mesh.ServeGateway(l.handed.Gateway, control.Guard(steer)) }()
+	go func() { _ = l.mesh.ServeGateway(own, nil) }()
 	go l.serveExec(l.handed.Execs)
 	return func() {
 		_ = server.Close()
 		_ = l.handed.Execs.Close()
-	}
+	}, nil
 }
 
 // controlListener turns away who is not to steer.

@@ -62,7 +62,7 @@ func adversaryPod(kit Kit) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("ADVERSARY_CONSOLE_URL: %w (where the attacker phones home to)", err)
 	}
-	p := &podRole{Kit: kit, cases: cases, name: name, console: console, http: &http.Client{Timeout: 2 * longPoll}}
+	p := &podRole{Kit: kit, cases: cases, name: name, console: console, http: &http.Client{Timeout: deaf}}
 	p.sender = wire.Sender{
 		Proxy: wire.ProxyFrom(kit.Config.Environ["HTTP_PROXY"]),
 		Loot: func(ctx context.Context, body []byte) error {

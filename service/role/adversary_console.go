@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,10 +17,14 @@ import (
 
 // Times of the console.
 const (
-	longPoll = 8 * time.Second  // how long a call home is held while there is nothing to do
-	online   = 12 * time.Second // after its last call an attacker counts as gone
-	// absent bounds the time that an attack waits for its attacker to take
-	// it, and overdue the time for the report then.
+	longPoll = 3 * time.Second // how long a call home is held while there is nothing to do
+	// deaf is how long an attacker waits for the answer to a call home: a switch of
+	// the stage can leave it with a connection on which nothing will ever come.
+	deaf   = longPoll + time.Second
+	online = 2 * deaf // after its last call an attacker counts as gone
+	// An attack waits for its attacker to take it: absent long for one that has not
+	// called home lately, and longer than one may be deaf for the others. overdue
+	// bounds the time for the report then.
 	absent  = 3 * time.Second
 	overdue = 15 * time.Second
 )
@@ -27,34 +33,6 @@ const (
 	maxResults = 500
 	maxQueue   = 32 // attacks waiting for one attacker
 )
-
-// AttackCase is a case of the campaign as the console lists it.
-type AttackCase struct {
-	ID       string          `json:"id"`
-	Title    string          `json:"title"`
-	Story    string          `json:"story"`
-	Category string          `json:"category"`
-	Attacker string          `json:"attacker"`
-	Target   string          `json:"target"`
-	Request  string          `json:"request"`
-	Expect   campaign.Expect `json:"expect"`
-	Control  string          `json:"control"`
-	Why      string          `json:"why"`
-	Limits   string          `json:"limits"`
-}
-
-// AttackerState is an attacker as the console knows it.
-type AttackerState struct {
-	campaign.Attacker
-	LastSeen *time.Time `json:"lastSeen"`
-	Online   bool       `json:"online"`
-}
-
-// AttackList is what there is to play, and who plays.
-type AttackList struct {
-	Attacks   []AttackCase    `json:"attacks"`
-	Attackers []AttackerState `json:"attackers"`
-}
 
 // Launched is the answer to an order.
 type Launched struct {
@@ -90,6 +68,7 @@ func adversaryConsole(kit Kit) (Program, error) {
 			endpoint.Get("/operator/attacks", c.list),
 			endpoint.PostUnder("/operator/attacks/*", c.launch),
 			endpoint.GetRequest("/operator/results", c.results),
+			endpoint.PostUnder("/operator/results/*", c.judge),
 			endpoint.Stream(http.MethodGet, "/operator/events", http.HandlerFunc(c.hub.events)),
 			endpoint.Post("/phone-home/poll", c.poll),
 			endpoint.Post("/phone-home/report", c.report),
@@ -126,19 +105,13 @@ type run struct {
 func (c *consoleRole) list(context.Context) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var l AttackList
-	for _, a := range c.cases.Attacks {
-		l.Attacks = append(l.Attacks, AttackCase{
-			ID: a.ID, Title: a.Title, Story: a.Story, Category: a.Category, Attacker: a.Attacker, Target: a.Target,
-			Request: a.Lines(), Expect: a.Expect, Control: a.Control.String(), Why: a.Why, Limits: a.Limits,
-		})
-	}
+	l := campaign.List{Attacks: c.cases.Summaries()}
 	for _, a := range c.cases.Attackers {
-		s := AttackerState{Attacker: a}
+		one := campaign.Presence{Attacker: a}
 		if at, ok := c.seen[a.Name]; ok {
-			s.LastSeen, s.Online = &at, c.Clock.Now().Sub(at) < online
+			one.LastSeen, one.Online = &at, c.Clock.Now().Sub(at) < online
 		}
-		l.Attackers = append(l.Attackers, s)
+		l.Attackers = append(l.Attackers, one)
 	}
 	return l, nil
 }
@@ -169,7 +142,7 @@ func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any,
 // expire gives up on an attacker that does not come for its attack, or does not
 // report.
 func (c *consoleRole) expire(r *run) {
-	timer := time.NewTimer(absent)
+	timer := time.NewTimer(c.patience(r.attack.Attacker))
 	defer timer.Stop()
 	select {
 	case <-r.done:
@@ -186,8 +159,18 @@ func (c *consoleRole) expire(r *run) {
 	c.finish(r.id, r.attack.Attacker, nil)
 }
 
+// patience is how long an attack waits for its attacker to take it.
+func (c *consoleRole) patience(attacker string) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at, ok := c.seen[attacker]; ok && c.Clock.Now().Sub(at) < online {
+		return deaf + absent
+	}
+	return absent
+}
+
 // finish judges by what there is: the attacker's word alone. Without a live
-// control there is no denial; `artemis attack` makes one.
+// control there is no denial; whoever can make controls hands them to judge.
 func (c *consoleRole) finish(id, attacker string, evidence *campaign.Evidence) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -208,6 +191,56 @@ func (c *consoleRole) finish(id, attacker string, evidence *campaign.Evidence) b
 	close(r.done)
 	c.hub.publish("result", result)
 	return true
+}
+
+// Controls are what the operator's legitimate calls just before and just after an
+// attack were answered, and the stage that was in force all the while.
+type Controls struct {
+	Stage  string         `json:"stage"`
+	Before *ControlAnswer `json:"before"`
+	After  *ControlAnswer `json:"after"`
+}
+
+// ControlAnswer is the answer to a Summary's ControlCall, as it came.
+type ControlAnswer struct {
+	Status int    `json:"status"`
+	Body   string `json:"body"`
+}
+
+// judge judges a result again, now with live controls: whoever watches a cluster
+// makes them through the gateway, which the console cannot.
+func (c *consoleRole) judge(_ context.Context, run string, in Controls) (any, error) {
+	if _, ok := (campaign.Expect{}).At(in.Stage); !ok {
+		return nil, problem.New(problem.OutOfRange, "stage: one of %s", strings.Join(campaign.Stages(), ", ")).In("stage")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.kept, func(r campaign.Result) bool { return r.Run == run })
+	if i < 0 {
+		return nil, problem.New(problem.NotFound, "there is no run %.40q", run)
+	}
+	r := c.kept[i]
+	attack, _ := c.cases.Attack(r.ID)
+	who, _ := c.cases.Attacker(r.Attacker)
+	r.Control = campaign.Controls{Before: in.Before.probe(attack.Target), After: in.After.probe(attack.Target)}
+	r.Stage = in.Stage
+	r.Judgement = campaign.Judge(campaign.Case{
+		Attack: attack, Attacker: who, Stage: r.Stage, Evidence: r.Evidence, Before: r.Control.Before, After: r.Control.After,
+	})
+	if e, ok := attack.Expect.At(r.Stage); ok {
+		r.Expected, r.Differs = &e, e.Differs(r.Judgement, r.Evidence)
+	}
+	c.kept[i] = r
+	c.hub.publish("result", r)
+	return r, nil
+}
+
+func (a *ControlAnswer) probe(target string) *campaign.Probe {
+	call, ok := campaign.ControlFor(target)
+	if a == nil || !ok {
+		return nil
+	}
+	return campaign.ReadProbe(target, call, a.Status, []byte(a.Body))
 }
 
 // results returns those from number ?since= on; with ?run= only that one, waiting

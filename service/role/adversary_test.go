@@ -13,6 +13,7 @@ import (
 	"artemis.example/adversary"
 	"artemis.example/service/process"
 	"artemis.example/service/role"
+	"github.com/google/go-cmp/cmp"
 )
 
 // adversaryProcess runs a role of the adversary on listeners of its own and
@@ -96,7 +97,7 @@ func TestARogueTakesAttacksByNameFromTheConsoleAndReports(t *testing.T) {
 	if got.ID != "egress" || got.Attacker != "orion-rogue" || got.Evidence == nil || got.Evidence.Fault != adversary.NoSuchName || got.Verdict != adversary.Unknown {
 		t.Errorf("%+v, evidence %+v", got, got.Evidence)
 	}
-	var list role.AttackList
+	var list adversary.List
 	exchange(t, "GET", console+"/operator/attacks", "", &list)
 	for _, a := range list.Attackers {
 		if a.Online != (a.Name == "orion-rogue") {
@@ -116,6 +117,47 @@ func TestAnAttackWhoseAttackerIsGoneSaysSo(t *testing.T) {
 	}
 	if len(results.Results) != 1 || results.Results[0].Verdict != adversary.AttackerDown {
 		t.Errorf("%+v", results.Results)
+	}
+}
+
+// On a cluster the page makes the live controls, and the console judges with them.
+func TestTheConsoleJudgesAgainWithTheOperatorsControls(t *testing.T) {
+	console := adversaryProcess(t, "SERVICE_ROLE=adversary-console")
+	var order role.Order
+	taken := make(chan struct{})
+	go func() {
+		defer close(taken)
+		for order.Run == "" {
+			exchange(t, "POST", console+"/phone-home/poll", `{"name":"orion-rogue"}`, &order)
+		}
+	}()
+	exchange(t, "POST", console+"/operator/attacks/pod-ip", "", nil)
+	<-taken
+	reset := `{"run":"` + order.Run + `","name":"orion-rogue","evidence":{"fault":"reset","error":"connection reset by peer"}}`
+	if status, text := exchange(t, "POST", console+"/phone-home/report", reset, nil); status != http.StatusOK {
+		t.Fatalf("%d %s", status, text)
+	}
+	const (
+		good = `{"status":200,"body":"{\"trace\":{\"service\":\"flight-director\",\"hops\":[{\"from\":\"comms-system\",\"to\":\"guidance-nav\",\"method\":\"GET\",\"path\":\"/position\",\"status\":200}]}}"}`
+		bad  = `{"status":502,"body":"no healthy upstream"}`
+	)
+	for _, c := range []struct {
+		name, body string
+		status     int
+		want       adversary.Judgement
+	}{
+		{"both good, at zero-trust", `{"stage":"zero-trust","before":` + good + `,"after":` + good + `}`, 200, adversary.Judgement{Verdict: adversary.DeniedL4, Layer: 2, Inferred: true}},
+		{"both good, at open: only a NetworkPolicy refuses there", `{"stage":"open","before":` + good + `,"after":` + good + `}`, 200, adversary.Judgement{Verdict: adversary.DeniedNetwork, Layer: 1, Inferred: true}},
+		{"the second failed", `{"stage":"zero-trust","before":` + good + `,"after":` + bad + `}`, 200, adversary.Judgement{Verdict: adversary.Unknown}},
+		{"only one was made", `{"stage":"zero-trust","before":` + good + `}`, 200, adversary.Judgement{Verdict: adversary.Unknown}},
+		{"no stage", `{"before":` + good + `,"after":` + good + `}`, 422, adversary.Judgement{}},
+	} {
+		var got adversary.Result
+		status, text := exchange(t, "POST", console+"/operator/results/"+order.Run, c.body, &got)
+		got.Reason = ""
+		if diff := cmp.Diff(c.want, got.Judgement); status != c.status || diff != "" {
+			t.Errorf("%s: %d, want %d: %s\n%s", c.name, status, c.status, diff, text)
+		}
 	}
 }
 

@@ -1,0 +1,174 @@
+package launcher
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"artemis.example/adversary"
+	"artemis.example/local/campaign"
+	"artemis.example/local/capture"
+	"artemis.example/local/control"
+)
+
+const (
+	keptResults   = 500
+	attackBacklog = 64 // events that a listener may be behind
+)
+
+// attacks plays the campaign for whoever may steer the suite: the command line
+// and the page ask here, so that both see the same verdict of the same evidence.
+type attacks struct {
+	campaign *adversary.Campaign
+	player   campaign.Player
+
+	mu        sync.Mutex
+	under     []control.AttackEvent // under way
+	kept      []adversary.Result
+	listeners map[chan control.AttackEvent]struct{}
+}
+
+// newAttacks returns the campaign's player behind the gateway that dial connects to.
+func newAttacks(l *launcher, dial campaign.Dial) (*attacks, error) {
+	c, err := adversary.Load()
+	if err != nil {
+		return nil, err
+	}
+	suite := campaign.SuiteBehind(net.JoinHostPort(campaign.GatewayHost, portOf(l.options.Gateway)), dial)
+	if tapper, ok := l.node.(capture.Tapper); ok {
+		suite.Tap = tapper.Tap
+	}
+	return &attacks{
+		campaign:  c,
+		player:    campaign.Player{Suite: suite, Campaign: c, Capture: l.node.Name(), Stage: l.currentStage, Decisions: l.log},
+		listeners: map[chan control.AttackEvent]struct{}{},
+	}, nil
+}
+
+func portOf(address string) string {
+	if _, port, err := net.SplitHostPort(address); err == nil {
+		return port
+	}
+	return "80"
+}
+
+// List returns the campaign, with who phones home as the attacker's console has it.
+func (a *attacks) List(ctx context.Context) control.AttackList {
+	list := control.AttackList{List: adversary.List{Attacks: a.campaign.Summaries()}}
+	if known, err := a.player.Suite.Attackers(ctx); err == nil {
+		list.Attackers = known
+	} else { // without its console nobody can be told what to do
+		for _, one := range a.campaign.Attackers {
+			list.Attackers = append(list.Attackers, adversary.Presence{Attacker: one})
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list.Results = append([]adversary.Result{}, a.kept...)
+	return list
+}
+
+// Play plays an attack to its end, whoever asked for it may go meanwhile.
+func (a *attacks) Play(ctx context.Context, id string) (adversary.Result, bool) {
+	attack, ok := a.campaign.Attack(id)
+	if !ok {
+		return adversary.Result{}, false
+	}
+	event := control.AttackEvent{
+		Run: rand.Text(), ID: id, Attacker: attack.Attacker, Target: attack.Target, Stage: a.player.Stage(), At: time.Now().UTC(),
+	}
+	a.mu.Lock()
+	a.under = append(a.under, event)
+	a.publish(event)
+	a.mu.Unlock()
+	result := a.player.Play(context.WithoutCancel(ctx), attack)
+	result.Run = event.Run
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.under = slices.DeleteFunc(a.under, func(e control.AttackEvent) bool { return e.Run == event.Run })
+	a.kept = append(a.kept, result)
+	a.kept = a.kept[max(0, len(a.kept)-keptResults):]
+	event.Result = &result
+	a.publish(event)
+	return result, true
+}
+
+// publish tells every listener that is not too far behind; a.mu is held.
+func (a *attacks) publish(event control.AttackEvent) {
+	for listener := range a.listeners {
+		select {
+		case listener <- event:
+		default:
+		}
+	}
+}
+
+// Follow returns what happens from now on, beginning with what is under way.
+func (a *attacks) Follow(ctx context.Context) <-chan control.AttackEvent {
+	listener := make(chan control.AttackEvent, attackBacklog)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, event := range a.under[:min(len(a.under), attackBacklog)] {
+		listener <- event
+	}
+	a.listeners[listener] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.listeners, listener)
+		close(listener)
+	})
+	return listener
+}
+
+// ownListener is a listener for connections of this process only: the launcher's
+// way to its own gateway, whose port belongs to the host's network.
+type ownListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newOwnListener() *ownListener {
+	return &ownListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Dial opens a connection that Accept returns the other end of.
+func (l *ownListener) Dial(ctx context.Context) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- ownConn{far}:
+		return ownConn{near}, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *ownListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *ownListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *ownListener) Addr() net.Addr { return ownAddr }
+
+// ownConn is a connection whose ends say that they are on this machine.
+type ownConn struct{ net.Conn }
+
+var ownAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+
+func (ownConn) LocalAddr() net.Addr  { return ownAddr }
+func (ownConn) RemoteAddr() net.Addr { return ownAddr }
