@@ -387,7 +387,6 @@ func (f *directorRole) talk(ctx context.Context) {
 func (f *directorRole) watch(ctx context.Context) {
 	var (
 		board  Board
-		frames FramesAnswer
 		alerts AlertsAnswer
 	)
 	f.mu.Lock()
@@ -404,12 +403,11 @@ func (f *directorRole) watch(ctx context.Context) {
 	if newest := board.Contact.LastSeq; newest == nil || *newest < since {
 		since = 0 // another flight, or a monitor that forgot
 	}
-	if f.Peers.Get(ctx, "telemetry-monitor", fmt.Sprintf("/frames?since=%d", since), &frames) == nil {
-		for _, frame := range frames.Frames {
-			since = frame.Sequence
-			f.hub.publish("frame", frame)
-		}
-	}
+	// An error leaves since where it is: the next round asks again.
+	_ = framesSince(ctx, f.Peers, since, func(frame Received) {
+		since = frame.Sequence
+		f.hub.publish("frame", frame)
+	})
 	if f.Peers.Get(ctx, "telemetry-monitor", "/alerts", &alerts) == nil {
 		f.publishAlerts(alerts.Alerts)
 	}

@@ -113,13 +113,13 @@ func (f *dynamicsRole) follow(ctx context.Context) {
 		since = 0
 	}
 	f.mu.Unlock()
-	var frames FramesAnswer
-	if f.Peers.Get(ctx, "telemetry-monitor", fmt.Sprintf("/frames?since=%d", since), &frames) != nil {
+	var frames []Received
+	if framesSince(ctx, f.Peers, since, func(r Received) { frames = append(frames, r) }) != nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, r := range frames.Frames {
+	for _, r := range frames {
 		f.seq, f.latest = r.Sequence, &r.Frame
 		if r.Maneuvers != nil {
 			f.burns = r.Maneuvers

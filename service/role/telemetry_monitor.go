@@ -11,12 +11,15 @@ import (
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/missionclock"
+	"artemis.example/service/peer"
 	"artemis.example/service/problem"
 	"artemis.example/service/trace"
 )
 
-// maxFrames is how many frames the ground keeps.
-const maxFrames = 200
+const (
+	maxFrames  = 200 // how many frames the ground keeps
+	framesPage = 25  // and how many go into one answer
+)
 
 // Received is a frame as it arrived, with the calls that brought it.
 type Received struct {
@@ -33,9 +36,12 @@ type Journey struct {
 	Hops    []trace.Hop `json:"hops"`
 }
 
-// FramesAnswer holds frames in the order of their sequence numbers.
+// FramesAnswer holds frames in the order of their sequence numbers, at most
+// framesPage of them: an answer does not grow with the age of the flight. More
+// reports whether there are later ones to ask for.
 type FramesAnswer struct {
 	Frames []Received `json:"frames"`
+	More   bool       `json:"more"`
 	Contact
 }
 
@@ -286,22 +292,42 @@ func (m *monitorRole) alertsLocked() []Alert {
 	return all
 }
 
-// showFrames returns the frames after ?since=SEQ, by default all that are kept.
+// showFrames returns the latest frames or, with ?since=SEQ, the next after that
+// sequence number.
 func (m *monitorRole) showFrames(_ context.Context, r *http.Request) (any, error) {
-	var since uint64
-	if s := r.URL.Query().Get("since"); s != "" {
-		var err error
-		if since, err = strconv.ParseUint(s, 10, 64); err != nil {
-			return nil, problem.New(problem.OutOfRange, "since: want a sequence number").In("since")
-		}
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := FramesAnswer{Frames: []Received{}, Contact: m.contactLocked()}
-	for i := range m.frames {
-		if m.frames[i].Sequence > since {
-			a.Frames = append(a.Frames, m.frames[i])
+	from := max(0, len(m.frames)-framesPage)
+	if s := r.URL.Query().Get("since"); s != "" {
+		since, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			return nil, problem.New(problem.OutOfRange, "since: want a sequence number").In("since")
+		}
+		from = slices.IndexFunc(m.frames, func(f Received) bool { return f.Sequence > since })
+		if from < 0 {
+			from = len(m.frames)
 		}
 	}
-	return a, nil
+	to := min(from+framesPage, len(m.frames))
+	return FramesAnswer{
+		Frames: append([]Received{}, m.frames[from:to]...), More: to < len(m.frames), Contact: m.contactLocked(),
+	}, nil
+}
+
+// framesSince asks telemetry-monitor for all frames after a sequence number, page by
+// page, and hands each to take.
+func framesSince(ctx context.Context, peers *peer.Client, since uint64, take func(Received)) error {
+	for {
+		var page FramesAnswer
+		if err := peers.Get(ctx, "telemetry-monitor", fmt.Sprintf("/frames?since=%d", since), &page); err != nil {
+			return err
+		}
+		for _, f := range page.Frames {
+			since = f.Sequence
+			take(f)
+		}
+		if !page.More || len(page.Frames) == 0 {
+			return nil
+		}
+	}
 }
