@@ -96,7 +96,7 @@ func (a *attacks) Play(ctx context.Context, id string) (adversary.Result, bool) 
 	return result, true
 }
 
-// publish tells every listener that is not too far behind; a.mu is held.
+// publish reaches every listener that is not too far behind; a.mu is held.
 func (a *attacks) publish(event control.AttackEvent) {
 	for listener := range a.listeners {
 		select {

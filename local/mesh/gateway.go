@@ -277,7 +277,7 @@ func (m *Mesh) routeIngress(s *state, host string, port uint16) route {
 	return m.routeToService(svc, true, port)
 }
 
-// gatewayConn tells its link what moves.
+// gatewayConn reports to its link what moves.
 type gatewayConn struct {
 	net.Conn
 	link *link

@@ -9,7 +9,7 @@ type template struct {
 	// segments are what stands in front of {**}, or the whole; a "" between two
 	// literals is a {*}.
 	head []string
-	// rest tells that there is a {**}, and tail what must stand behind it.
+	// rest reports that there is a {**}, and tail what must stand behind it.
 	rest bool
 	tail string
 }

@@ -230,7 +230,7 @@ func foreign(name string, status int) error {
 	}
 }
 
-// failure tells apart the ways in which no answer came.
+// failure distinguishes the ways in which no answer came.
 func failure(name string, err error) error {
 	var dns *net.DNSError
 	var op *net.OpError

@@ -139,7 +139,7 @@ func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any,
 	return endpoint.Accepted{Answer: Launched{Run: r.id, ID: attack.ID, Attacker: attack.Attacker}}, nil
 }
 
-// expire gives up on an attacker that does not come for its attack, or does not
+// expire ends the wait for an attacker that does not come for its attack, or does not
 // report.
 func (c *consoleRole) expire(r *run) {
 	timer := time.NewTimer(c.patience(r.attack.Attacker))

@@ -377,7 +377,7 @@ func (l *launchRole) liftOff(ctx context.Context) {
 	l.handoff(ctx)
 }
 
-// handoff tells the flight director of the lift-off; while it does not answer,
+// handoff informs the flight director of the lift-off; while it does not answer,
 // the watch tries again.
 func (l *launchRole) handoff(ctx context.Context) {
 	r := l.Clock.Reading()

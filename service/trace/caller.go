@@ -78,7 +78,7 @@ func NewNonce() string {
 type Evidence struct {
 	now    func() time.Time
 	window time.Duration
-	// inCell tells that this service calls others of its Cell, and so can
+	// inCell reports that this service calls others of its Cell, and so can
 	// check by its own calls.
 	inCell bool
 	raw    atomic.Int64 // when a value last arrived as sent, Unix ns

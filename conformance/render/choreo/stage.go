@@ -45,7 +45,7 @@ func AtStage(ctx context.Context, c *cluster.Cluster, stage string) (objects.Set
 	return set.Normalise(), err
 }
 
-// isAt tells a Cell's stage by its namespace's labels: what a switch changes
+// isAt reads a Cell's stage by its namespace's labels: what a switch changes
 // in every Cell.
 func isAt(rendered []*unstructured.Unstructured, stage string) error {
 	for _, o := range rendered {

@@ -59,7 +59,7 @@ func (h *hop) WriteTo(w io.Writer) (int64, error) {
 type writeOnly struct{ io.Writer }
 type readOnly struct{ io.Reader }
 
-// tap tells its listeners what goes over the hops.
+// tap hands its listeners what goes over the hops.
 type tap struct {
 	active atomic.Bool
 	mu     sync.Mutex

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// starter tells a small shell, which outlives this process by a moment, what was
+// starter asks a small shell, which outlives this process by a moment, what was
 // started: it kills that when this process ends, however it does.
 type starter struct {
 	reaper *exec.Cmd
