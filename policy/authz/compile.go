@@ -239,7 +239,7 @@ func trustDomainValue(v string) (matcher, error) {
 		return matcher{op: opPrefix, s: spiffePrefix + v + "/"}, nil
 	case strings.Contains(v, "/"):
 		r, err := regexp.Compile("^(?:" + spiffePrefix + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) + "/.*)$")
-		return matcher{op: opRegex, regex: r}, err
+		return matcher{op: opRegex, regex: r, parts: []string{before, after}}, err
 	}
 	return matcher{op: opTrustDomain, parts: []string{before, after}}, nil
 }

@@ -1,0 +1,436 @@
+package authz
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"artemis.example/policy/automaton"
+)
+
+// Attribute is something of a call that rules compare with, for those who ask
+// about every call at once.
+type Attribute string
+
+// The attributes.
+const (
+	AttributePrincipal Attribute = "principal"
+	AttributeSourceIP  Attribute = "source address"
+	AttributeDestIP    Attribute = "destination address"
+	AttributePort      Attribute = "port"
+	AttributeMethod    Attribute = "method"
+	AttributePath      Attribute = "path"
+	AttributeHost      Attribute = "host"
+	AttributeRemoteIP  Attribute = "client address"
+	AttributeSNI       Attribute = "server name"
+	AttributeHeader    Attribute = "header" // followed by its name
+)
+
+func (f *field) attribute() Attribute {
+	switch f.attr {
+	case attrPrincipal, attrIdentity, attrNamespace, attrAccount:
+		return AttributePrincipal
+	case attrSourceIP:
+		return AttributeSourceIP
+	case attrDestIP:
+		return AttributeDestIP
+	case attrDestPort:
+		return AttributePort
+	case attrMethod:
+		return AttributeMethod
+	case attrPath:
+		return AttributePath
+	case attrHost:
+		return AttributeHost
+	case attrRemoteIP:
+		return AttributeRemoteIP
+	case attrSNI:
+		return AttributeSNI
+	}
+	return AttributeHeader + Attribute(" "+f.header)
+}
+
+// Header returns the canonical name of the header that an attribute is, and
+// whether it is one.
+func (a Attribute) Header() (string, bool) {
+	return strings.CutPrefix(string(a), string(AttributeHeader)+" ")
+}
+
+// Value is one value that a rule compares an attribute with.
+type Value struct {
+	Text    string // as the policy writes it
+	Pattern automaton.Pattern
+	Block   netip.Prefix // of addresses
+	Port    uint16       // of ports
+	// Identity is "namespace/account" where the value means exactly one of the
+	// mesh's own, otherwise empty.
+	Identity string
+}
+
+// Rest is what the rules of a target still have to say about a call of which
+// some attributes are known. It is made by Engine.Rest and never changes.
+type Rest struct {
+	deny, allow []rule
+	closed      bool
+}
+
+// Rest returns the rules for a kind of chain before anything is known. A nil
+// Engine has none.
+func (e *Engine) Rest(http bool) *Rest {
+	if e == nil {
+		return &Rest{}
+	}
+	set := &e.tcp
+	if http {
+		set = &e.http
+	}
+	return &Rest{deny: set.deny, allow: set.allow, closed: set.closed}
+}
+
+// Given returns what is left to say when some attributes of a request are known:
+// what they satisfy is done, what they contradict is gone.
+func (r *Rest) Given(req *Request, known func(Attribute) bool) *Rest {
+	return &Rest{deny: given(r.deny, req, known), allow: given(r.allow, req, known), closed: r.closed}
+}
+
+func given(rules []rule, req *Request, known func(Attribute) bool) []rule {
+	out := make([]rule, 0, len(rules))
+next:
+	for _, r := range rules {
+		kept := rule{name: r.name, policy: r.policy}
+		for _, g := range r.groups {
+			left, satisfied := g.given(req, known)
+			switch {
+			case satisfied:
+			case len(left) == 0:
+				continue next
+			default:
+				kept.groups = append(kept.groups, left)
+			}
+		}
+		out = append(out, kept)
+	}
+	return out
+}
+
+func (g group) given(req *Request, known func(Attribute) bool) (left group, satisfied bool) {
+next:
+	for _, c := range g {
+		if c.never {
+			continue
+		}
+		var kept clause
+		for i := range c.fields {
+			f := &c.fields[i]
+			if !known(f.attribute()) {
+				kept.fields = append(kept.fields, *f)
+			} else if !f.matches(req) {
+				continue next
+			}
+		}
+		if len(kept.fields) == 0 {
+			return nil, true
+		}
+		left = append(left, kept)
+	}
+	return left, false
+}
+
+// Decided reports whether nothing that is unknown can matter any more, and what
+// the decision then is.
+func (r *Rest) Decided() (allowed, decided bool) {
+	whole := func(rules []rule) bool {
+		return slices.ContainsFunc(rules, func(r rule) bool { return len(r.groups) == 0 })
+	}
+	switch {
+	case whole(r.deny):
+		return false, true
+	case r.closed && len(r.allow) == 0:
+		return false, true
+	case len(r.deny) > 0:
+		return false, false
+	case !r.closed, whole(r.allow):
+		return true, true
+	}
+	return false, false
+}
+
+// Names calls yield with the attributes that are still compared with something.
+func (r *Rest) Names(yield func(Attribute)) {
+	r.each(func(f *field) { yield(f.attribute()) })
+}
+
+// Values calls yield with every value that an attribute is still compared with.
+func (r *Rest) Values(a Attribute, yield func(Value)) {
+	r.each(func(f *field) {
+		if f.attribute() != a {
+			return
+		}
+		for i := range f.wanted {
+			yield(f.value(&f.wanted[i], text(f.values, i, len(f.wanted))))
+		}
+		for i := range f.refused {
+			yield(f.value(&f.refused[i], text(f.notValues, i, len(f.refused))))
+		}
+	})
+}
+
+// text is what the policy wrote for a matcher; where some values could not be
+// read the places do not tell.
+func text(values []string, i, matchers int) string {
+	if len(values) == matchers {
+		return values[i]
+	}
+	return strings.Join(values, ", ")
+}
+
+func (r *Rest) each(yield func(*field)) {
+	for _, rules := range [][]rule{r.deny, r.allow} {
+		for i := range rules {
+			for _, g := range rules[i].groups {
+				for j := range g {
+					for k := range g[j].fields {
+						yield(&g[j].fields[k])
+					}
+				}
+			}
+		}
+	}
+}
+
+func (f *field) value(m *matcher, written string) Value {
+	v := Value{Text: written, Block: m.prefix, Port: m.port}
+	switch f.attr {
+	case attrSourceIP, attrRemoteIP, attrDestIP, attrDestPort:
+		return v
+	case attrAccount:
+		v.Pattern = automaton.Or(spiffe().Some(automaton.NoSlash).Literal("/ns/" + m.ns + "/sa/" + m.sa))
+		v.Identity = m.ns + "/" + m.sa
+		return v
+	case attrIdentity:
+		v.Pattern = m.pattern(spiffe(), automaton.Any, nil)
+		if m.op == opExact {
+			v.Identity = identityOf(spiffePrefix + m.s)
+		}
+		return v
+	case attrNamespace:
+		v.Pattern = m.pattern(spiffe().Some(automaton.NoSlash).Literal("/ns/"), automaton.NoSlash, automaton.Sequence{}.Literal("/sa/").Many(automaton.NoSlash))
+		return v
+	}
+	v.Pattern = m.pattern(nil, automaton.Any, nil)
+	if f.attr == attrPrincipal {
+		switch m.op {
+		case opExact:
+			v.Identity = identityOf(m.s)
+		case opAccount:
+			v.Identity = strings.TrimSuffix(strings.TrimPrefix(m.s, "/ns/"), "/") + "/" + strings.TrimPrefix(m.parts[0], "sa/")
+		}
+	}
+	return v
+}
+
+func spiffe() automaton.Sequence { return automaton.Sequence{}.Literal(spiffePrefix) }
+
+func identityOf(principal string) string {
+	_, ns, sa, ok := parseIdentity(principal)
+	if !ok {
+		return ""
+	}
+	return ns + "/" + sa
+}
+
+// pattern is what a matcher takes, between what stands before and behind.
+func (m *matcher) pattern(before automaton.Sequence, any automaton.Set, behind automaton.Sequence) automaton.Pattern {
+	start := func() automaton.Sequence { return slices.Clone(before) }
+	end := func(q automaton.Sequence) automaton.Pattern { return automaton.Or(append(q, behind...)) }
+	switch m.op {
+	case opExact:
+		return end(start().Literal(m.s))
+	case opPrefix:
+		return end(start().Literal(m.s).Many(any))
+	case opSuffix:
+		return end(start().Many(any).Literal(m.s))
+	case opNonEmpty:
+		return end(start().Some(any))
+	case opPresent:
+		return end(start().Many(any))
+	case opExactFold:
+		return end(start().Fold(m.s))
+	case opPrefixFold:
+		return end(start().Fold(m.s).Many(any))
+	case opSuffixFold:
+		return end(start().Many(any).Fold(m.s))
+	case opIdentitySuffix:
+		return automaton.Or(spiffe().Many(automaton.Any).Literal(m.s))
+	case opContains:
+		q := automaton.Sequence{}.Many(automaton.Any)
+		for _, part := range m.parts {
+			q = q.Literal(part).Many(automaton.Any)
+		}
+		return automaton.Or(q)
+	case opAccount: // spiffe://.+/ns/N/(.+/|)sa/S(/.+)?
+		var all []automaton.Sequence
+		for _, deep := range []bool{false, true} {
+			for _, longer := range []bool{false, true} {
+				q := spiffe().Some(automaton.Any).Literal(m.s)
+				if deep {
+					q = q.Some(automaton.Any).Literal("/")
+				}
+				if q = q.Literal(m.parts[0]); longer {
+					q = q.Literal("/").Some(automaton.Any)
+				}
+				all = append(all, q)
+			}
+		}
+		return automaton.Or(all...)
+	case opTrustDomain, opRegex:
+		return automaton.Or(spiffe().Literal(m.parts[0]).Many(automaton.NoSlash).Literal(m.parts[1]).Literal("/").Many(automaton.Any))
+	case opTemplate:
+		q := automaton.Sequence{}
+		for i, literal := range m.tmpl.head {
+			if i > 0 {
+				q = q.Some(automaton.Segment)
+			}
+			q = q.Literal(literal)
+		}
+		if m.tmpl.rest {
+			q = q.Many(automaton.Segments).Literal(m.tmpl.tail)
+		}
+		return automaton.Or(q)
+	}
+	return automaton.Pattern{}
+}
+
+// The domains: what an attribute's value can be at all when a policy sees it.
+var (
+	// PathDomain is the paths that NormalizePath leaves as they are, without a query.
+	PathDomain = newPathDomain()
+	// MethodDomain is the names of methods that a proxy does not refuse for their
+	// letters.
+	MethodDomain = automaton.Strings(func(c byte) bool { return 'A' <= c && c <= 'Z' || c == '-' }, false)
+	// HostDomain is what can stand in a Host header.
+	HostDomain = automaton.Strings(func(c byte) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._:", c) >= 0
+	}, false)
+	// HeaderDomain is what one line of a header can say.
+	HeaderDomain = newHeaderDomain()
+)
+
+// IdentityDomain is the identities of a trust domain: spiffe://TD/ns/NS/sa/SA, with
+// names as Kubernetes has them.
+func IdentityDomain(trustDomain string) *automaton.Domain {
+	var steps []string
+	for _, c := range "spiffe://" + trustDomain + "/ns/" {
+		steps = append(steps, string(c))
+	}
+	namespace := len(steps) // before the first byte of the namespace
+	const inNamespace, hyphen = 1, 2
+	account := namespace + 3 + len("/sa/") // before the first byte of the account
+	sa := "/sa/"
+	alphanumeric := func(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
+	return automaton.NewDomain(account+3, func(s int) bool { return s == account+1 }, func(s int, c byte) int {
+		switch {
+		case s < namespace:
+			if steps[s] == string(c) {
+				return s + 1
+			}
+		case s == namespace:
+			if alphanumeric(c) {
+				return namespace + inNamespace
+			}
+		case s == namespace+inNamespace && c == '/':
+			return namespace + 3 + 1
+		case s == namespace+inNamespace, s == namespace+hyphen:
+			if alphanumeric(c) {
+				return namespace + inNamespace
+			} else if c == '-' {
+				return namespace + hyphen
+			}
+		case s < account:
+			if i := s - namespace - 3; i > 0 && c == sa[i] {
+				return s + 1
+			}
+		case s == account:
+			if alphanumeric(c) {
+				return account + 1
+			}
+		case alphanumeric(c):
+			return account + 1
+		case c == '-', c == '.' && s == account+1:
+			return account + 2
+		}
+		return -1
+	})
+}
+
+func newHeaderDomain() *automaton.Domain {
+	const empty, text, space = 0, 1, 2
+	return automaton.NewDomain(3, func(s int) bool { return s != space }, func(s int, c byte) int {
+		switch {
+		case c == ' ' || c == '\t':
+			if s != empty {
+				return space
+			}
+		case c > ' ' && c != 0x7f:
+			return text
+		}
+		return -1
+	})
+}
+
+// newPathDomain follows NormalizePath: no segment that is a dot or two, with or
+// without parameters, and no escape of what is never escaped.
+func newPathDomain() *automaton.Domain {
+	const (
+		start   = iota
+		segment // at the beginning of one
+		dot1
+		dot2
+		inside
+		percent
+		hexDigit // and 15 more, by the first digit's value
+	)
+	return automaton.NewDomain(hexDigit+16, func(s int) bool {
+		return s != start && s != dot1 && s != dot2
+	}, func(s int, c byte) int {
+		next := func() int {
+			switch class := classOf(c); {
+			case c == '/':
+				return segment
+			case c == '%':
+				return percent
+			case class == pass || class == unescape:
+				return inside
+			}
+			return -1
+		}
+		switch {
+		case s == start:
+			if c == '/' {
+				return segment
+			}
+			return -1
+		case s == segment && c == '.':
+			return dot1
+		case s == dot1 && c == '.':
+			return dot2
+		case s == dot1 || s == dot2:
+			if c == '/' || c == ';' {
+				return -1
+			}
+		case s == percent:
+			if v, ok := hexValue(c); ok {
+				return hexDigit + int(v)
+			}
+		case s >= hexDigit:
+			if v, ok := hexValue(c); ok {
+				switch b := byte(s-hexDigit)<<4 | v; {
+				case b == '.', classOf(b) == unescape, classOf(b) == invalid:
+					return -1
+				}
+				return inside
+			}
+		}
+		return next()
+	})
+}
