@@ -22,12 +22,6 @@ import (
 //go:embed campaign.yaml
 var campaignFile []byte
 
-// Stages of the demo, from no layer to all.
-var stages = []string{"open", "mtls", "zero-trust"}
-
-// Stages returns the stages in the order in which they are played.
-func Stages() []string { return slices.Clone(stages) }
-
 // Campaign is the whole case file.
 type Campaign struct {
 	Attackers []Attacker `yaml:"attackers"`
@@ -301,7 +295,7 @@ func (c *Campaign) check(a *Attack) error {
 			return err
 		}
 	}
-	for _, stage := range stages {
+	for _, stage := range catalog.Stages() {
 		e, _ := a.Expect.At(stage)
 		if err := e.check(); err != nil {
 			return fmt.Errorf("expect %s: %w", stage, err)
@@ -317,7 +311,7 @@ func (c *Campaign) check(a *Attack) error {
 
 func (a *Attack) checkControl() error {
 	denied := false
-	for _, stage := range stages {
+	for _, stage := range catalog.Stages() {
 		e, _ := a.Expect.At(stage)
 		denied = denied || e.Verdict != Allowed
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"artemis.example/adversary"
+	"artemis.example/catalog"
 )
 
 func TestTheReportsNameWhatDiffersAndTheDocumentHoldsEveryAttack(t *testing.T) {
@@ -12,7 +13,7 @@ func TestTheReportsNameWhatDiffersAndTheDocumentHoldsEveryAttack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Report{Capture: "netns", Stages: adversary.Stages()}
+	r := Report{Capture: "netns", Stages: catalog.Stages()}
 	for _, stage := range r.Stages {
 		for _, a := range c.Attacks {
 			e, _ := a.Expected(stage, "netns")

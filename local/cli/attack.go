@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"artemis.example/adversary"
+	"artemis.example/catalog"
 	"artemis.example/local/campaign"
 	"artemis.example/local/control"
 	"github.com/spf13/cobra"
@@ -51,7 +52,7 @@ func newAttackCommand(at *place) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.stage, "stage", "", "switch to this stage, and back afterwards; on a cluster, the stage that is in force")
-	f.BoolVar(&o.allStages, "all-stages", false, "play at every stage: "+strings.Join(adversary.Stages(), ", "))
+	f.BoolVar(&o.allStages, "all-stages", false, "play at every stage: "+strings.Join(catalog.Stages(), ", "))
 	f.BoolVar(&o.asJSON, "json", false, "the report as JSON, with all evidence")
 	f.StringVar(&o.junit, "junit", "", "also write a JUnit file")
 	f.StringVar(&o.url, "url", "", "the gateway (default: the one of the suite that runs here, else http://127.0.0.1:19080)")
@@ -68,9 +69,9 @@ func (o attackOptions) play(cmd *cobra.Command, at *place, c *adversary.Campaign
 	case o.allStages && o.stage != "":
 		return usageError{errors.New("--stage or --all-stages, not both")}
 	case o.allStages:
-		options.Stages = adversary.Stages()
-	case o.stage != "" && !slices.Contains(adversary.Stages(), o.stage):
-		return usageError{fmt.Errorf("--stage: one of %s", strings.Join(adversary.Stages(), ", "))}
+		options.Stages = catalog.Stages()
+	case o.stage != "" && !slices.Contains(catalog.Stages(), o.stage):
+		return usageError{fmt.Errorf("--stage: one of %s", strings.Join(catalog.Stages(), ", "))}
 	case o.stage != "":
 		options.Stages = []string{o.stage}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/explain"
 	"artemis.example/policy/manifest"
@@ -81,7 +82,7 @@ func newExplainCommand(at *place) *cobra.Command {
 	flags.StringVar(&q.To, "to", "", "what is called")
 	flags.Uint16Var(&q.Port, "port", 0, "the port that is called (default: the Service's first)")
 	flags.StringArrayVar(&headers, "header", nil, "a header of the request, NAME: VALUE")
-	flags.StringVar(&stage, "stage", "zero-trust", "open, mtls or zero-trust")
+	flags.StringVar(&stage, "stage", catalog.ZeroTrust, "one of "+strings.Join(catalog.Stages(), ", "))
 	flags.BoolVar(&asJSON, "json", false, "the answer as JSON")
 	return cmd
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/catalog"
 	"artemis.example/local/control"
-	"artemis.example/policy/manifest"
 	"github.com/spf13/cobra"
 )
 
@@ -15,10 +15,10 @@ func newStageCommand(at *place) *cobra.Command {
 	return &cobra.Command{
 		Use:       "stage open|mtls|zero-trust",
 		Short:     "Switch the layers of the running suite; no process restarts",
-		ValidArgs: manifest.Stages(),
+		ValidArgs: catalog.Stages(),
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || !slices.Contains(manifest.Stages(), args[0]) {
-				return usageError{fmt.Errorf("which stage? one of %s", strings.Join(manifest.Stages(), ", "))}
+			if len(args) != 1 || !slices.Contains(catalog.Stages(), args[0]) {
+				return usageError{fmt.Errorf("which stage? one of %s", strings.Join(catalog.Stages(), ", "))}
 			}
 			return nil
 		},

@@ -15,9 +15,9 @@ import (
 	"syscall"
 	"time"
 
+	"artemis.example/catalog"
 	"artemis.example/local/capture/netns"
 	"artemis.example/local/launcher"
-	"artemis.example/policy/manifest"
 	"github.com/spf13/cobra"
 )
 
@@ -58,7 +58,7 @@ func newUpCommand(at *place) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Stage, "stage", "zero-trust", "the layers to start with: "+strings.Join(manifest.Stages(), ", "))
+	f.StringVar(&o.Stage, "stage", catalog.ZeroTrust, "the layers to start with: "+strings.Join(catalog.Stages(), ", "))
 	f.BoolVar(&o.detach, "detach", false, "return when everything is ready and leave it running")
 	f.StringVar(&o.capture, "capture", "", "how a pod's traffic is taken: netns (Linux; no way around it) or proxy (anywhere; cooperative); default: netns where it works")
 	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin, or envoy (real Envoys, configured by istiod's own code; needs `make envoy` and the capture netns)")
@@ -75,7 +75,7 @@ func (o upOptions) check() error {
 		flag, value string
 		of          []string
 	}{
-		{"stage", o.Stage, manifest.Stages()},
+		{"stage", o.Stage, catalog.Stages()},
 		{"capture", o.capture, []string{"", "netns", "proxy"}},
 		{"waypoint", o.Waypoint, []string{"builtin", "envoy"}},
 		{"network-policy-action", o.NetworkPolicyAction, []string{"reject", "drop"}},

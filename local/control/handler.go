@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/decision"
-	"artemis.example/policy/manifest"
 )
 
 const (
@@ -128,8 +128,8 @@ func (h *Handler) stage(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "malformed", `the body has to be {"stage":"open|mtls|zero-trust"}`)
 		return
 	}
-	if !slices.Contains(manifest.Stages(), body.Stage) {
-		problem(w, http.StatusBadRequest, "unknown-stage", fmt.Sprintf("there are only the stages %s", strings.Join(manifest.Stages(), ", ")))
+	if !slices.Contains(catalog.Stages(), body.Stage) {
+		problem(w, http.StatusBadRequest, "unknown-stage", fmt.Sprintf("there are only the stages %s", strings.Join(catalog.Stages(), ", ")))
 		return
 	}
 	if err := h.suite.SetStage(r.Context(), body.Stage); err != nil {

@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// Port is where HBONE is spoken.
-const Port = 15008
-
 // What is offered to a peer, close to ztunnel's figures.
 const (
 	maxStreams       = 200       // a peer's open streams per connection

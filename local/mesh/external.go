@@ -8,7 +8,6 @@ import (
 	"net/netip"
 
 	"artemis.example/local/capture"
-	"artemis.example/local/hbone"
 	"artemis.example/local/xds"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/topology"
@@ -42,7 +41,7 @@ func (m *Mesh) AttachWaypoint(ref topology.Ref, pod capture.Pod, other func(capt
 	case m.external[ref] != nil:
 		return fmt.Errorf("attach waypoint %s: it is attached already", ref)
 	}
-	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(s.world.Pod(ref).IP, hbone.Port))
+	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(s.world.Pod(ref).IP, topology.HBONEPort))
 	if err != nil {
 		return fmt.Errorf("attach waypoint %s: %w", ref, err)
 	}
@@ -64,7 +63,7 @@ func (e *externalWaypoint) accept() {
 			defer e.m.containPanic(c)
 			s := e.m.state.Load()
 			ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-			in, err := e.pod.DialApp(ctx, addrPort(c.RemoteAddr()).Addr(), hbone.Port)
+			in, err := e.pod.DialApp(ctx, addrPort(c.RemoteAddr()).Addr(), topology.HBONEPort)
 			cancel()
 			if err != nil {
 				abort(c)
@@ -99,7 +98,7 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 	defer m.containPanic(c.Conn)
 	s := m.state.Load()
 	self := s.world.Pod(e.ref)
-	r := route{pod: s.world.PodAt(c.Dst.Addr()), port: c.Dst.Port(), outer: c.Dst.Port(), tunnel: c.Dst.Port() == hbone.Port, authority: c.Dst}
+	r := route{pod: s.world.PodAt(c.Dst.Addr()), port: c.Dst.Port(), outer: c.Dst.Port(), tunnel: c.Dst.Port() == topology.HBONEPort, authority: c.Dst}
 	if self == nil {
 		abort(c.Conn)
 		return

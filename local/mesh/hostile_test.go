@@ -27,8 +27,8 @@ import (
 // waypoint's.
 func meshPorts(r *rig) map[string]netip.AddrPort {
 	return map[string]netip.AddrPort{
-		"pod":      netip.AddrPortFrom(r.world.Pod(app("orion", "guidance-nav")).IP, hbone.Port),
-		"waypoint": netip.AddrPortFrom(r.world.WaypointGateway(topology.Ref{Namespace: orion, Name: "waypoint"}).Pod.IP, hbone.Port),
+		"pod":      netip.AddrPortFrom(r.world.Pod(app("orion", "guidance-nav")).IP, topology.HBONEPort),
+		"waypoint": netip.AddrPortFrom(r.world.WaypointGateway(topology.Ref{Namespace: orion, Name: "waypoint"}).Pod.IP, topology.HBONEPort),
 	}
 }
 

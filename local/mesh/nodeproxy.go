@@ -45,7 +45,7 @@ type plainListener struct {
 
 func (m *Mesh) newNodeProxy(p *topology.Pod, pod capture.Pod) (*nodeProxy, error) {
 	n := &nodeProxy{m: m, ref: p.Ref, ip: p.IP, pod: pod}
-	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, hbone.Port))
+	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, topology.HBONEPort))
 	if err != nil {
 		return nil, fmt.Errorf("listen for HBONE: %w", err)
 	}
@@ -202,7 +202,7 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 	s := m.state.Load()
 	pod := n.self(s)
 	dst, err := netip.ParseAddrPort(st.Authority())
-	if st.Malformed() || err != nil || dst.Addr() != n.ip || dst.Port() == hbone.Port || dst.Port() == 0 {
+	if st.Malformed() || err != nil || dst.Addr() != n.ip || dst.Port() == topology.HBONEPort || dst.Port() == 0 {
 		_ = st.Refuse(http.StatusBadRequest)
 		remote := addrPort(st.RemoteAddr())
 		m.note(s, decision.Record{

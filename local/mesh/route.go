@@ -74,7 +74,7 @@ func (m *Mesh) routeOutbound(s *state, src *topology.Pod, dst netip.AddrPort) ro
 }
 
 func throughWaypoint(svc *topology.Service, w *topology.WaypointGateway, dst netip.AddrPort) route {
-	return route{service: svc, pod: w.Pod, tunnel: true, authority: dst, port: dst.Port(), outer: hbone.Port}
+	return route{service: svc, pod: w.Pod, tunnel: true, authority: dst, port: dst.Port(), outer: topology.HBONEPort}
 }
 
 func (m *Mesh) routeToService(svc *topology.Service, meshed bool, port uint16) route {
@@ -90,7 +90,7 @@ func (m *Mesh) routeToService(svc *topology.Service, meshed bool, port uint16) r
 func routeToPod(svc *topology.Service, meshed bool, pod *topology.Pod, port uint16) route {
 	r := route{service: svc, pod: pod, port: port, outer: port, authority: netip.AddrPortFrom(pod.IP, port)}
 	if meshed && pod.Meshed {
-		r.tunnel, r.outer = true, hbone.Port
+		r.tunnel, r.outer = true, topology.HBONEPort
 	}
 	return r
 }
@@ -118,7 +118,7 @@ func (m *Mesh) dial(ctx context.Context, s *state, src *topology.Pod, r route) (
 	st, err := m.pool.Open(ctx, hbone.Target{
 		Source:   m.cfg.CA.Source(src.ID),
 		SourceIP: src.IP,
-		Address:  netip.AddrPortFrom(r.pod.IP, hbone.Port),
+		Address:  netip.AddrPortFrom(r.pod.IP, topology.HBONEPort),
 		Peer:     r.pod.ID,
 	}, r.authority.String(), "")
 	if err != nil {

@@ -66,7 +66,7 @@ func (w *waypoint) startAs(pod *topology.Pod) error {
 	if w.server != nil {
 		return nil
 	}
-	ln, err := w.m.cfg.Node.Listen(netip.AddrPortFrom(w.ip, hbone.Port))
+	ln, err := w.m.cfg.Node.Listen(netip.AddrPortFrom(w.ip, topology.HBONEPort))
 	if err != nil {
 		return fmt.Errorf("start waypoint %s: %w", w.ref, err)
 	}

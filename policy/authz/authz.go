@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"artemis.example/catalog"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
@@ -26,10 +27,10 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.TrustDomain == "" {
-		c.TrustDomain = "cluster.local"
+		c.TrustDomain = catalog.TrustDomain
 	}
 	if c.RootNamespace == "" {
-		c.RootNamespace = "istio-system"
+		c.RootNamespace = catalog.RootNamespace
 	}
 	return c
 }

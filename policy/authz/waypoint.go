@@ -5,12 +5,10 @@ import (
 	"strings"
 	"sync"
 
+	"artemis.example/catalog"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
-
-// waypointClass is the GatewayClass of waypoints.
-const waypointClass = "istio-waypoint"
 
 // Waypoint decides as the waypoints of a mesh do: Envoy with what istiod makes
 // of the policies. It uses a policy only where a targetRef of it attaches
@@ -52,7 +50,7 @@ func NewWaypoint(cfg Config, policies []*securityv1.AuthorizationPolicy) *Waypoi
 				w.services[at] = appendOnce(w.services[at], compiled)
 			case r.group == "gateway.networking.k8s.io" && r.kind == "Gateway" && (r.namespace == "" || r.namespace == p.Namespace):
 				w.gateways[at] = appendOnce(w.gateways[at], compiled)
-			case r.group == "gateway.networking.k8s.io" && r.kind == "GatewayClass" && r.name == waypointClass && p.Namespace == cfg.RootNamespace:
+			case r.group == "gateway.networking.k8s.io" && r.kind == "GatewayClass" && r.name == catalog.WaypointClass && p.Namespace == cfg.RootNamespace:
 				w.classes = appendOnce(w.classes, compiled)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/netpol"
 	"artemis.example/policy/peerauth"
@@ -15,7 +16,7 @@ import (
 // stranger is an identity that no policy can mean.
 const stranger = "spiffe://" + trustDomain + "/ns/nobody-knows/sa/nobody-knows"
 
-const hbonePort = 15008
+const hbonePort = catalog.HBONEPort
 
 // waypoints says which waypoints leave open what nobody wrote a policy for.
 func (c *checker) waypoints() {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/netpol"
@@ -16,9 +17,9 @@ import (
 )
 
 const (
-	trustDomain   = "cluster.local"
-	rootNamespace = "istio-system"
-	waypointClass = "istio-waypoint"
+	trustDomain   = catalog.TrustDomain
+	rootNamespace = catalog.RootNamespace
+	waypointClass = catalog.WaypointClass
 
 	labelMode     = "istio.io/dataplane-mode"
 	labelWaypoint = "istio.io/use-waypoint"

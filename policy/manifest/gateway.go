@@ -3,18 +3,19 @@ package manifest
 import (
 	"fmt"
 
+	"artemis.example/catalog"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // rootNamespace is where a policy without a target is for the whole mesh.
-const rootNamespace = "istio-system"
+const rootNamespace = catalog.RootNamespace
 
 // The one north/south gateway of local mode, OpenChoreo's. It takes the routes of
 // every namespace, for every host that they name.
 const (
-	frontNamespace = "openchoreo-data-plane"
-	frontName      = "gateway-default"
+	frontNamespace = catalog.GatewayNamespace
+	frontName      = catalog.GatewayName
 )
 
 // ignored returns what a cluster would do and local mode does not, where it takes
@@ -65,7 +66,7 @@ func (s *Set) ignoredPolicies() Problems {
 	type name struct{ namespace, name string }
 	fronts, namespaces := map[name]bool{}, map[string]bool{}
 	for _, g := range s.Gateways {
-		if g.Spec.GatewayClassName != "istio-waypoint" {
+		if g.Spec.GatewayClassName != catalog.WaypointClass {
 			fronts[name{g.Namespace, g.Name}] = true
 		}
 	}

@@ -9,18 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 
+	"artemis.example/catalog"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
-
-// Stages lists the stages of the demo, from nothing to everything.
-func Stages() []string { return []string{"open", "mtls", "zero-trust"} }
 
 // LoadStage loads what is in force at a stage: openchoreo/rendered and
 // istio/cells, with istio/stages/STAGE over them except at zero-trust, and
 // adversary/manifests where asked for. Root is the project's directory.
 func LoadStage(root, stage string, withAdversary bool) (*Set, error) {
-	if !slices.Contains(Stages(), stage) {
-		return nil, fmt.Errorf("stage %q: there are only %q", stage, Stages())
+	if !slices.Contains(catalog.Stages(), stage) {
+		return nil, fmt.Errorf("stage %q: there are only %q", stage, catalog.Stages())
 	}
 	paths := []string{filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells")}
 	if withAdversary {
@@ -30,7 +28,7 @@ func LoadStage(root, stage string, withAdversary bool) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", stage, err)
 	}
-	if stage == "zero-trust" {
+	if stage == catalog.ZeroTrust {
 		return set, nil
 	}
 	dir := filepath.Join(root, "istio", "stages", stage)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/catalog"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -204,8 +205,8 @@ func (o *object) checkNetworkRule(at, side string, peers []networkingv1.NetworkP
 
 func (o *object) checkGateway(g *gatewayv1.Gateway) {
 	class := string(g.Spec.GatewayClassName)
-	if class != "istio-waypoint" && class != "istio" {
-		o.refuse("spec.gatewayClassName", "local mode knows istio-waypoint and istio, not %q", class)
+	if class != catalog.WaypointClass && class != catalog.IngressClass {
+		o.refuse("spec.gatewayClassName", "local mode knows %s and %s, not %q", catalog.WaypointClass, catalog.IngressClass, class)
 	}
 	if infra := g.Spec.Infrastructure; infra != nil {
 		names, annotations := map[string]string{}, map[string]string{}
@@ -220,8 +221,8 @@ func (o *object) checkGateway(g *gatewayv1.Gateway) {
 	for i, l := range g.Spec.Listeners {
 		at := fmt.Sprintf("spec.listeners[%d]", i)
 		switch {
-		case class == "istio-waypoint" && (l.Protocol != "HBONE" || l.Port != 15008):
-			o.refuse(at, "a waypoint listens on port 15008, protocol HBONE, not on %d, %s", l.Port, l.Protocol)
+		case class == catalog.WaypointClass && (l.Protocol != "HBONE" || l.Port != catalog.HBONEPort):
+			o.refuse(at, "a waypoint listens on port %d, protocol HBONE, not on %d, %s", catalog.HBONEPort, l.Port, l.Protocol)
 		case class == "istio" && l.Protocol != gatewayv1.HTTPProtocolType:
 			o.refuse(at+".protocol", "the local gateway speaks HTTP, not %s", l.Protocol)
 		}

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"slices"
 
+	"artemis.example/catalog"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
@@ -35,7 +36,7 @@ type Policies struct {
 // of those the first by name.
 func New(rootNamespace string, policies []*securityv1.PeerAuthentication) *Policies {
 	p := &Policies{
-		root:       cmp.Or(rootNamespace, "istio-system"),
+		root:       cmp.Or(rootNamespace, catalog.RootNamespace),
 		namespaces: map[string]*securityv1.PeerAuthentication{},
 		workloads:  map[string][]*securityv1.PeerAuthentication{},
 	}

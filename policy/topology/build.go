@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/manifest"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,11 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-)
-
-const (
-	waypointClass = gatewayv1.ObjectName("istio-waypoint")
-	ingressClass  = gatewayv1.ObjectName("istio")
 )
 
 // Build makes the World of a set. Addresses come from alloc: the same Allocator
@@ -118,7 +114,7 @@ func (b *builder) addPod(p *Pod) error {
 		of = ns.Labels
 	}
 	mode := cmp.Or(p.Labels[LabelDataplaneMode], of[LabelDataplaneMode])
-	p.Meshed = p.Kind == App && mode == "ambient"
+	p.Meshed = p.Kind == App && mode == ModeAmbient
 	p.Cell = cmp.Or(p.Labels[LabelProject], of[LabelProject])
 	p.Endpoint.IP, p.Endpoint.Namespace, p.Endpoint.NamespaceLabels, p.Endpoint.PodLabels = p.IP, p.Namespace, of, p.Labels
 	b.Pods = append(b.Pods, p)
@@ -155,7 +151,7 @@ func (b *builder) gateways() error {
 		podLabels[LabelGatewayName] = g.Name
 		p := &Pod{Ref: Ref{g.Namespace, g.Name}, Labels: podLabels, Component: g.Name}
 		switch g.Spec.GatewayClassName {
-		case waypointClass:
+		case catalog.WaypointClass:
 			p.Kind, p.ServiceAccount = Waypoint, g.Name
 			podLabels[LabelDataplaneMode] = "none"
 			if err := b.addPod(p); err != nil {
@@ -167,7 +163,7 @@ func (b *builder) gateways() error {
 				XFCC:     strings.EqualFold(annotations[AnnotationXFCC], "true"),
 			}
 			b.Waypoints, b.waypoints[p.Ref] = append(b.Waypoints, w), w
-		case ingressClass:
+		case catalog.IngressClass:
 			if p.Ref == (Ref{GatewayNamespace, GatewayName}) {
 				if err := b.addGateway(p); err != nil {
 					return err

@@ -8,6 +8,7 @@ package topology
 import (
 	"net/netip"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/netpol"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -17,7 +18,7 @@ import (
 )
 
 // TrustDomain is the trust domain of every identity.
-var TrustDomain = spiffeid.RequireTrustDomainFromString("cluster.local")
+var TrustDomain = spiffeid.RequireTrustDomainFromString(catalog.TrustDomain)
 
 // The labels and annotations that decide how a call travels
 // (istio.io/api label and annotation packages).
@@ -36,12 +37,15 @@ const (
 // The north/south gateway that OpenChoreo's HTTPRoutes name, there even when no
 // manifest declares it: on a cluster it belongs to the data plane.
 const (
-	GatewayNamespace = "openchoreo-data-plane"
-	GatewayName      = "gateway-default"
+	GatewayNamespace = catalog.GatewayNamespace
+	GatewayName      = catalog.GatewayName
 )
 
 // HBONEPort is where node proxies and waypoints listen.
-const HBONEPort = 15008
+const HBONEPort = catalog.HBONEPort
+
+// ModeAmbient is the LabelDataplaneMode of what is in the mesh.
+const ModeAmbient = "ambient"
 
 // Ref names a pod by its namespace and the name of its Deployment or Gateway.
 type Ref struct{ Namespace, Name string }

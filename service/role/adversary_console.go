@@ -11,6 +11,7 @@ import (
 	"time"
 
 	campaign "artemis.example/adversary"
+	"artemis.example/catalog"
 	"artemis.example/service/endpoint"
 	"artemis.example/service/problem"
 )
@@ -211,7 +212,7 @@ type ControlAnswer struct {
 // makes them through the gateway, which the console cannot.
 func (c *consoleRole) judge(_ context.Context, run string, in Controls) (any, error) {
 	if _, ok := (campaign.Expect{}).At(in.Stage); !ok {
-		return nil, problem.New(problem.OutOfRange, "stage: one of %s", strings.Join(campaign.Stages(), ", ")).In("stage")
+		return nil, problem.New(problem.OutOfRange, "stage: one of %s", strings.Join(catalog.Stages(), ", ")).In("stage")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
