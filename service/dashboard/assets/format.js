@@ -4,7 +4,7 @@ const has = (v) => v !== null && v !== undefined && !Number.isNaN(v);
 
 export const number = (v, digits = 0, unit = "") => (has(v) ? Number(v).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) + (unit ? " " + unit : "") : none);
 
-// elapsed: seconds as T+ days hours:minutes:seconds.
+// elapsed shows seconds as T+ days hours:minutes:seconds.
 export function elapsed(seconds) {
   if (!has(seconds)) return none;
   const t = Math.abs(Math.trunc(seconds));
@@ -15,7 +15,7 @@ export function elapsed(seconds) {
 
 export const time = (at) => (at ? new Date(at).toLocaleTimeString("en-GB") : none);
 
-// identity: the part of a SPIFFE ID that people read.
+// identity returns the part of a SPIFFE ID that people read.
 export function identity(id) {
   const m = /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\/(.+)$/.exec(id || "");
   return m ? `${cellOf(m[1])}/${m[2]}` : id || "no identity";
@@ -27,15 +27,5 @@ export function cellOf(namespace) {
   return m ? truncated[m[1]] || m[1] : namespace || "";
 }
 
-// Every verdict has a shape and a word beside its colour.
-export const verdicts = {
-  "allowed": { mark: "●", word: "allowed" },
-  "denied-l7": { mark: "◆", word: "denied, layer 3" },
-  "denied-l4": { mark: "▲", word: "denied, layer 2" },
-  "denied-network": { mark: "■", word: "denied, layer 1" },
-  "failed": { mark: "✕", word: "failed" },
-  "target-down": { mark: "✕", word: "target down" },
-  "attacker-down": { mark: "✕", word: "attacker down" },
-  "unknown": { mark: "?", word: "unknown" },
-};
-export const verdict = (v) => verdicts[v] || { mark: "?", word: v || "unknown" };
+// peer returns an end of a call as CELL/COMPONENT.
+export const peer = (p) => (p ? [p.cell || cellOf(p.namespace), p.component || p.service || p.address || "unknown"].filter(Boolean).join("/") : "unknown");

@@ -1,0 +1,80 @@
+// Words, shapes and colours of a result, by who wins. The verdict itself is the judge's, in Go; nothing is judged here.
+import { cellOf, peer } from "./format.js";
+
+export const layers = [
+  { layer: 1, name: "wall", stage: "open", what: "NetworkPolicy", about: "what is isolated" },
+  { layer: 2, name: "lock", stage: "mtls", what: "mTLS identity", about: "who is calling" },
+  { layer: 3, name: "waypoint", stage: "zero-trust", what: "authorization", about: "what is allowed" },
+];
+export const stages = layers.map((l) => l.stage);
+
+const shown = {
+  "allowed": { wins: "attacker", mark: "☠", word: "BREACHED" },
+  "denied-network": { wins: "mission", mark: "1", word: "STOPPED BY 1 · WALL" },
+  "denied-l4": { wins: "mission", mark: "2", word: "STOPPED BY 2 · LOCK" },
+  "denied-l7": { wins: "mission", mark: "3", word: "STOPPED BY 3 · WAYPOINT" },
+  "target-down": { wins: "nobody", mark: "✕", word: "NO VERDICT · the target is down" },
+  "attacker-down": { wins: "nobody", mark: "✕", word: "NO VERDICT · the attacker is down" },
+  "unknown": { wins: "nobody", mark: "?", word: "NO VERDICT · not enough evidence" },
+};
+
+// outcome returns how a result is shown. Where a layer answered that is not the verdict's usual one, the layer is what counts.
+export function outcome(result) {
+  const v = shown[result.verdict] || { wins: "nobody", mark: "?", word: `NO VERDICT · ${result.verdict}` };
+  const l = v.wins === "mission" && layers[(result.layer || 0) - 1];
+  return l ? { ...v, mark: String(l.layer), word: `STOPPED BY ${l.layer} · ${l.name.toUpperCase()}` } : v;
+}
+
+// decided returns the words and the mark of one decision of the mesh.
+export function decided(verdict) {
+  return {
+    "allowed": { mark: "●", word: "allowed", kind: "allowed" },
+    "denied-network": { mark: "1", word: "refused by the wall", kind: "refused" },
+    "denied-l4": { mark: "2", word: "refused by the lock", kind: "refused" },
+    "denied-l7": { mark: "3", word: "refused by the waypoint", kind: "refused" },
+    "failed": { mark: "✕", word: "failed", kind: "failed" },
+  }[verdict] || { mark: "?", word: verdict || "unknown", kind: "failed" };
+}
+
+// attackerPod returns the pod of an attacker of the campaign as CELL/POD, or its name for one that is no pod.
+export function attackerPod(attackers, name) {
+  const a = attackers.find((x) => x.name === name);
+  return a && a.pod ? `${cellOf(a.namespace)}/${a.pod}` : name;
+}
+
+// label is the sentence that stays at the gate that answered: what the attacker saw, then who said so and why.
+export function label(result) {
+  const e = result.evidence || {};
+  const wire = e.status ? String(e.status) : e.fault ? e.fault : "";
+  const d = result.decision;
+  return [wire, (d && d.reason) || result.reason].filter(Boolean).join(" · ");
+}
+
+// answering returns the first stage above the given one at which the campaign expects a layer to refuse the attack, or null.
+export function answering(attack, stage) {
+  return stages.slice(stages.indexOf(stage) + 1).find((g) => /^denied/.test(attack.expect?.[g]?.verdict || "")) || null;
+}
+
+// consequence says what a breach did, from what the attacker got back; null for a result that is no breach.
+export function consequence(result, attack, attackers) {
+  if (!result || result.verdict !== "allowed") return null;
+  const who = attackerPod(attackers, result.attacker);
+  const body = result.evidence?.body || "";
+  const got = {
+    abort: () => ({ title: `MISSION ABORTED by ${who}`, lines: ["Orion flies to its abort mode. Nobody asked the crew."] }),
+    maneuver: () => ({ title: `ORION TURNED by ${who}`, lines: ["The spacecraft lies on its back, antenna away from Earth."] }),
+    uplink: () => ({ title: `FALSE ORDER to the crew by ${who}`, lines: ["The crew heard what Houston never said."] }),
+    vitals: () => ({ title: `CREW DATA STOLEN by ${who}`, lines: crew(body) }),
+  }[result.id];
+  if (got && result.evidence?.effect !== false) return { ...got(), who };
+  return { title: `BREACHED by ${who}`, lines: [attack?.title || result.id, result.reason], who };
+}
+
+// crew reads names and heart rates out of the first bytes of an answer, which may be cut off in the middle.
+function crew(body) {
+  const found = [...body.matchAll(/"name":"([^"]{1,60})"[^{}]*?"heartRateBpm":([\d.]+)/g)];
+  return found.length ? found.map(([, name, rate]) => `${name}: ${Math.round(Number(rate))} bpm`) : [body.slice(0, 160)];
+}
+
+// callOf says a decision of the log as one line.
+export const callOf = (d) => `${peer(d.from)} → ${peer(d.to)}${d.method ? ` ${d.method} ${d.path}` : ""}`;
