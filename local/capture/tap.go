@@ -51,3 +51,30 @@ func TCPSegment(packet []byte) (Segment, bool) {
 	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[16:20])), binary.BigEndian.Uint16(tcp[2:]))
 	return Segment{Src: src, Dst: dst, From: src.String(), To: dst.String(), Data: append([]byte(nil), tcp[offset:]...)}, true
 }
+
+// TLSFlow is one direction of a connection, cut into pieces wherever the network
+// liked. Its zero value is at the beginning.
+type TLSFlow struct{ rest int }
+
+// Record returns the kind of the TLS record (RFC 8446, 5.1) that the next piece
+// starts with or goes on with, empty where there is none.
+func (f *TLSFlow) Record(b []byte) string {
+	kind := ""
+	if f.rest > 0 {
+		kind = "record, continued"
+	}
+	for len(b) > f.rest {
+		b = b[f.rest:]
+		f.rest = 0
+		name := map[byte]string{20: "change cipher spec", 21: "alert", 22: "handshake", 23: "application data"}
+		if len(b) < 5 || b[1] != 3 || b[2] > 4 || name[b[0]] == "" {
+			return kind
+		}
+		if kind == "" {
+			kind = name[b[0]]
+		}
+		f.rest = 5 + int(b[3])<<8 + int(b[4])
+	}
+	f.rest -= len(b)
+	return kind
+}

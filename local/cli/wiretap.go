@@ -67,7 +67,7 @@ func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, pa
 	}
 	defer resp.Body.Close()
 	fmt.Fprintf(out, "stage %s, capture %s, listening at: %s\n", state.Stage, captureWords(state.Capture), resp.Header.Get("Artemis-Tap"))
-	tap := &tapView{out: out, ends: []string{caller.Address, callee.Address}, names: podNames(state), heard: make(chan struct{}, 1), flows: map[string]*tlsFlow{}}
+	tap := &tapView{out: out, ends: []string{caller.Address, callee.Address}, names: podNames(state), heard: make(chan struct{}, 1), flows: map[string]*capture.TLSFlow{}}
 	go tap.read(resp.Body)
 
 	url := fmt.Sprintf("http://%s.%s.svc.cluster.local:8080%s", callee.Component, callee.Namespace, path)
@@ -145,7 +145,7 @@ type tapView struct {
 	heard chan struct{}
 
 	mu         sync.Mutex
-	flows      map[string]*tlsFlow
+	flows      map[string]*capture.TLSFlow
 	plain, tls int
 }
 
@@ -186,7 +186,7 @@ func (v *tapView) show(s capture.Segment) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.From), v.name(s.To), len(s.Data))
-	if kind := v.flow(s).record(s.Data); kind != "" {
+	if kind := v.flow(s).Record(s.Data); kind != "" {
 		v.tls++
 		fmt.Fprintf(v.out, "TLS %s  % x...\n", kind, s.Data[:min(24, len(s.Data))])
 		return
@@ -198,10 +198,10 @@ func (v *tapView) show(s capture.Segment) {
 	}
 }
 
-func (v *tapView) flow(s capture.Segment) *tlsFlow {
+func (v *tapView) flow(s capture.Segment) *capture.TLSFlow {
 	key := s.From + ">" + s.To
 	if v.flows[key] == nil {
-		v.flows[key] = &tlsFlow{}
+		v.flows[key] = &capture.TLSFlow{}
 	}
 	return v.flows[key]
 }
@@ -213,33 +213,6 @@ func (v *tapView) name(addr string) string {
 	}
 	// What has an address and runs no Deployment is a waypoint or the gateway.
 	return addr + " (" + cmp.Or(v.names[host], "waypoint") + ")"
-}
-
-// tlsFlow is one direction of a connection, cut into pieces wherever the
-// network liked.
-type tlsFlow struct{ rest int }
-
-// record names the TLS record (RFC 8446, 5.1) that a piece starts with or goes on
-// with, or nothing where there is none.
-func (f *tlsFlow) record(b []byte) string {
-	kind := ""
-	if f.rest > 0 {
-		kind = "record, continued"
-	}
-	for len(b) > f.rest {
-		b = b[f.rest:]
-		f.rest = 0
-		name := map[byte]string{20: "change cipher spec", 21: "alert", 22: "handshake", 23: "application data"}
-		if len(b) < 5 || b[1] != 3 || b[2] > 4 || name[b[0]] == "" {
-			return kind
-		}
-		if kind == "" {
-			kind = name[b[0]]
-		}
-		f.rest = 5 + int(b[3])<<8 + int(b[4])
-	}
-	f.rest -= len(b)
-	return kind
 }
 
 func printable(s string) string {

@@ -61,6 +61,42 @@ type Suite interface {
 	Changed() <-chan struct{}
 	// SetStage returns when the next call is judged at that stage.
 	SetStage(ctx context.Context, stage string) error
+	// NewFlight starts the mission's services again, all at once, so that none is
+	// left from which another could learn that a flight was under way.
+	NewFlight(ctx context.Context) error
+	// Calls returns how many requests each pod has had answered by each other,
+	// where no waypoint recorded them one by one.
+	Calls() []Calls
+	// Listen returns what a listener on the node's network sees of a pod within a
+	// moment.
+	Listen(ctx context.Context, pod string) (Heard, error)
+}
+
+// Calls counts requests from one pod to another, both CELL/COMPONENT.
+type Calls struct {
+	From      string `json:"from"`
+	To        string `json:"to"`
+	Encrypted bool   `json:"encrypted"`
+	Answered  uint64 `json:"answered"`
+}
+
+// Heard is what a listener on the wire has to show.
+type Heard struct {
+	Stage  string  `json:"stage"`
+	Pod    string  `json:"pod"`
+	Source string  `json:"source"` // where the bytes were taken from
+	Pieces []Piece `json:"pieces"`
+}
+
+// Piece is what went by in one piece. From and To are pods, CELL/COMPONENT.
+type Piece struct {
+	At    time.Time `json:"at"`
+	From  string    `json:"from"`
+	To    string    `json:"to"`
+	Bytes int       `json:"bytes"`
+	Kind  string    `json:"kind"` // "plaintext", "TLS " and the kind of its record, or "binary"
+	// Text is its beginning: as text where it is plaintext, else in hexadecimal.
+	Text string `json:"text"`
 }
 
 // Attacks is the campaign as the handler shows and plays it.

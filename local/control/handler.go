@@ -23,6 +23,7 @@ const (
 	maxRecords   = 1000
 	heartbeat    = 15 * time.Second // keeps idle event streams from being cut
 	statePause   = 50 * time.Millisecond
+	countPause   = 500 * time.Millisecond
 	jsonType     = "application/json"
 	streamType   = "text/event-stream"
 	methodsRead  = "GET, HEAD"
@@ -45,6 +46,8 @@ func NewHandler(suite Suite, decisions Decisions, attacks Attacks) *Handler {
 	h.mux.HandleFunc("/_artemis/decisions", only(methodsRead, h.recent))
 	h.mux.HandleFunc("/_artemis/events", only(methodsRead, h.events))
 	h.mux.HandleFunc("/_artemis/stage", only(methodsWrite, h.stage))
+	h.mux.HandleFunc("/_artemis/new-flight", only(methodsWrite, h.newFlight))
+	h.mux.HandleFunc("/_artemis/listen", only(methodsWrite, h.listen))
 	h.mux.HandleFunc("/_artemis/attacks", only(methodsRead, h.listAttacks))
 	h.mux.HandleFunc("/_artemis/attacks/{id}", only(methodsWrite, h.attack))
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -167,8 +170,11 @@ func (h *Handler) recent(w http.ResponseWriter, r *http.Request) {
 	}{records, next})
 }
 
-// events sends every decision after ?since=SEQ, or every new one, the state now
-// and at each change, and every attack that starts or is judged. A client that reconnects goes on by Last-Event-ID.
+// events sends the state now and at each change, every decision after
+// ?since=SEQ, or every new one, every attack that starts or is judged, and twice
+// a second the calls that no decision records. A client that reconnects goes on
+// by Last-Event-ID; one that says with ?epoch= which suite SEQ is of (the
+// state's startedAt) gets everything of another.
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	since, ok := number(r, "since", ^uint64(0))
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
@@ -178,6 +184,9 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		problem(w, http.StatusBadRequest, "malformed", "since is a whole number")
 		return
+	}
+	if epoch := r.URL.Query().Get("epoch"); epoch != "" && epoch != h.suite.State().StartedAt.Format(time.RFC3339Nano) {
+		since = 0
 	}
 	if since == ^uint64(0) {
 		since = h.decisions.Last()
@@ -205,8 +214,17 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	defer pause.Stop()
 	stateChanged, due := h.suite.Changed(), true
 	attacks := h.attacks.Follow(r.Context())
+	counting := time.NewTicker(countPause)
+	defer counting.Stop()
+	counted := newCallCount(h.suite.Calls())
 	var newDecision <-chan struct{}
 	for {
+		if due { // first of all: a client knows by it which suite it hears
+			stateChanged, due = h.suite.Changed(), false
+			if send("state", "", h.suite.State()) != nil {
+				return
+			}
+		}
 		for {
 			records, next := h.decisions.Since(since, maxRecords)
 			for _, rec := range records {
@@ -217,12 +235,6 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 			since = next
 			if len(records) < maxRecords {
 				break
-			}
-		}
-		if due {
-			stateChanged, due = h.suite.Changed(), false
-			if send("state", "", h.suite.State()) != nil {
-				return
 			}
 		}
 		if out.Flush() != nil {
@@ -247,6 +259,10 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 			pause.Reset(statePause)
 		case <-pause.C:
 			due = true
+		case <-counting.C:
+			if calls := counted.since(h.suite.Calls()); len(calls) > 0 && send("calls", "", calls) != nil {
+				return
+			}
 		case <-tick.C:
 			if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil {
 				return

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"artemis.example/adversary"
 	"artemis.example/local/control"
@@ -22,6 +23,8 @@ type suite struct {
 	mu      sync.Mutex
 	state   control.State
 	changed chan struct{}
+	calls   []control.Calls
+	flights int
 }
 
 func newSuite() *suite {
@@ -41,6 +44,26 @@ func (s *suite) Changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
+}
+
+func (s *suite) NewFlight(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flights++
+	return nil
+}
+
+func (s *suite) Calls() []control.Calls {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+func (s *suite) Listen(_ context.Context, pod string) (control.Heard, error) {
+	if pod != "orion/comms-system" {
+		return control.Heard{}, errors.New("there is no such pod")
+	}
+	return control.Heard{Stage: "open", Pod: pod, Source: "a test"}, nil
 }
 
 func (s *suite) SetStage(_ context.Context, stage string) error {
@@ -201,8 +224,8 @@ func TestEventsTellTheStateItsChangesAndEveryDecision(t *testing.T) {
 			t.Errorf("got %s with %s %v, want %s with %v", e, field, data[field], event, want)
 		}
 	}
-	expect("decision", "path", "/old")
 	expect("state", "stage", "open")
+	expect("decision", "path", "/old")
 	log.Append(decision.Record{Path: "/new"})
 	expect("decision", "path", "/new")
 	if err := s.SetStage(t.Context(), "zero-trust"); err != nil {
@@ -215,5 +238,109 @@ func TestEventsTellTheStateItsChangesAndEveryDecision(t *testing.T) {
 	expect("attack", "result", nil)
 	if event, data := next(); event != "attack" || data["result"] == nil {
 		t.Errorf("got %s %v, want the attack with its result", event, data)
+	}
+}
+
+func TestEventsOfAnotherSuiteAreSentFromTheFirst(t *testing.T) {
+	s, log := newSuite(), mesh.NewDecisionLog(10)
+	s.state.StartedAt = time.Date(2026, 4, 1, 12, 0, 0, 5, time.UTC)
+	for _, path := range []string{"/1", "/2", "/3"} {
+		log.Append(decision.Record{Path: path})
+	}
+	server := httptest.NewServer(control.NewHandler(s, log, newAttacks()))
+	defer server.Close()
+	for query, want := range map[string]string{
+		"since=2&epoch=2026-04-01T12:00:00.000000005Z":   "/3",
+		"since=2&epoch=2026-03-31T12:00:00Z":             "/1",
+		"since=9000&epoch=2026-03-31T12:00:00.00000001Z": "/1",
+	} {
+		func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/_artemis/events?"+query, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := server.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			var events []string
+			for lines := bufio.NewScanner(resp.Body); len(events) < 2 && lines.Scan(); {
+				if v, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+					var data struct{ Stage, Path string }
+					decode(t, v, &data)
+					events = append(events, data.Stage+data.Path)
+				}
+			}
+			if diff := cmp.Diff([]string{"open", want}, events); diff != "" {
+				t.Errorf("%s: the state, then decisions (-want +got):\n%s", query, diff)
+			}
+		}()
+	}
+}
+
+func TestEventsTellHowManyCallsWereAnswered(t *testing.T) {
+	s := newSuite()
+	pair := control.Calls{From: "houston/capcom", To: "orion/comms-system", Encrypted: true, Answered: 7}
+	s.calls = []control.Calls{pair}
+	server := httptest.NewServer(control.NewHandler(s, mesh.NewDecisionLog(10), newAttacks()))
+	defer server.Close()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/_artemis/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	next := func() string {
+		for lines.Scan() {
+			if v, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				return v
+			}
+		}
+		t.Fatalf("the stream ended: %v", lines.Err())
+		return ""
+	}
+	next() // the state
+	pair.Answered = 9
+	s.mu.Lock()
+	s.calls = []control.Calls{pair, {From: "orion/comms-system", To: "orion/guidance-nav", Answered: 1}}
+	s.mu.Unlock()
+	var got []control.Calls
+	decode(t, next(), &got)
+	pair.Answered = 2
+	if diff := cmp.Diff([]control.Calls{pair, {From: "orion/comms-system", To: "orion/guidance-nav", Answered: 1}}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestThePageAsksForANewFlightAndListens(t *testing.T) {
+	s := newSuite()
+	handler := control.NewHandler(s, mesh.NewDecisionLog(10), newAttacks())
+	ask := func(path, body string) (int, string) {
+		r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	if code, body := ask("/_artemis/new-flight", "{}"); code != 200 || s.flights != 1 {
+		t.Errorf("a new flight: %d %s, %d begun", code, body, s.flights)
+	}
+	code, body := ask("/_artemis/listen", `{"pod":"orion/comms-system"}`)
+	var heard control.Heard
+	decode(t, body, &heard)
+	if diff := cmp.Diff(control.Heard{Stage: "open", Pod: "orion/comms-system", Source: "a test"}, heard); code != 200 || diff != "" {
+		t.Errorf("listening: %d (-want +got):\n%s", code, diff)
+	}
+	for body, want := range map[string]int{`{"pod":"moon/base"}`: 409, `{"pod":""}`: 400, `{"all":true}`: 400, ``: 400} {
+		if code, answer := ask("/_artemis/listen", body); code != want {
+			t.Errorf("listening with %q: %d %s, want %d", body, code, answer, want)
+		}
 	}
 }

@@ -48,6 +48,16 @@ type link struct {
 	answered atomic.Bool  // what moved last was an answer
 	moved    atomic.Int64 // when, in Unix nanoseconds
 	draining atomic.Bool
+	// answers counts the requests that were answered, where somebody counts.
+	answers *atomic.Uint64
+}
+
+// note remembers that something moved; an answer after a request is one call.
+func (l *link) note(answer bool) {
+	if l.answered.Swap(answer) != answer && answer && l.answers != nil {
+		l.answers.Add(1)
+	}
+	l.moved.Store(time.Now().UnixNano())
 }
 
 // track makes the link of a connection that state s allowed, and puts it where a
@@ -191,10 +201,7 @@ func (l *link) pump(dst, src net.Conn, answer bool) {
 	defer buffers.Put(buf)
 	if st, ok := src.(*hbone.Stream); ok {
 		if tcp, ok := dst.(*net.TCPConn); ok {
-			err := st.Forward(tcp, *buf, func() {
-				l.answered.Store(answer)
-				l.moved.Store(time.Now().UnixNano())
-			})
+			err := st.Forward(tcp, *buf, func() { l.note(answer) })
 			if err != nil {
 				abort(dst)
 				abort(src)
@@ -207,8 +214,7 @@ func (l *link) pump(dst, src net.Conn, answer bool) {
 	for {
 		n, err := src.Read(*buf)
 		if n > 0 {
-			l.answered.Store(answer)
-			l.moved.Store(time.Now().UnixNano())
+			l.note(answer)
 			if _, werr := dst.Write((*buf)[:n]); werr != nil {
 				abort(src)
 				abort(dst)

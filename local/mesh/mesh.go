@@ -62,6 +62,7 @@ type Mesh struct {
 	state atomic.Pointer[state]
 	pool  *hbone.Pool
 	links linkSet
+	calls callCounter
 	ready readiness
 	next  roundRobin
 

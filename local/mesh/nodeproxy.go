@@ -151,6 +151,7 @@ func (n *nodeProxy) carryOut(c capture.Captured) {
 		}
 		return m.judgeRoute(now, src, r, func() route { return m.routeOutbound(now, src, c.Dst) })
 	}, func() { abort(c.Conn); abort(up) })
+	l.answers = m.calls.between(src, r)
 	defer l.done()
 	l.carry(c.Conn, up)
 }

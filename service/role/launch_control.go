@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -151,8 +152,15 @@ func (l *launchRole) flying() bool {
 func (l *launchRole) status(ctx context.Context) (any, error) {
 	c := l.snapshot()
 	if c.State != countLaunched {
-		// What Kennedy's own positions say, now.
+		// What Kennedy's own positions say, now, and what Houston's said at the
+		// final poll.
+		said := c.Polls
 		c.Polls = l.pollCell(ctx)
+		for _, p := range said {
+			if !slices.ContainsFunc(c.Polls, func(own Poll) bool { return own.Position == p.Position }) {
+				c.Polls = append(c.Polls, p)
+			}
+		}
 	}
 	return c, nil
 }

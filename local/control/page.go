@@ -1,0 +1,59 @@
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// newFlight answers when the mission's services have been started again.
+func (h *Handler) newFlight(w http.ResponseWriter, r *http.Request) {
+	if err := h.suite.NewFlight(r.Context()); err != nil {
+		problem(w, http.StatusConflict, "no-new-flight", err.Error())
+		return
+	}
+	answer(w, h.suite.State())
+}
+
+// listen answers with what went by on the wire of one pod within a moment.
+func (h *Handler) listen(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Pod string `json:"pod"`
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&body); err != nil || d.More() || body.Pod == "" {
+		problem(w, http.StatusBadRequest, "malformed", `the body has to be {"pod":"CELL/COMPONENT"}`)
+		return
+	}
+	heard, err := h.suite.Listen(r.Context(), body.Pod)
+	if err != nil {
+		problem(w, http.StatusConflict, "nothing-heard", fmt.Sprintf("listen to %.80s: %v", body.Pod, err))
+		return
+	}
+	answer(w, heard)
+}
+
+// callCount tells what has been added to counts that only grow.
+type callCount map[Calls]uint64 // by everything but the count
+
+func newCallCount(now []Calls) callCount {
+	c := callCount{}
+	c.since(now)
+	return c
+}
+
+// since returns the calls that were answered since it was asked last.
+func (c callCount) since(now []Calls) []Calls {
+	var added []Calls
+	for _, calls := range now {
+		pair := calls
+		pair.Answered = 0
+		if n := calls.Answered - c[pair]; n > 0 {
+			c[pair] = calls.Answered
+			calls.Answered = n
+			added = append(added, calls)
+		}
+	}
+	return added
+}
