@@ -23,12 +23,17 @@ type client struct {
 }
 
 func newClient(at place) *client {
-	return &client{at: at, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", at.controlSocket())
-		},
-	}}}
+	c := &client{at: at}
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+	}}
+	return c
+}
+
+// dial connects to the control socket.
+func (c *client) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", c.at.controlSocket())
 }
 
 var errNoSuite = errors.New("no suite is running here: start one with `artemis up`")
@@ -106,6 +111,14 @@ func (c *client) state(ctx context.Context) (control.State, error) {
 	defer cancel()
 	var s control.State
 	return s, c.get(ctx, "state", &s)
+}
+
+// operator returns the address that makes a browser the operator's.
+func (c *client) operator(ctx context.Context) (string, error) {
+	var told struct {
+		Address string `json:"address"`
+	}
+	return told.Address, c.get(ctx, "operator", &told)
 }
 
 // pod finds a pod by CELL/COMPONENT.

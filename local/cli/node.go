@@ -29,6 +29,7 @@ type handover struct {
 	execs   *net.UnixListener
 	service *os.File
 	logs    string
+	token   string // of the operator
 	// Only where Envoy does the waypoints' work.
 	envoy, config *os.File
 }
@@ -41,6 +42,7 @@ const (
 	fdService
 	fdLogs
 	fdVerdict
+	fdToken
 	fdEnvoy
 	fdConfig
 )
@@ -81,7 +83,11 @@ func runNode(ctx context.Context, at place, o launcher.Options, h handover) erro
 		return err
 	}
 	defer read.Close()
-	files := []*os.File{gateway, control, execs, h.service, logs, write}
+	token, err := filled(h.token)
+	if err != nil {
+		return err
+	}
+	files := []*os.File{gateway, control, execs, h.service, logs, write, token}
 	if h.envoy != nil {
 		files = append(files, h.envoy, h.config)
 	}
@@ -92,7 +98,7 @@ func runNode(ctx context.Context, at place, o launcher.Options, h handover) erro
 	cmd.Env = append(os.Environ(), nodeOptionsVariable+"="+options)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err = cmd.Start()
-	for _, f := range []*os.File{gateway, control, execs, logs, write} {
+	for _, f := range []*os.File{gateway, control, execs, logs, write, token} {
 		f.Close() // the node has its own
 	}
 	if err != nil {
@@ -131,6 +137,17 @@ func runNode(ctx context.Context, at place, o launcher.Options, h handover) erro
 	return err
 }
 
+// filled returns a pipe to read text from: unlike the environment and the
+// arguments, what it holds is nowhere to be seen.
+func filled(text string) (*os.File, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	_, err = write.WriteString(text)
+	return read, errors.Join(err, write.Close())
+}
+
 // runHere runs the suite in this process, with the capture that needs no node.
 func runHere(ctx context.Context, o launcher.Options, h handover) error {
 	node, err := proxy.NewNode()
@@ -139,7 +156,7 @@ func runHere(ctx context.Context, o launcher.Options, h handover) error {
 	}
 	return run(ctx, o, launcher.Handed{
 		Node: node, Gateway: h.gateway, Control: h.control, Execs: h.execs,
-		Service: h.service.Name(), Logs: h.logs, Root: ".",
+		Service: h.service.Name(), Logs: h.logs, Root: ".", Token: h.token,
 	})
 }
 
@@ -160,7 +177,7 @@ func newNodeCommand() *cobra.Command {
 			if err := os.Unsetenv(nodeOptionsVariable); err != nil {
 				return err
 			}
-			last := fdVerdict
+			last := fdToken
 			if options.Waypoint == "envoy" {
 				last = fdConfig
 			}
@@ -217,8 +234,13 @@ func received(node capture.Node) (launcher.Handed, error) {
 	if control, ok := listeners[1].(*net.UnixListener); ok {
 		control.SetUnlinkOnClose(false)
 	}
+	token := os.NewFile(fdToken, "token")
+	secret, err := io.ReadAll(token)
+	if err = errors.Join(err, token.Close()); err != nil {
+		return launcher.Handed{}, fmt.Errorf("take up the operator's token: %w", err)
+	}
 	return launcher.Handed{
-		Node: node, Gateway: listeners[0], Control: listeners[1], Execs: execs,
+		Node: node, Token: string(secret), Gateway: listeners[0], Control: listeners[1], Execs: execs,
 		Service: filepath.Join("/proc/self/fd", fmt.Sprint(fdService)),
 		Logs:    filepath.Join("/proc/self/fd", fmt.Sprint(fdLogs)),
 		Root:    ".",

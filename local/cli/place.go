@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"artemis.example/local/control"
 )
 
 // maxSocketPath is what fits into a sockaddr_un everywhere (104 on macOS, 108 on
@@ -72,6 +76,7 @@ func (p place) logs() string          { return filepath.Join(p.state, "logs") }
 func (p place) launcherLog() string   { return filepath.Join(p.state, "artemis.log") }
 func (p place) controlSocket() string { return p.socket("control.sock") }
 func (p place) execSocket() string    { return p.socket("exec.sock") }
+func (p place) tokenFile() string     { return filepath.Join(p.state, "operator") }
 
 // socket returns the path of a socket in the state directory, or a short one in
 // the directory for temporary files where that would be too long.
@@ -108,6 +113,38 @@ func (p place) write(r running) error {
 		return err
 	}
 	return os.WriteFile(p.runningFile(), append(data, '\n'), 0o644)
+}
+
+// token returns the operator's token, which outlives a suite so that a page that
+// is open goes on working with the next one. Removing the file makes a new one.
+func (p place) token() (string, error) {
+	f, err := os.OpenFile(p.tokenFile(), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err == nil {
+		defer f.Close()
+		info, err := f.Stat()
+		data, readErr := io.ReadAll(io.LimitReader(f, 1<<10))
+		if err == nil && readErr == nil && info.Mode() == 0o600 && ownedByUs(info) && len(data) >= len(control.NewToken()) {
+			return strings.TrimSpace(string(data)), nil
+		}
+	}
+	// There is none, or one that somebody else may know.
+	token := control.NewToken()
+	if err := os.Remove(p.tokenFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("replace the operator's token: %w", err)
+	}
+	if f, err = os.OpenFile(p.tokenFile(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		return "", fmt.Errorf("keep the operator's token: %w", err)
+	}
+	_, err = f.WriteString(token + "\n")
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("keep the operator's token: %w", err)
+	}
+	return token, nil
+}
+
+func ownedByUs(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid()
 }
 
 // errRunning says that somebody else holds the lock.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/spf13/cobra"
 )
@@ -22,7 +23,15 @@ func newStatusCommand(at *place) *cobra.Command {
 				return err
 			}
 			if !asJSON {
-				return writeTable(cmd.OutOrStdout(), s)
+				page, err := c.operator(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if err := writeTable(cmd.OutOrStdout(), s); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "mission control %s\n", page)
+				return err
 			}
 			out := json.NewEncoder(cmd.OutOrStdout())
 			out.SetIndent("", "  ")

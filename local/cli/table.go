@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,8 +10,6 @@ import (
 
 	"artemis.example/local/control"
 )
-
-const gatewayHost = "development-default.openchoreoapis.localhost"
 
 // writeTable shows what runs where.
 func writeTable(w io.Writer, s control.State) error {
@@ -51,16 +50,21 @@ func captureWords(capture string) string {
 	return capture
 }
 
-func writeURLs(w io.Writer, gateway string) {
+// writeURLs shows where to go from here.
+func writeURLs(ctx context.Context, w io.Writer, c *client, gateway string) error {
 	_, port, err := net.SplitHostPort(gateway)
 	if err != nil {
-		return
+		return err
 	}
-	base := "http://" + net.JoinHostPort(gatewayHost, port)
-	fmt.Fprintf(w, `
-mission control   %[1]s/flight-director-http/
+	page, err := c.operator(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, `
+mission control   %[2]s
 mission status    curl %[1]s/flight-director-http/mission/status
 launch            curl -X POST %[1]s/launch-control-http/countdown/start
 who may do what   artemis exec orion/comms-system -- curl -s http://guidance-nav:8080/position
-`, base)
+`, "http://"+net.JoinHostPort(control.GatewayHost, port), page)
+	return err
 }

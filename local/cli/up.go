@@ -136,6 +136,10 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	if err := at.write(running{PID: os.Getpid(), StartedAt: time.Now(), Gateway: gateway.Addr().String()}); err != nil {
 		return err
 	}
+	token, err := at.token()
+	if err != nil {
+		return err
+	}
 	control, err := listenUnix(at.controlSocket())
 	if err != nil {
 		return err
@@ -150,14 +154,14 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		return err
 	}
 	o.Gateway, o.StartedAt = gateway.Addr().String(), time.Now()
-	h := handover{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), envoy: envoy, config: config}
+	h := handover{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), token: token, envoy: envoy, config: config}
 
 	// The main thread stays with the node: it is killed when that thread ends.
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	go func() {
-		if announce(watching, out, newClient(at), o.StartedAt) == nil {
-			writeURLs(out, o.Gateway)
+		c := newClient(at)
+		if announce(watching, out, c, o.StartedAt) == nil && writeURLs(watching, out, c, o.Gateway) == nil {
 			fmt.Fprintln(out, "\nCtrl-C stops everything")
 		}
 	}()
@@ -322,7 +326,9 @@ func upDetached(cmd *cobra.Command, at place) error {
 		if err != nil {
 			return err
 		}
-		writeURLs(cmd.OutOrStdout(), r.Gateway)
+		if err := writeURLs(cmd.Context(), cmd.OutOrStdout(), newClient(at), r.Gateway); err != nil {
+			return err
+		}
 		fmt.Fprintln(cmd.OutOrStdout(), "\n`artemis down` stops everything")
 		return nil
 	}

@@ -1,6 +1,6 @@
-// Package control is how the launcher is watched and steered while it runs: one
-// HTTP handler, on the launcher's own Unix socket and, under /_artemis/, on the
-// gateway's port, where the dashboard finds it. It answers from what it is
+// Package control is how the launcher is watched and steered while it runs, and
+// by whom: one HTTP handler, on the launcher's own Unix socket and, for who has
+// the operator's token, on the operator's own origin. It answers from what it is
 // given; starting, stopping and deciding are done elsewhere.
 package control
 

@@ -1,8 +1,11 @@
 package control_test
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,14 +14,19 @@ import (
 	"artemis.example/local/mesh"
 )
 
-// FuzzHandler asks for anything under the gateway's guard: nothing but a POST in
-// JSON, of the page's own origin, changes the stage.
-func FuzzHandler(f *testing.F) {
-	f.Add("POST", "/_artemis/stage", "127.0.0.1", "application/json", "", `{"stage":"open"}`)
-	f.Add("POST", "/_artemis/stage", "localhost:19080", "text/plain", "http://evil.example", `{"stage":"zero-trust"}`)
-	f.Add("GET", "/_artemis/decisions?since=-1&limit=99999999999999999999", "[::1]", "", "", "")
-	f.Add("GET", "/_artemis/state", "evil.example", "", "", "")
-	f.Fuzz(func(t *testing.T, method, target, host, kind, origin, body string) {
+// FuzzOperator asks for anything at the gateway's port, from this machine: nothing
+// but a POST in JSON, of the operator's own page with the operator's cookie,
+// changes the stage.
+func FuzzOperator(f *testing.F) {
+	const own, cookie = "mission-control.localhost:1", "artemis-1=secret"
+	f.Add("POST", "/_artemis/stage", own, "application/json", "", cookie, `{"stage":"open"}`)
+	f.Add("POST", "/_artemis/stage", own, "application/json", "http://evil.example", cookie, `{"stage":"open"}`)
+	f.Add("POST", "/_artemis/stage", "localhost:1", "application/json", "", cookie, `{"stage":"open"}`)
+	f.Add("POST", "/?token=secret", own, "application/json", "", "", `{"stage":"open"}`)
+	f.Add("POST", "/_artemis/stage?token=secret", own, "application/json", "", "artemis-1=", `{"stage":"open"}`)
+	f.Add("GET", "/_artemis/decisions?since=-1&limit=99999999999999999999", own, "", "", cookie, "")
+	f.Add("GET", "/flight-director-http/assets/../../../etc/passwd", own, "", "", cookie, "")
+	f.Fuzz(func(t *testing.T, method, target, host, kind, origin, cookies, body string) {
 		r, err := http.NewRequest(method, "http://x", strings.NewReader(body))
 		if err != nil || strings.HasPrefix(target, "/_artemis/events") {
 			t.Skip("no request of a server's")
@@ -27,18 +35,22 @@ func FuzzHandler(f *testing.F) {
 		if err != nil {
 			t.Skip("no URL")
 		}
-		r.URL, r.Host = u, host
+		r.URL, r.Host, r.RemoteAddr = u, host, "127.0.0.1:2"
 		r.Header.Set("Content-Type", kind)
+		r.Header.Set("Cookie", cookies)
 		if origin != "" {
 			r.Header.Set("Origin", origin)
 		}
 		s := newSuite()
 		s.state.Stage = "zero-trust"
+		o := &control.Operator{
+			Token: "secret", Port: "1", Control: control.NewHandler(s, mesh.NewDecisionLog(10), newAttacks()), Dial: nowhere,
+		}
 		w := httptest.NewRecorder()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			control.Guard(control.NewHandler(s, mesh.NewDecisionLog(10), newAttacks())).ServeHTTP(w, r)
+			o.ServeHTTP(w, r)
 		}()
 		select {
 		case <-done:
@@ -48,9 +60,12 @@ func FuzzHandler(f *testing.F) {
 		if w.Code == http.StatusInternalServerError {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		own := origin == "" || strings.EqualFold(origin, "http://"+host)
-		if s.State().Stage != "zero-trust" && (method != http.MethodPost || !strings.Contains(strings.ToLower(kind), "application/json") || !own) {
-			t.Errorf("%s %s for %q, %q from %q changed the stage", method, target, host, kind, origin)
+		fromOwn := origin == "" || strings.EqualFold(origin, "http://"+host)
+		known := slices.ContainsFunc(r.CookiesNamed("artemis-1"), func(c *http.Cookie) bool { return c.Value == "secret" })
+		if s.State().Stage != "zero-trust" && (method != http.MethodPost || !strings.Contains(strings.ToLower(kind), "application/json") || !fromOwn || !known) {
+			t.Errorf("%s %s for %q, %q from %q with %q changed the stage", method, target, host, kind, origin, cookies)
 		}
 	})
 }
+
+func nowhere(context.Context) (net.Conn, error) { return nil, net.ErrClosed }

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,8 +35,8 @@ type Handler struct {
 	mux       *http.ServeMux
 }
 
-// NewHandler makes the handler of the control socket. What comes in over the
-// gateway's port has to go through Guard.
+// NewHandler makes the handler of the control paths. What comes in over the
+// gateway's port has to go through Operator.
 func NewHandler(suite Suite, decisions Decisions, attacks Attacks) *Handler {
 	h := &Handler{suite: suite, decisions: decisions, attacks: attacks, mux: http.NewServeMux()}
 	h.mux.HandleFunc("/_artemis/state", only(methodsRead, h.state))
@@ -60,47 +57,6 @@ func NewHandler(suite Suite, decisions Decisions, attacks Attacks) *Handler {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	h.mux.ServeHTTP(w, r)
-}
-
-// Guard admits to next what a browser on this machine may send: a Host that is
-// this machine's, so that no foreign name that was made to point here gets
-// answers, and writes only from a page of the same origin.
-func Guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isLocal(r.Host) {
-			problem(w, http.StatusForbidden, "foreign-host", "the host has to be localhost, below .localhost, or a loopback address")
-			return
-		}
-		if site := r.Header.Get("Sec-Fetch-Site"); r.Method != http.MethodGet && r.Method != http.MethodHead {
-			if (site != "" && site != "same-origin" && site != "none") || !sameOrigin(r) {
-				problem(w, http.StatusForbidden, "foreign-origin", "only a page of this origin may do this")
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func isLocal(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
-}
-
-func sameOrigin(r *http.Request) bool {
-	origins := r.Header.Values("Origin")
-	if len(origins) == 0 { // no browser sends a write without it
-		return true
-	}
-	u, err := url.Parse(origins[0])
-	return len(origins) == 1 && err == nil && u.Scheme == "http" && strings.EqualFold(u.Host, r.Host)
 }
 
 func only(methods string, next http.HandlerFunc) http.HandlerFunc {

@@ -24,6 +24,7 @@ import (
 	"artemis.example/local/xds"
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
+	appsv1 "k8s.io/api/apps/v1"
 )
 
 // keptDecisions is how many decisions are remembered for who asks late.
@@ -52,6 +53,7 @@ type Handed struct {
 	Config  string // path of the program that configures it
 	Logs    string // directory
 	Root    string // the project's directory
+	Token   string // makes a browser the operator's
 }
 
 type launcher struct {
@@ -290,19 +292,58 @@ func (l *launcher) serve() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	steer := control.NewHandler(l, l.log, attacks)
+	operator := &control.Operator{
+		Token: l.handed.Token, Port: portOf(l.options.Gateway),
+		Control: control.NewHandler(l, l.log, attacks), Dial: own.Dial,
+	}
+	// Whoever may open the socket is the operator.
 	inside := http.NewServeMux()
-	inside.Handle("/", steer)
+	inside.HandleFunc("/", operator.ServeRoutes)
+	inside.Handle("/_artemis/", operator.Control)
 	inside.HandleFunc("GET /_artemis/wiretap", l.wiretap)
+	inside.HandleFunc("GET /_artemis/operator", operator.Tell)
 	server := &http.Server{Handler: inside, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(controlListener{l.handed.Control}) }()
-	go func() { _ = l.mesh.ServeGateway(l.handed.Gateway, control.Guard(steer)) }()
-	go func() { _ = l.mesh.ServeGateway(own, nil) }()
+	go func() {
+		_ = l.mesh.ServeGateway(l.handed.Gateway, mesh.Edge{Own: control.IsOperatorHost, Handler: operator, Admit: admit})
+	}()
+	go func() { _ = l.mesh.ServeGateway(own, mesh.Edge{}) }()
 	go l.serveExec(l.handed.Execs)
 	return func() {
 		_ = server.Close()
 		_ = l.handed.Execs.Close()
 	}, nil
+}
+
+// roleConsole is the attacker's console: whoever reaches its route has attacks
+// made.
+const roleConsole = "adversary-console"
+
+// admit keeps from the public origin what other pages would have a browser send,
+// and the attacker's console.
+func admit(method, host string, header http.Header, to *topology.Service) *mesh.Refusal {
+	if detail := control.ForeignOrigin(method, host, header); detail != "" {
+		return &mesh.Refusal{Code: control.CodeForeignOrigin, Detail: detail}
+	}
+	for _, port := range to.Ports {
+		for _, b := range to.Backends(port.Number) {
+			if b.Pod.Deployment != nil && roleOf(b.Pod.Deployment) == roleConsole {
+				return &mesh.Refusal{Code: control.CodeNotTheOperator, Detail: control.OperatorHint}
+			}
+		}
+	}
+	return nil
+}
+
+func roleOf(d *appsv1.Deployment) string {
+	for _, c := range d.Spec.Template.Spec.Containers {
+		for _, e := range c.Env {
+			if e.Name == "SERVICE_ROLE" {
+				return e.Value
+			}
+		}
+	}
+	return ""
 }
 
 // controlListener turns away who is not to steer.

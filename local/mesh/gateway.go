@@ -74,17 +74,8 @@ func newGateway(m *Mesh) *gateway {
 // applied ends the unused connections of the state before.
 func (g *gateway) applied() { g.transport.CloseIdleConnections() }
 
-func (g *gateway) serve(ln net.Listener, control http.Handler) error {
-	handler := http.Handler(g)
-	if control != nil {
-		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/_artemis" || strings.HasPrefix(r.URL.Path, "/_artemis/") {
-				control.ServeHTTP(w, r)
-				return
-			}
-			g.ServeHTTP(w, r)
-		})
-	}
+func (g *gateway) serve(ln net.Listener, edge Edge) error {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.route(w, r, edge) })
 	srv := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headTimeout,
@@ -118,8 +109,12 @@ func (g *gateway) close() error {
 	return errors.Join(errs...)
 }
 
-// ServeHTTP routes one request.
-func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// route routes one request.
+func (g *gateway) route(w http.ResponseWriter, r *http.Request, edge Edge) {
+	if edge.Own != nil && edge.Own(r.Host) {
+		edge.Handler.ServeHTTP(w, r)
+		return
+	}
 	s := g.m.state.Load()
 	if s == nil {
 		http.Error(w, "no healthy upstream", http.StatusServiceUnavailable)
@@ -144,6 +139,10 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, rewritten := s.world.Route(r.Host, path)
 	if route == nil {
 		g.note(ctx, http.StatusNotFound, decision.Failed, "no HTTPRoute for "+r.Host+path)
+		if edge.Handler != nil {
+			edge.Handler.ServeHTTP(w, r)
+			return
+		}
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
@@ -154,6 +153,13 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.request.To = g.to(route)
+	if edge.Admit != nil {
+		if refusal := edge.Admit(r.Method, r.Host, r.Header, route.Service); refusal != nil {
+			g.note(ctx, http.StatusForbidden, decision.Failed, "refused at the gateway: "+refusal.Detail)
+			refusal.write(w)
+			return
+		}
+	}
 	p.target = requestURL(backendHost(route), rewritten, query)
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }

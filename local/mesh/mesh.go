@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -161,13 +160,10 @@ func (m *Mesh) DetachPod(ref topology.Ref) {
 	}
 }
 
-// GatewayHandler serves what operators ask of the north/south gateway.
-func (m *Mesh) GatewayHandler() http.Handler { return m.gateway }
-
-// ServeGateway serves the north/south gateway on a listener until Close or until
-// the listener fails. control, when given, serves the paths below /_artemis/.
-func (m *Mesh) ServeGateway(ln net.Listener, control http.Handler) error {
-	return m.gateway.serve(ln, control)
+// ServeGateway serves the north/south gateway on a listener, with what else
+// stands there, until Close or until the listener fails.
+func (m *Mesh) ServeGateway(ln net.Listener, edge Edge) error {
+	return m.gateway.serve(ln, edge)
 }
 
 // StopWaypoint ends a waypoint that this Mesh serves, as when it is scaled to

@@ -239,7 +239,7 @@ func newRig(t testing.TB, cfg Config, set *manifest.Set) *rig {
 		t.Fatal(err)
 	}
 	r.gate = ln.Addr().String()
-	go func() { _ = r.mesh.ServeGateway(ln, nil) }()
+	go func() { _ = r.mesh.ServeGateway(ln, Edge{}) }()
 	return r
 }
 

@@ -3,11 +3,8 @@ package role
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
-	"mime"
+	"maps"
 	"net/http"
-	"path"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,66 +13,22 @@ import (
 	"artemis.example/service/problem"
 )
 
-// contentSecurityPolicy lets the page load what this service serves, and nothing
-// else from anywhere.
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +
-	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
 // page serves the dashboard and its events.
 func (f *directorRole) page() []endpoint.Endpoint {
 	return []endpoint.Endpoint{
-		endpoint.Stream(http.MethodGet, "/", http.HandlerFunc(f.index)),
-		endpoint.Stream(http.MethodGet, "/assets/*", http.HandlerFunc(f.asset)),
+		endpoint.Stream(http.MethodGet, "/", http.HandlerFunc(f.file)),
+		endpoint.Stream(http.MethodGet, "/assets/*", http.HandlerFunc(f.file)),
 		endpoint.Stream(http.MethodGet, "/events", http.HandlerFunc(f.hub.events)),
 	}
 }
 
-func secure(h http.Header) {
-	h.Set("Content-Security-Policy", contentSecurityPolicy)
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cache-Control", "no-cache")
-}
-
-func (f *directorRole) index(w http.ResponseWriter, _ *http.Request) {
-	page, err := dashboard.Index()
-	if err != nil {
-		endpoint.Refuse(w, problem.New(problem.Internal, "no page in this binary"))
-		return
-	}
-	secure(w.Header())
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Write(page)
-}
-
-func (f *directorRole) asset(w http.ResponseWriter, r *http.Request) {
-	files, err := dashboard.Assets()
-	if err != nil {
-		endpoint.Refuse(w, problem.New(problem.Internal, "no assets in this binary"))
-		return
-	}
-	// The raw path names the file: none of ours needs an escape.
-	name := strings.TrimPrefix(r.URL.EscapedPath(), "/assets/")
-	body, err := fs.ReadFile(files, name)
-	if err != nil || !fs.ValidPath(name) {
+func (f *directorRole) file(w http.ResponseWriter, r *http.Request) {
+	body, header, ok := dashboard.File(r.URL.EscapedPath())
+	if !ok {
 		endpoint.Refuse(w, problem.New(problem.NotFound, "no such asset"))
 		return
 	}
-	secure(w.Header())
-	kind := mime.TypeByExtension(path.Ext(name))
-	switch path.Ext(name) {
-	case ".js", ".mjs":
-		kind = "text/javascript; charset=utf-8"
-	case ".css":
-		kind = "text/css; charset=utf-8"
-	case ".svg":
-		kind = "image/svg+xml"
-	case ".woff2":
-		kind = "font/woff2"
-	}
-	if kind != "" {
-		w.Header().Set("Content-Type", kind)
-	}
+	maps.Copy(w.Header(), header)
 	w.Write(body)
 }
 
@@ -88,7 +41,7 @@ func (h *hub) events(w http.ResponseWriter, r *http.Request) {
 	}
 	defer leave()
 	control := http.NewResponseController(w)
-	secure(w.Header())
+	dashboard.Secure(w.Header())
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")

@@ -1,7 +1,6 @@
 // A headless Chromium of the machine's own, which resolves the suite's host to this machine and reaches nothing else.
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
-import { host } from "./suite.js";
 
 export function chromiumPath() {
   const known = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
@@ -10,7 +9,7 @@ export function chromiumPath() {
   return found;
 }
 
-export const launch = () => chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--no-proxy-server", `--host-resolver-rules=MAP ${host} 127.0.0.1, EXCLUDE localhost`] });
+export const launch = () => chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--no-proxy-server", `--host-resolver-rules=MAP *.localhost 127.0.0.1, EXCLUDE localhost`] });
 
 // watch collects what must not happen: console errors, page errors, requests to any other host. A test that expects refusals
 // names the statuses whose console lines do not count.

@@ -8,7 +8,6 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const root = new URL("../../../", import.meta.url).pathname;
-export const host = "development-default.openchoreoapis.localhost";
 
 const freePort = () => new Promise((resolve, reject) => {
   const server = createServer();
