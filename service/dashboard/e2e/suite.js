@@ -21,11 +21,10 @@ export async function startSuite({ stage = "zero-trust", timeScale } = {}) {
   const artemis = (...args) => run(join(root, "bin/artemis"), [...args, "--state-dir", state], { cwd: root, maxBuffer: 1 << 24 });
   const flags = ["up", "--detach", "--stage", stage, "--gateway", `127.0.0.1:${port}`];
   if (timeScale) flags.push("--time-scale", String(timeScale));
-  await artemis(...flags);
-  const base = `http://${host}:${port}`;
+  const { stdout } = await artemis(...flags);
+  const url = stdout.match(/^mission control +(\S+)$/m)[1]; // with the operator's token
   return {
-    base, port, artemis,
-    url: `${base}/flight-director-http/`,
+    base: new URL(url).origin, port, artemis, url,
     status: async () => JSON.parse((await artemis("status", "--json")).stdout),
     stop() {
       try { execFileSync(join(root, "bin/artemis"), ["down", "--state-dir", state], { cwd: root, stdio: "ignore" }); } finally { rmSync(state, { recursive: true, force: true }); }
