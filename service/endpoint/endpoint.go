@@ -49,8 +49,15 @@ func GetRequest(path string, answer func(ctx context.Context, r *http.Request) (
 // Post answers POST with a JSON object that has exactly the fields of In. No
 // body at all is an empty object.
 func Post[In any](path string, answer func(ctx context.Context, in In) (any, error)) Endpoint {
+	var empty In
+	return PostOr(path, empty, answer)
+}
+
+// PostOr is Post for an endpoint that takes an empty body, whatever its content
+// type, for an order of its own: curl -X POST alone is one.
+func PostOr[In any](path string, empty In, answer func(ctx context.Context, in In) (any, error)) Endpoint {
 	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any, error) {
-		in, err := read[In](r)
+		in, err := read(r, empty)
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +70,8 @@ func Post[In any](path string, answer func(ctx context.Context, in In) (any, err
 func PostUnder[In any](path string, answer func(ctx context.Context, rest string, in In) (any, error)) Endpoint {
 	prefix := strings.TrimSuffix(path, "*")
 	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any, error) {
-		in, err := read[In](r)
+		var empty In
+		in, err := read(r, empty)
 		if err != nil {
 			return nil, err
 		}
@@ -76,32 +84,26 @@ func Stream(method, path string, h http.Handler) Endpoint {
 	return Endpoint{Method: method, Path: path, stream: h}
 }
 
-func read[In any](r *http.Request) (in In, err error) {
-	if _, ok := any(in).(struct{}); !ok || r.Header.Get("Content-Type") != "" || r.ContentLength != 0 {
-		err = readBody(r, &in)
+// read reads a body, or takes empty for one that has no byte.
+func read[In any](r *http.Request, empty In) (in In, err error) {
+	if r.ContentLength == 0 {
+		return empty, nil
 	}
-	return in, err
-}
-
-func readBody(r *http.Request, in any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxBody))
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return problem.New(problem.BodyTooLarge, "the body may have %d bytes", MaxBody)
+			return in, problem.New(problem.BodyTooLarge, "the body may have %d bytes", MaxBody)
 		}
-		return problem.New(problem.MalformedBody, "the body ended early").Because(err)
-	}
-	contentType := r.Header.Get("Content-Type")
-	if len(body) == 0 && contentType == "" {
-		return nil
-	}
-	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/json" {
-		return problem.New(problem.WrongContentType, "want content-type application/json, have %q", contentType)
+		return in, problem.New(problem.MalformedBody, "the body ended early").Because(err)
 	}
 	if len(body) == 0 {
-		return nil
+		return empty, nil
 	}
-	return Decode(body, in)
+	contentType := r.Header.Get("Content-Type")
+	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/json" {
+		return in, problem.New(problem.WrongContentType, "want content-type application/json, have %q", contentType)
+	}
+	return in, Decode(body, &in)
 }
 
 // Decode reads exactly one JSON object with no field that the target does not

@@ -45,8 +45,10 @@ type Acknowledged struct {
 	Type   string `json:"type"`
 	ID     string `json:"id,omitempty"`
 	DeltaV string `json:"deltaV,omitempty"` // with its unit
-	// Executed is what guidance-nav made of a course correction or an abort.
+	// Executed is what guidance-nav made of a course correction or an abort. Note
+	// says what became of an order that changes nothing in the sky yet.
 	Executed *Maneuver `json:"executed,omitempty"`
+	Note     string    `json:"note,omitempty"`
 	// Maneuvers are all that the spacecraft remembers.
 	Maneuvers []Maneuver `json:"maneuvers,omitempty"`
 	Report    *Frame     `json:"report,omitempty"`

@@ -66,7 +66,16 @@ func (c Command) check() error {
 	case crewMessage:
 		return endpoint.Text("message", c.Message, maxTextLength)
 	case abort:
-		return endpoint.Text("reason", c.Reason, maxTextLength)
+		if c.Reason != "" { // nobody has to give one
+			return endpoint.Text("reason", c.Reason, maxTextLength)
+		}
 	}
 	return nil
 }
+
+// Orders that a POST without a body stands for.
+var (
+	smallCorrection = 2.3 // m/s, along the velocity
+	bareManeuver    = Command{Type: courseCorrection, DeltaV: &smallCorrection}
+	bareUplink      = Command{Type: telemetryRequest}
+)

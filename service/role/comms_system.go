@@ -2,7 +2,6 @@ package role
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -50,7 +49,7 @@ func commsSystem(kit Kit) Program {
 	c := &commsRole{Kit: kit, antenna: highGain}
 	return Program{
 		Endpoints: []endpoint.Endpoint{
-			endpoint.Post("/uplink", c.uplink),
+			endpoint.PostOr("/uplink", bareUplink, c.uplink),
 			endpoint.PostUnder("/uplink/*", c.uplinkKind),
 			endpoint.Post("/downlink", c.downlink),
 			endpoint.Get("/signal/strength", c.strength),
@@ -113,12 +112,10 @@ func (c *commsRole) uplink(ctx context.Context, in Command) (any, error) {
 		if err := c.Peers.Post(ctx, "guidance-nav", "/maneuver", in, &out); err != nil {
 			return nil, err
 		}
+		ack.DeltaV, ack.Note = out.DeltaV, out.Note
 		if out.Executed != nil {
 			c.flown.add(*out.Executed)
 			ack.ID, ack.Executed = out.Executed.ID, out.Executed
-			if in.Type == courseCorrection {
-				ack.DeltaV = fmt.Sprintf("%.1f m/s", out.Executed.DeltaVMS)
-			}
 		}
 		if in.Type == abort && in.ExecutedAt == nil {
 			// The crew hears of it; the abort stands whether or not they answer.

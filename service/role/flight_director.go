@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -118,6 +119,8 @@ type directorRole struct {
 	mu    sync.Mutex
 	count GoNoGo    // as launch-control last said
 	heard time.Time // when it did
+	// aborted is the reason for which the next launch is a NO-GO, before lift-off.
+	aborted string
 	// What has been sent as events.
 	seq     uint64
 	alerted map[string]bool
@@ -277,6 +280,12 @@ func (f *directorRole) abort(ctx context.Context, in struct {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	if !f.Clock.Reading().Known() {
+		f.mu.Lock()
+		f.aborted = "the mission was aborted: " + cmp.Or(in.Reason, "no reason was given")
+		f.mu.Unlock()
+		return Acknowledged{Status: "acknowledged", Type: abort, Note: "nothing flies yet: the next poll for launch is a NO-GO"}, nil
+	}
 	return f.uplink(ctx, c)
 }
 
@@ -349,6 +358,12 @@ func (f *directorRole) goNoGo(ctx context.Context, in GoNoGo) (any, error) {
 		all.Go(func() { d.Polls[i] = position(console.position, true, "", console.ask()) })
 	}
 	all.Wait()
+	f.mu.Lock()
+	if f.aborted != "" { // one count is stopped by it; the next begins anew
+		d.Polls = append(d.Polls, Poll{Position: "flight-director", Decision: noGoDecision, Reason: f.aborted})
+		f.aborted = ""
+	}
+	f.mu.Unlock()
 	d.Decision = goDecision
 	for _, p := range d.Polls {
 		if p.Decision != goDecision {

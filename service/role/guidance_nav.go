@@ -3,9 +3,11 @@ package role
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 )
@@ -20,8 +22,13 @@ type OnboardTrajectory struct {
 
 // Maneuvered is guidance-nav's answer to a command.
 type Maneuvered struct {
-	Status   string       `json:"status"` // executed, repeated or turned
+	Status string `json:"status"` // acknowledged, repeated or turned
+	Type   string `json:"type"`
+	DeltaV string `json:"deltaV,omitempty"` // of a course correction, with its unit
+	// Executed is the maneuver as it was flown; nil for one that waits, and Note
+	// says for what.
 	Executed *Maneuver    `json:"executed,omitempty"`
+	Note     string       `json:"note,omitempty"`
 	Attitude *StarTracker `json:"attitude,omitempty"`
 }
 
@@ -37,7 +44,7 @@ func guidanceNav(kit Kit) Program {
 			endpoint.Get("/position", g.position),
 			endpoint.Get("/trajectory", g.trajectory),
 			endpoint.Get("/star-tracker", g.starTracker),
-			endpoint.Post("/maneuver", g.maneuver),
+			endpoint.PostOr("/maneuver", bareManeuver, g.maneuver),
 		},
 		NewMission: func(missionclock.Reading) {
 			g.flown.reset()
@@ -56,17 +63,24 @@ type guidanceRole struct {
 	mu               sync.Mutex
 	roll, pitch, yaw float64
 	count            int
+	waiting          []Maneuver // corrections for when the phase takes a burn
+}
+
+// soFar returns what was flown, corrections among it whose time has come.
+func (g *guidanceRole) soFar() []Maneuver {
+	g.flyWaiting()
+	return g.flown.all()
 }
 
 func (g *guidanceRole) where() Position {
-	all := g.flown.all()
+	all := g.soFar()
 	return positionOf(g.chart.latest(all), g.now(), all)
 }
 
 func (g *guidanceRole) position(context.Context) (any, error) { return g.where(), nil }
 
 func (g *guidanceRole) trajectory(context.Context) (any, error) {
-	all := g.flown.all()
+	all := g.soFar()
 	f, t := g.chart.latest(all), g.now()
 	a := OnboardTrajectory{Phase: f.Phase(t).ID, Mode: mode(all), Maneuvers: all, Ahead: []Point{}}
 	const step = 3 * 3600
@@ -107,14 +121,15 @@ func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
 		}
 		g.mu.Unlock()
 		now := g.attitude()
-		return Maneuvered{Status: "turned", Attitude: &now}, nil
+		return Maneuvered{Status: "turned", Type: attitude, Attitude: &now}, nil
 	case courseCorrection, abort:
 	default:
 		return nil, endpoint.OneOf("type", in.Type, courseCorrection, abort, attitude)
 	}
 	if known, again := g.flown.find(in.ID); again {
-		return Maneuvered{Status: "repeated", Executed: &known}, nil
+		return maneuvered("repeated", known, &known), nil
 	}
+	g.flyWaiting()
 	at := t
 	if in.ExecutedAt != nil {
 		// Told again by who remembers: it was flown then.
@@ -132,13 +147,77 @@ func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
 		m.ID = fmt.Sprintf("%s-%.0f-%d", m.Type, at, g.count)
 		g.mu.Unlock()
 	}
+	if g.waits(m, ok) {
+		return g.wait(m)
+	}
 	if err := g.flyable(m, ok); err != nil {
 		return nil, err
 	}
 	if !g.flown.add(m) {
-		return nil, problem.New(problem.OutOfRange, "the computer holds %d maneuvers and no more", maxManeuvers)
+		return nil, computerFull()
 	}
-	return Maneuvered{Status: "executed", Executed: &m}, nil
+	return maneuvered("acknowledged", m, &m), nil
+}
+
+func computerFull() error {
+	return problem.New(problem.OutOfRange, "the computer holds %d maneuvers and no more", maxManeuvers)
+}
+
+func maneuvered(status string, m Maneuver, executed *Maneuver) Maneuvered {
+	out := Maneuvered{Status: status, Type: m.Type, Executed: executed}
+	if m.Type == courseCorrection {
+		out.DeltaV = fmt.Sprintf("%.1f m/s", m.DeltaVMS)
+	}
+	return out
+}
+
+// waits reports whether a correction is for later: before lift-off and while the
+// rocket still burns nobody can fly one.
+func (g *guidanceRole) waits(m Maneuver, flying bool) bool {
+	if m.Type != courseCorrection {
+		return false
+	}
+	if !flying {
+		return true
+	}
+	phase := g.chart.latest(g.flown.all()).Phase(m.At)
+	return phase == mission.Ascent || phase == mission.Injection
+}
+
+func (g *guidanceRole) wait(m Maneuver) (any, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	known := slices.ContainsFunc(g.waiting, func(w Maneuver) bool { return w.ID == m.ID })
+	if !known && len(g.waiting) >= maxManeuvers {
+		return nil, computerFull()
+	}
+	if !known {
+		g.waiting = append(g.waiting, m)
+	}
+	out := maneuvered("acknowledged", m, nil)
+	out.Note = "flown after lift-off, as soon as the spacecraft can burn"
+	return out, nil
+}
+
+// flyWaiting flies the corrections that waited, once the phase takes a burn. One
+// that has become impossible is dropped, and the log says so.
+func (g *guidanceRole) flyWaiting() {
+	t, flying := g.Clock.MissionTime()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == 0 || !flying || !g.chart.latest(g.flown.all()).Phase(t).Correctable {
+		return
+	}
+	waited := g.waiting
+	g.waiting = nil
+	for _, m := range waited {
+		m.At = t
+		if err := g.flyable(m, true); err != nil {
+			g.Log.Warn("a correction that waited cannot be flown", "maneuver", m.ID, "error", err)
+			continue
+		}
+		g.flown.add(m)
+	}
 }
 
 // flyable reports whether a maneuver could be flown besides those that were.
@@ -148,16 +227,19 @@ func (g *guidanceRole) flyable(m Maneuver, flying bool) error {
 	switch {
 	case !flying && m.Type == abort:
 		return problem.New(problem.WrongPhase, "nothing to abort before lift-off: scrub the countdown")
-	case !flying:
-		return problem.New(problem.WrongPhase, "no burn before lift-off")
 	case phase.Over:
 		return problem.New(problem.WrongPhase, "the flight is over: %s", phase.Title)
-	case m.Type == courseCorrection && !phase.Correctable:
-		return problem.New(problem.WrongPhase, "no burn during %s", phase.Title)
 	case m.Type == abort && mode(all) == modeAborting:
 		return problem.New(problem.WrongPhase, "the spacecraft is aborting already")
+	case m.Type == courseCorrection && !phase.Correctable && mode(all) == modeAborting:
+		return problem.New(problem.WrongPhase, "the spacecraft is aborting already: no burn during %s", phase.Title)
+	case m.Type == courseCorrection && !phase.Correctable:
+		return problem.New(problem.WrongPhase, "no burn during %s", phase.Title)
 	}
 	if _, err := g.chart.with(inOrder(append(all, m))); err != nil {
+		if mode(all) == modeAborting {
+			return problem.New(problem.WrongPhase, "the spacecraft is aborting already: %v", err)
+		}
 		return err
 	}
 	return nil
