@@ -99,7 +99,9 @@ func TestBadInputIsNamed(t *testing.T) {
 func TestAnEmptyBodyIsTheArticlesOrder(t *testing.T) {
 	t.Parallel()
 	path := binary(t)
-	bare := func(more string) string { return "POST %s HTTP/1.1\r\nHost: x\r\n" + more + "Connection: close\r\n\r\n" }
+	bare := func(more string) string {
+		return "POST %s HTTP/1.1\r\nHost: x\r\n" + more + "Connection: close\r\n\r\n"
+	}
 	for _, c := range []struct{ role, path, want string }{
 		{"guidance-nav", "/maneuver", `{"status":"acknowledged","type":"course-correction","deltaV":"2.3 m/s","note":"flown after lift-off, as soon as the spacecraft can burn"}`},
 		{"comms-system", "/uplink", `{"status":"acknowledged","type":"telemetry-request"}`},
