@@ -194,23 +194,41 @@ func (o *object) istio(data string, spec proto.Message, unknown map[string]bool)
 	if err != nil {
 		return nil, err
 	}
-	if err := protojson.Unmarshal([]byte(body), spec); err != nil {
-		message := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-		if m := protoLine.FindStringSubmatch(message); m != nil {
-			line, convErr := strconv.Atoi(m[1])
-			line += n.Line - 1
-			if convErr != nil {
-				line = o.origin.Line
-			}
-			code := CodeInvalid
-			if strings.HasPrefix(m[2], "unknown field") {
-				code = CodeUnknownField
-			}
-			return nil, &locatedError{line, code, "spec: " + m[2]}
-		}
-		return nil, &locatedError{n.Line, CodeInvalid, "spec: " + strings.TrimPrefix(message, "proto: ")}
+	err = protojson.Unmarshal([]byte(body), spec)
+	if err != nil && o.input != nil && strings.Contains(err.Error(), "unknown field") {
+		// The API server leaves it out and keeps the rest.
+		o.specFault(n, err)
+		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal([]byte(body), spec)
+	}
+	if err != nil {
+		return nil, o.specError(n, err)
 	}
 	return &e, nil
+}
+
+func (o *object) specFault(n *yaml.Node, err error) {
+	var located *locatedError
+	if errors.As(o.specError(n, err), &located) {
+		o.fault(located.line, located.code, "%s", located.text)
+	}
+}
+
+// specError finds the line of a decoding error.
+func (o *object) specError(n *yaml.Node, err error) error {
+	message := strings.ReplaceAll(err.Error(), "\u00a0", " ")
+	if m := protoLine.FindStringSubmatch(message); m != nil {
+		line, convErr := strconv.Atoi(m[1])
+		line += n.Line - 1
+		if convErr != nil {
+			line = o.origin.Line
+		}
+		code := CodeInvalid
+		if strings.HasPrefix(m[2], "unknown field") {
+			code = CodeUnknownField
+		}
+		return &locatedError{line, code, "spec: " + m[2]}
+	}
+	return &locatedError{n.Line, CodeInvalid, "spec: " + strings.TrimPrefix(message, "proto: ")}
 }
 
 func authorizationPolicy(o *object, data string, unknown map[string]bool) (any, error) {

@@ -99,7 +99,7 @@ func find(paths []string) ([]string, error) {
 			if d.IsDir() && path != p && strings.HasPrefix(d.Name(), ".") {
 				return fs.SkipDir
 			}
-			if ext := filepath.Ext(path); !d.IsDir() && (ext == ".yaml" || ext == ".yml") {
+			if readable(d) {
 				files = append(files, path)
 			}
 			return nil
@@ -116,10 +116,14 @@ func find(paths []string) ([]string, error) {
 type reader struct {
 	survey *Survey
 	trees  map[string]*fieldTree
+	// input is set where anybody's manifests are read, leniently.
+	input     *Input
+	namespace string         // that a kustomization gives to the file
+	contents  map[Key]string // of objects, to tell a repetition from a contradiction
 }
 
 func newReader() *reader {
-	return &reader{survey: &Survey{Set: &Set{Origins: map[Key]Origin{}}, Lines: map[Key]map[string]int{}}, trees: acceptedTrees()}
+	return &reader{contents: map[Key]string{}, survey: &Survey{Set: &Set{Origins: map[Key]Origin{}}, Lines: map[Key]map[string]int{}}, trees: acceptedTrees()}
 }
 
 func (r *reader) file(name string, docs []*yaml.Node, err error) {
@@ -151,6 +155,9 @@ func (r *reader) object(file string, n *yaml.Node) {
 	o := &object{reader: r, node: n, key: key, origin: Origin{file, n.Line}}
 	switch {
 	case n.Kind != yaml.MappingNode || kind == "" || apiVersion == "":
+		if r.input != nil {
+			return // named with its file
+		}
 		o.fault(n.Line, CodeNoObject, "no Kubernetes object: apiVersion and kind are needed")
 		return
 	case kind == "List" && apiVersion == "v1":
@@ -159,6 +166,9 @@ func (r *reader) object(file string, n *yaml.Node) {
 				r.object(file, item)
 			}
 		}
+		return
+	case r.input != nil:
+		o.lenient(apiVersion)
 		return
 	}
 	impl, ok := implementation(apiVersion, kind)
@@ -176,10 +186,6 @@ func (r *reader) object(file string, n *yaml.Node) {
 		o.fault(n.Line, CodeNoNamespace, "metadata.namespace is missing; without it the object lands wherever kubectl points")
 		o.key.Namespace = "default"
 	}
-	if first, dup := r.survey.Set.Origins[o.key]; dup {
-		o.fault(n.Line, CodeDuplicateObject, "given twice, first in %s:%d", first.File, first.Line)
-		return
-	}
 	o.read(impl)
 }
 
@@ -193,6 +199,9 @@ type object struct {
 }
 
 func (o *object) fault(line int, code Code, format string, args ...any) {
+	if o.input != nil && !o.concerns(code) {
+		return
+	}
 	o.problem(Problem{Origin: Origin{o.origin.File, line}, Code: code, Object: o.key, Message: fmt.Sprintf(format, args...)})
 }
 
@@ -229,6 +238,9 @@ func (o *object) read(impl kindOf) {
 		o.fault(o.node.Line, CodeSyntax, "%v", err)
 		return
 	}
+	if o.repeated(data) {
+		return
+	}
 	unknown := map[string]bool{}
 	value, err := impl.decode(o, data, unknown)
 	if err != nil {
@@ -247,5 +259,6 @@ func (o *object) read(impl kindOf) {
 	})
 	o.survey.Set.Origins[o.key] = o.origin
 	o.survey.Lines[o.key] = o.lines
+	o.place(value)
 	impl.add(o, value)
 }

@@ -62,6 +62,7 @@ func (s *Set) Overlay(over *Set) *Set {
 		HTTPRoutes:            overlay(s.HTTPRoutes, over.HTTPRoutes),
 		AuthorizationPolicies: overlay(s.AuthorizationPolicies, over.AuthorizationPolicies),
 		PeerAuthentications:   overlay(s.PeerAuthentications, over.PeerAuthentications),
+		Workloads:             slices.Concat(s.Workloads, over.Workloads),
 		Origins:               maps.Clone(s.Origins),
 	}
 	if out.Origins == nil {

@@ -33,6 +33,33 @@ type Set struct {
 	HTTPRoutes            []*gatewayv1.HTTPRoute
 	AuthorizationPolicies []*securityv1.AuthorizationPolicy
 	PeerAuthentications   []*securityv1.PeerAuthentication
+	// Workloads are what makes pods and is no Deployment: local mode runs none.
+	Workloads []Workload
 
 	Origins map[Key]Origin
+}
+
+// Workload is what makes pods: a Deployment, a StatefulSet, a bare Pod.
+type Workload struct {
+	Key
+	Template *corev1.PodTemplateSpec
+	Replicas int32
+	// Owner is what made it, as a Deployment makes ReplicaSets; empty for none.
+	Owner Key
+}
+
+// AllWorkloads returns the Deployments and every other workload.
+func (s *Set) AllWorkloads() []Workload {
+	out := make([]Workload, 0, len(s.Deployments)+len(s.Workloads))
+	for _, d := range s.Deployments {
+		w := Workload{Key: Key{"Deployment", d.Namespace, d.Name}, Template: &d.Spec.Template, Replicas: 1}
+		if d.Spec.Replicas != nil {
+			w.Replicas = *d.Spec.Replicas
+		}
+		for _, o := range d.OwnerReferences {
+			w.Owner = Key{o.Kind, d.Namespace, o.Name}
+		}
+		out = append(out, w)
+	}
+	return append(out, s.Workloads...)
 }

@@ -79,6 +79,9 @@ func (o *object) checkSelector(path string, s *metav1.LabelSelector) {
 }
 
 func (o *object) checkDeployment(d *appsv1.Deployment) {
+	if o.input != nil {
+		return // no answer depends on what only runs it
+	}
 	if d.Spec.Replicas != nil && *d.Spec.Replicas != 0 && *d.Spec.Replicas != 1 {
 		o.refuse("spec.replicas", "local mode runs one pod of a Deployment, or none, not %d", *d.Spec.Replicas)
 	}
@@ -137,7 +140,7 @@ func (o *object) checkService(s *corev1.Service) {
 	if len(s.Spec.Selector) == 0 {
 		o.refuse("spec", "local mode implements no Service without a selector")
 	}
-	if len(s.Spec.Ports) == 0 && s.Spec.ClusterIP != corev1.ClusterIPNone {
+	if len(s.Spec.Ports) == 0 && s.Spec.ClusterIP != corev1.ClusterIPNone && s.Spec.Type != corev1.ServiceTypeExternalName {
 		o.invalid("spec", "ports are missing")
 	}
 	for i, p := range s.Spec.Ports {
@@ -268,7 +271,7 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 			if b.Namespace != nil && string(*b.Namespace) != o.key.Namespace {
 				o.refuse(path+".namespace", "local mode implements no ReferenceGrant: the Service must be in the route's namespace")
 			}
-			if b.Port == nil {
+			if b.Port == nil && (b.Kind == nil || *b.Kind == "Service") {
 				o.invalid(path, "port is missing")
 			}
 		}
@@ -276,6 +279,9 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 }
 
 func (o *object) checkPeerAuthentication(p *securityv1.PeerAuthentication) {
+	if o.givenEmpty("spec.portLevelMtls", len(p.Spec.PortLevelMtls)) {
+		o.invalid("spec.portLevelMtls", "must not be empty")
+	}
 	if p.Spec.PortLevelMtls != nil && len(p.Spec.GetSelector().GetMatchLabels()) == 0 {
 		o.invalid("spec.portLevelMtls", "needs a selector")
 	}

@@ -1,0 +1,96 @@
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Gap is something of the input that is left out and that answers depend on: a
+// field that the evaluators lack, or an object that they do not know.
+type Gap struct {
+	Origin
+	Object Key
+	// Field is the path within the object, empty for the whole of it.
+	Field string
+	// Why says what is not understood, or what it can change.
+	Why   string
+	Scope Scope
+	// Bounded gaps are in Input.Most and Input.Least both ways that they can go:
+	// only answers in which the two differ depend on them. Every answer within
+	// the scope of another gap depends on it.
+	Bounded bool
+}
+
+// String returns "FIELD in FILE:LINE", or the object in place of the field.
+func (g Gap) String() string {
+	what := g.Field
+	if what == "" {
+		what = g.Object.Kind + " " + g.Object.String()
+	}
+	return fmt.Sprintf("%s in %s:%d", what, g.File, g.Line)
+}
+
+// Scope is which calls a Gap can touch. An empty field is no limit.
+type Scope struct {
+	// Namespace is the destination's, or where Callers is set also the caller's.
+	Namespace string
+	Callers   bool
+	// Labels are the destination pod's.
+	Labels map[string]string
+	// Service is the name of the Service that is called.
+	Service string
+	// Gateway is "namespace/name" of a waypoint or gateway on the way; with
+	// AnyGateway, whichever.
+	Gateway    string
+	AnyGateway bool
+}
+
+// Target is what a call touches on its way.
+type Target struct {
+	// Caller is the caller's namespace, Namespace the destination's.
+	Caller, Namespace string
+	// Labels are the destination pod's, Service the Service that is called; empty
+	// for a call to a pod's own address.
+	Labels  map[string]string
+	Service string
+	// Gateways are the waypoint and the gateway on the way, as "namespace/name".
+	Gateways []string
+}
+
+// Touches reports whether a call depends on what is in the scope.
+func (s Scope) Touches(t Target) bool {
+	switch {
+	case s.Gateway != "":
+		return slices.Contains(t.Gateways, s.Gateway)
+	case s.AnyGateway && len(t.Gateways) == 0:
+		return false
+	case s.Namespace != "" && s.Namespace != t.Namespace && (!s.Callers || s.Namespace != t.Caller):
+		return false
+	case s.Service != "" && s.Service != t.Service:
+		return false
+	}
+	for k, v := range s.Labels {
+		if got, ok := t.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// Touching returns the gaps that a call depends on.
+func Touching(gaps []Gap, t Target) []Gap {
+	var out []Gap
+	for _, g := range gaps {
+		if g.Scope.Touches(t) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func sortGaps(gaps []Gap) {
+	slices.SortStableFunc(gaps, func(a, b Gap) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
+	})
+}
