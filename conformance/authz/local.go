@@ -80,7 +80,6 @@ func localOutcome(e *authz.Engine, c enforcer.Client, port uint16, r enforcer.Re
 			return refused
 		}
 	}
-	path, _, _ := strings.Cut(target, "?")
 	h := http.Header{}
 	head.Lines(h)
 	if head.Get("x-forwarded-proto") == "" {

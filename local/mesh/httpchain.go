@@ -97,7 +97,7 @@ func (x *httpConn) one() bool {
 	if refused != nil {
 		return x.fault(s, refused)
 	}
-	path := x.query.Path
+	path, _, _ := strings.Cut(target, "?")
 	if req.Expect {
 		// Envoy answers for the pod, before any policy.
 		if _, err := x.st.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
@@ -113,12 +113,9 @@ func (x *httpConn) one() bool {
 		x.w.m.note(s, rec)
 		return x.reply(http.StatusForbidden, "RBAC: access denied")
 	}
-	if req.Method == "CONNECT" || req.Upgrade != "" && !strings.EqualFold(req.Upgrade, "websocket") {
-		rec.Verdict, rec.Status, rec.Reason = decision.Failed, http.StatusNotFound, "no route for CONNECT or this upgrade"
+	if req.Method == http.MethodConnect {
+		rec.Verdict, rec.Status, rec.Reason = decision.Failed, http.StatusNotFound, "no route for CONNECT"
 		x.w.m.note(s, rec)
-		if req.Method != "CONNECT" {
-			rec.Status = http.StatusForbidden
-		}
 		return x.reply(rec.Status, "")
 	}
 	return x.forward(s, target, rec)
@@ -319,14 +316,14 @@ func (x *httpConn) requestHead(target string) []byte {
 	req := &x.request
 	b := append(append(append(append(x.out[:0], req.Method...), ' '), target...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, req.Host...), "\r\n"...)
-	for f := range req.Kept {
-		switch len(f.Name) {
-		case len("host"), len("expect"), len(message.XFCC):
-			if strings.EqualFold(f.Name, "host") || strings.EqualFold(f.Name, message.XFCC) || strings.EqualFold(f.Name, "expect") && req.Expect {
-				continue
-			}
+	for f := range req.Seen {
+		if len(f.Name) == len(message.XFCC) && strings.EqualFold(f.Name, message.XFCC) {
+			continue
 		}
 		b = append(append(append(append(b, f.Name...), ": "...), f.Value...), "\r\n"...)
+	}
+	if req.Body == message.Chunked {
+		b = append(b, "transfer-encoding: chunked\r\n"...)
 	}
 	if x.last.gateway.XFCC {
 		b = append(append(b, "x-forwarded-client-cert: By="...), x.last.gateway.Pod.Identity...)

@@ -48,9 +48,13 @@ type Request struct {
 	// pod's at a node proxy.
 	DestIP   netip.Addr
 	DestPort uint16
-	// Method, Host and Path are the request's, the path after NormalizePath. A
-	// query or fragment is left out of account.
+	// Method, Host and Path are the request's, the path after NormalizePath, with
+	// the query: request.headers[:path] is compared with both, all else with the
+	// path alone.
 	Method, Host, Path string
+	// Scheme is https where an absolute target or x-forwarded-proto says so, http
+	// otherwise, and when empty.
+	Scheme string
 	// Header has each header line under its canonical name.
 	Header http.Header
 	// SNI is the server name that the client asked for.

@@ -138,6 +138,17 @@ func TestWaypoint(t *testing.T) {
 		{"a positive and a negative field go together", onService("rules: [{to: [{operation: {paths: [\"/p*\"], notPaths: [/position]}}]}]"), request(), no},
 		{"a negative list refuses any of its values", onService("rules: [{to: [{operation: {notMethods: [PUT, GET]}}]}]"), request(), no},
 
+		// pseudo-headers, as a real Envoy takes them
+		{"a condition on :path is compared with the path", onService("action: DENY\nrules: [{when: [{key: \"request.headers[:path]\", values: [\"/items*\"]}]}]"), request(path("/items")), denied(rule(0))},
+		{"and with the query, which paths do not see", when("request.headers[:path]", "values: [\"*x=1\"]"), request(path("/position?x=1")), yes},
+		{"an exact :path is not one with a query", when("request.headers[:path]", "values: [/position]"), request(path("/position?x=1")), no},
+		{"paths leave the query out", to1("paths", "/position"), request(path("/position?x=1")), yes},
+		{"a condition on :path that is there", when("request.headers[:path]", "values: [\"*\"]"), request(), yes},
+		{"a condition on :path minds case", when("request.headers[:path]", "values: [/Position]"), request(), no},
+		{"a condition on :scheme", when("request.headers[:scheme]", "values: [http]"), request(), yes},
+		{"a condition on :scheme https", when("request.headers[:scheme]", "values: [https]"), request(func(r *authz.Request) { r.Scheme = "https" }), yes},
+		{"no other pseudo-header is ever there", when("request.headers[:status]", "values: [\"*\"]"), request(), no},
+		{"so that its notValues are satisfied", when("request.headers[:protocol]", "notValues: [\"*\"]"), request(), yes},
 		// facts 1.4: identities
 		{"a principal matches exactly", from1("principals", "cluster.local/ns/cell-b/sa/web"), request(), yes},
 		{"a principal is no prefix of another", from1("principals", "cluster.local/ns/cell-b/sa/web"), request(as(id("cell-b", "web2"))), no},

@@ -1,5 +1,7 @@
 package authz
 
+import "cmp"
+
 // rule is one compiled rule: it matches when each of its groups does.
 type rule struct {
 	name, policy string
@@ -45,6 +47,8 @@ const (
 	attrMethod
 	attrHost
 	attrPath
+	attrTarget // :path, the query included
+	attrScheme
 	attrHeader
 )
 
@@ -119,6 +123,10 @@ func (f *field) any(ms []matcher, req *Request) bool {
 		return req.Host != "" && anyString(ms, req.Host)
 	case attrPath:
 		return anyString(ms, withoutQuery(req.Path))
+	case attrTarget:
+		return req.Path != "" && anyString(ms, req.Path)
+	case attrScheme:
+		return anyString(ms, cmp.Or(req.Scheme, "http"))
 	case attrHeader:
 		return f.anyHeader(ms, req)
 	}

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -98,6 +99,10 @@ func (f *field) got(req *Request) string {
 		return req.Host
 	case attrPath:
 		return withoutQuery(req.Path)
+	case attrTarget:
+		return req.Path
+	case attrScheme:
+		return cmp.Or(req.Scheme, "http")
 	case attrHeader:
 		return strings.Join(req.Header[f.header], ",")
 	}

@@ -8,14 +8,17 @@ package message
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	"artemis.example/policy/authz"
 )
 
-// Bounds of a head. Envoy's own limit of its size is 60 KiB.
+// Bounds of a head, which are Envoy's own.
 const (
 	MaxHead   = 60 << 10
-	maxFields = 200
+	maxFields = 100
 )
 
 // The faults of a message.
@@ -23,6 +26,8 @@ var (
 	ErrMalformed = errors.New("malformed message")
 	ErrTooLarge  = errors.New("message head is too large")
 	ErrTransfer  = errors.New("transfer coding is not implemented")
+	ErrVersion   = errors.New("not HTTP/1.1")
+	ErrHost      = errors.New("no Host")
 )
 
 // Malformed returns an ErrMalformed that says what is wrong.
@@ -58,6 +63,8 @@ type Head struct {
 	Close          bool   // no further message on this connection
 	Upgrade        string // the protocol to upgrade to
 	Expect         bool   // waits for 100 Continue
+	upgrading      bool   // asks for an upgrade, if only to ""
+	connection     string // the Connection fields, joined
 	nominated      []string
 }
 
@@ -67,7 +74,7 @@ func knownMethod(m string) bool {
 	switch m {
 	case "GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
 		"ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL",
-		"MOVE", "MSEARCH", "M-SEARCH", "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND", "REPORT",
+		"MOVE", "MSEARCH", "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND", "REPORT",
 		"SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE":
 		return true
 	}
@@ -80,14 +87,17 @@ func (h *Head) ParseRequest(raw string) error {
 	fields := h.Fields[:0]
 	*h = Head{Fields: fields, nominated: h.nominated[:0]}
 	line, rest, _ := strings.Cut(raw, "\r\n")
-	method, rest2, ok1 := strings.Cut(line, " ")
-	target, version, ok2 := strings.Cut(rest2, " ")
-	if !ok1 || !ok2 || !knownMethod(method) {
+	method, line := cutWord(line)
+	target, version := cutWord(line)
+	if !knownMethod(method) || target == "" {
 		return Malformed("request line")
 	}
 	var err error
 	if h.Minor, err = minor(version); err != nil {
 		return err
+	}
+	if h.Minor != 1 {
+		return ErrVersion // Istio's PILOT_HTTP10 is off
 	}
 	for i := range len(target) {
 		if c := target[i]; c <= ' ' || c == 0x7f {
@@ -101,12 +111,25 @@ func (h *Head) ParseRequest(raw string) error {
 	return h.frameRequest()
 }
 
+// cutWord cuts the first word off a request line.
+func cutWord(line string) (word, rest string) {
+	i := strings.IndexAny(line, " \t")
+	if i < 0 {
+		return line, ""
+	}
+	return line[:i], strings.Trim(line[i:], " \t")
+}
+
 func minor(version string) (int, error) {
 	switch version {
 	case "HTTP/1.1":
 		return 1, nil
 	case "HTTP/1.0":
 		return 0, nil
+	}
+	v, ok := strings.CutPrefix(version, "HTTP/")
+	if version == "" || ok && len(v) == 3 && isDigit(v[0]) && v[1] == '.' && isDigit(v[2]) {
+		return 0, ErrVersion
 	}
 	return 0, Malformed("version")
 }
@@ -148,12 +171,26 @@ func (h *Head) parseFields(raw string) error {
 		if !ValidValue(value) {
 			return Malformed("value of header %s", name)
 		}
-		if len(h.Fields) >= maxFields {
-			return ErrTooLarge
-		}
 		h.Fields = append(h.Fields, Field{name, value})
 	}
+	if len(h.Fields) > maxFields && h.entries() > maxFields {
+		return ErrTooLarge
+	}
 	return nil
+}
+
+// entries is how many fields there are to Envoy, which counts those that it joins as
+// one.
+func (h *Head) entries() int {
+	n, joined := 0, map[string]bool{}
+	for _, f := range h.Fields {
+		name := strings.ToLower(f.Name)
+		if !joined[name] {
+			n++
+		}
+		joined[name] = authz.Joined(name) || name == "host" || name == "te"
+	}
+	return n
 }
 
 // ValidName reports whether a header field may be called so.
@@ -190,6 +227,8 @@ type framing struct {
 	chunked  bool
 	transfer int
 	hosts    int
+	expects  bool
+	upgrades bool
 }
 
 func (h *Head) readFraming() (framing, error) {
@@ -219,13 +258,22 @@ func (h *Head) readFraming() (framing, error) {
 		case strings.EqualFold(field.Name, "connection"):
 			h.readConnection(field.Value)
 		case strings.EqualFold(field.Name, "upgrade"):
-			h.Upgrade = field.Value
+			f.upgrades = true
 		case strings.EqualFold(field.Name, "host"):
 			f.hosts++
-			h.Host = field.Value
 		case strings.EqualFold(field.Name, "expect"):
-			h.Expect = strings.EqualFold(field.Value, "100-continue")
+			f.expects = true
 		}
+	}
+	if f.hosts > 0 {
+		h.Host, _ = h.joined("host")
+	}
+	if f.expects {
+		value, _ := h.joined("expect")
+		h.Expect = strings.EqualFold(value, "100-continue")
+	}
+	if f.upgrades {
+		h.Upgrade, _ = h.joined("upgrade")
 	}
 	if f.chunked && f.sized {
 		return f, Malformed("content-length and transfer-encoding")
@@ -236,7 +284,7 @@ func (h *Head) readFraming() (framing, error) {
 	if containsFold(h.nominated, "content-length") || containsFold(h.nominated, "transfer-encoding") {
 		return f, Malformed("connection names what delimits the body")
 	}
-	if !containsFold(h.nominated, "upgrade") {
+	if h.upgrading = f.upgrades && containsFold(h.nominated, "upgrade"); !h.upgrading {
 		h.Upgrade = ""
 	}
 	return f, nil
@@ -272,13 +320,11 @@ func (h *Head) frameRequest() error {
 	if err != nil {
 		return err
 	}
-	if f.hosts > 1 || f.hosts == 0 && h.Minor == 1 {
-		return Malformed("exactly one Host is needed")
+	if f.hosts == 0 || containsFold(h.nominated, "host") && !h.upgrading {
+		return ErrHost
 	}
-	for _, n := range h.nominated {
-		if n[0] == ':' || strings.EqualFold(n, "x-forwarded-for") || strings.EqualFold(n, "x-forwarded-host") || strings.EqualFold(n, "x-forwarded-proto") || strings.EqualFold(n, "host") {
-			return Malformed("connection names %s", n)
-		}
+	if err := h.readNominated(); err != nil {
+		return err
 	}
 	switch {
 	case f.chunked:
@@ -288,6 +334,48 @@ func (h *Head) frameRequest() error {
 	}
 	if h.Upgrade != "" && h.Body != NoBody {
 		return Malformed("an upgrade with a body")
+	}
+	return nil
+}
+
+// maxNominated is how many fields a Connection field may not name.
+const maxNominated = 10
+
+// readNominated goes over what the Connection fields of a request name, as Envoy does
+// (source/common/http/utility.cc, sanitizeConnectionHeader): an upgrade keeps it all, but
+// for one to h2c, which Envoy takes for none.
+func (h *Head) readNominated() error {
+	if strings.EqualFold(h.Upgrade, "h2c") {
+		h.Upgrade, h.upgrading = "", false
+		h.nominated = append(h.nominated, "http2-settings")
+	} else {
+		h.nominated = slices.DeleteFunc(h.nominated, func(n string) bool { return strings.EqualFold(n, "http2-settings") })
+	}
+	if h.upgrading {
+		h.connection, _ = h.joined("connection")
+		h.nominated = h.nominated[:0]
+		return nil
+	}
+	if len(h.nominated) == 0 {
+		return nil
+	}
+	for _, n := range h.nominated {
+		if n[0] == ':' || strings.EqualFold(n, "x-forwarded-for") || strings.EqualFold(n, "x-forwarded-host") || strings.EqualFold(n, "x-forwarded-proto") {
+			return Malformed("connection names %s", n)
+		}
+	}
+	options := 0
+	value, _ := h.joined("connection")
+	for option := range strings.SplitSeq(value, ",") {
+		if option != "" {
+			options++
+		}
+	}
+	if options >= maxNominated {
+		return Malformed("connection names %d fields", options)
+	}
+	if te, _ := h.joined("te"); len(te) >= 256 && containsFold(h.nominated, "te") {
+		return Malformed("te is too long")
 	}
 	return nil
 }

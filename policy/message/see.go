@@ -1,8 +1,11 @@
 package message
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -43,36 +46,51 @@ func (r *Refusal) Unwrap() error { return r.Err }
 func Refuse(err error) *Refusal {
 	switch {
 	case errors.Is(err, ErrTooLarge):
-		return &Refusal{http.StatusRequestHeaderFieldsTooLarge, "", err}
+		return &Refusal{http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large", err}
 	case errors.Is(err, ErrTransfer):
 		return &Refusal{http.StatusNotImplemented, "Not Implemented", err}
+	case errors.Is(err, ErrVersion):
+		return &Refusal{http.StatusUpgradeRequired, "Upgrade Required", err}
+	case errors.Is(err, ErrHost):
+		return &Refusal{http.StatusBadRequest, "", err}
 	case errors.Is(err, ErrMalformed):
 		return &Refusal{http.StatusBadRequest, "Bad Request", err}
 	}
 	return nil
 }
 
-// See writes into q what the waypoint's policies see of a request: method, host,
-// normalised path, the client that x-forwarded-for names, and, where q has a Header,
-// each header line that is left or added by then. What q says of the connection, the
-// caller's identity and the addresses, has to be there and stays. See returns the
-// path and query to pass on, or a Refusal.
+// See writes into q what the waypoint's policies see of a request: method, scheme,
+// host, normalised path and query, the client that x-forwarded-for names, and, where
+// q has a Header, each header line that is left or added by then. What q says of the
+// connection, the caller's identity and the addresses, has to be there and stays.
+// See returns the path and query to pass on, or a Refusal. The rules are what Envoy
+// 1.40.0 was seen to do with a waypoint's configuration as istiod writes it.
 func (w Waypoint) See(h *Head, q *authz.Request) (target string, refused *Refusal) {
-	target, err := h.Path()
-	if err != nil {
-		return "", &Refusal{http.StatusBadRequest, "Bad Request", err}
+	target, scheme, refused := h.path()
+	if refused != nil {
+		return "", refused
 	}
-	if h.Method != http.MethodConnect && target != "*" {
-		if target, err = authz.NormalizePath(target); err != nil {
+	if !validAuthority(h.Host) {
+		return "", Refuse(Malformed("host %.60q", h.Host))
+	}
+	if !each(target, func(c byte) bool { return c > ' ' && c < 0x7f }) {
+		return "", Refuse(Malformed("request target"))
+	}
+	if h.Method != http.MethodConnect {
+		normal, err := authz.NormalizePath(target)
+		if err != nil {
 			return "", &Refusal{http.StatusBadRequest, "", err}
 		}
+		target = normal
 	}
-	q.Method, q.Host = h.Method, h.Host
-	q.Path, _, _ = strings.Cut(target, "?")
+	if h.upgrading && !strings.EqualFold(h.Upgrade, "websocket") {
+		return "", &Refusal{http.StatusForbidden, "", Malformed("upgrade to %.60q", h.Upgrade)}
+	}
+	q.Method, q.Host, q.Path, q.Scheme = h.Method, h.Host, target, scheme
 	q.RemoteIP = h.Client(q.SourceIP)
 	if q.Header != nil {
 		clear(q.Header)
-		h.Lines(q.Header)
+		h.lines(q.Header)
 		w.identify(q)
 	}
 	return target, nil
@@ -122,59 +140,140 @@ func (w Waypoint) identify(q *authz.Request) {
 // caller.
 func (w Waypoint) ClientCert(caller string) string { return "By=" + w.Identity + ";URI=" + caller }
 
-// Path returns the path and query that a request's target names, not yet
-// normalised. The host of an absolute-form target replaces Host. Envoy has no
-// use for the asterisk form: with normalize_path it is no path.
-func (h *Head) Path() (string, error) {
+// path returns the path and query that a request's target names, not yet normalised,
+// and the scheme. The host of an absolute-form target replaces Host. Envoy has no use
+// for the asterisk form: with normalize_path it is no path.
+func (h *Head) path() (path, scheme string, refused *Refusal) {
 	t := h.Target
 	switch {
-	case h.Method == "CONNECT":
-		return t, nil
-	case strings.HasPrefix(t, "/"):
-		return t, nil
-	}
-	scheme, rest, ok := strings.Cut(t, "://")
-	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-		return "", errors.New("request target is no path")
-	}
-	host, path := rest, "/"
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		host, path = rest[:i], rest[i:]
-		if path[0] != '/' {
-			path = "/" + path
+	case h.Method == http.MethodConnect:
+		if _, port, _ := cutPort(t); port == "" || !isHostPort(t) {
+			return "", "", Refuse(Malformed("request target of CONNECT"))
 		}
+		h.Host = t
+		return "", h.scheme(), nil
+	case strings.HasPrefix(t, "/"):
+		return t, h.scheme(), nil
+	case t == "*" && h.Method == http.MethodOptions:
+		return "", "", &Refusal{http.StatusNotFound, "", Malformed("request target is no path")}
 	}
-	if !isAuthority(host) {
-		return "", errors.New("request target has no host")
+	u, ok := parseURL(t)
+	if !ok || u.scheme != "http" && u.scheme != "https" {
+		return "", "", Refuse(Malformed("request target is no path"))
 	}
-	h.Host = host
-	return path, nil
+	h.Host = u.host
+	switch {
+	case u.rest == "":
+		return "/", u.scheme, nil
+	case u.rest[0] == '?':
+		return "", "", &Refusal{http.StatusNotFound, "", Malformed("request target has no path")}
+	case u.rest[0] == '#':
+		return "", "", Refuse(Malformed("request target has no path"))
+	}
+	return u.rest, u.scheme, nil
 }
 
-func isAuthority(host string) bool {
-	for i := range len(host) {
-		c := host[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-.:[]", c) >= 0 {
-			continue
+// scheme is what x-forwarded-proto says, where it is a scheme.
+func (h *Head) scheme() string {
+	said, _ := h.joined("x-forwarded-proto")
+	if strings.EqualFold(said, "https") {
+		return "https"
+	}
+	return "http"
+}
+
+// link is an absolute URL as Envoy takes it apart (source/common/http/utility.cc,
+// Url::initialize): the scheme in lower case, the host with its port.
+type link struct {
+	scheme, host, rest string
+	user               bool
+}
+
+func parseURL(s string) (link, bool) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || !isScheme(scheme) {
+		return link{}, false
+	}
+	u := link{scheme: strings.ToLower(scheme), host: rest}
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		u.host, u.rest = rest[:i], rest[i:]
+	}
+	if user, host, ok := strings.Cut(u.host, "@"); ok {
+		if !each(user, isUserInfo) {
+			return link{}, false
 		}
+		u.user, u.host = true, host
+	}
+	return u, isHostPort(u.host)
+}
+
+func isScheme(s string) bool {
+	return s != "" && isLetter(s[0]) && each(s, func(c byte) bool {
+		return isLetter(c) || isDigit(c) || strings.IndexByte("+-.", c) >= 0
+	})
+}
+
+func isUserInfo(c byte) bool {
+	return isLetter(c) || isDigit(c) || strings.IndexByte("-_.!~*'()%;:&=+$,", c) >= 0
+}
+
+// cutPort cuts the port off an authority.
+func cutPort(authority string) (host, port string, given bool) {
+	if i := strings.LastIndexByte(authority, ':'); i > strings.LastIndexByte(authority, ']') {
+		return authority[:i], authority[i+1:], true
+	}
+	return authority, "", false
+}
+
+// isHostPort reports whether s is a name or an address in brackets, with a port or
+// without one.
+func isHostPort(s string) bool {
+	host, port, given := cutPort(s)
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		if a, err := netip.ParseAddr(inner); !ok || err != nil || !a.Is6() || a.Zone() != "" {
+			return false
+		}
+	} else if host == "" || !each(host, func(c byte) bool { return isLetter(c) || isDigit(c) || c == '-' || c == '.' }) {
 		return false
 	}
-	return host != ""
+	if !given {
+		return true
+	}
+	n := 0
+	for i := range len(port) {
+		if !isDigit(port[i]) {
+			return false
+		}
+		if n = n*10 + int(port[i]-'0'); n > 65535 {
+			return false
+		}
+	}
+	return port != ""
+}
+
+// validAuthority reports whether Envoy takes a value for an authority.
+func validAuthority(s string) bool {
+	return each(s, func(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("\"#/<>?\\^`{|}", c) < 0 })
+}
+
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
+
+func each(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // Client returns the client that the last x-forwarded-for entry names: a waypoint
 // trusts it, as nobody tells it otherwise (Envoy use_remote_address false,
 // Utility::getLastAddressFromXFF).
 func (h *Head) Client(peer netip.Addr) netip.Addr {
-	last := ""
-	for _, f := range h.Fields {
-		if len(f.Name) == len("x-forwarded-for") && strings.EqualFold(f.Name, "x-forwarded-for") {
-			if last != "" && f.Value != "" {
-				last += "," // Envoy joins no empty line
-			}
-			last += f.Value
-		}
-	}
+	last, _ := h.joined("x-forwarded-for")
 	if i := strings.LastIndexByte(last, ','); i >= 0 && i+1 < len(last) {
 		last = last[i+1:]
 	}
@@ -184,54 +283,128 @@ func (h *Head) Client(peer netip.Addr) netip.Addr {
 	return peer
 }
 
-// Lines puts the header as policies match it into lines, under canonical names:
-// with the two fields that Envoy adds before any policy where they are missing.
-// What it makes up for x-request-id nobody can know beforehand.
-func (h *Head) Lines(lines http.Header) {
+// joined returns the lines of a field as Envoy joins those of the headers that it
+// keeps in one: by commas, empty lines left out; and whether there is any.
+func (h *Head) joined(name string) (value string, given bool) {
+	for _, f := range h.Fields {
+		if len(f.Name) != len(name) || !strings.EqualFold(f.Name, name) {
+			continue
+		}
+		given = true
+		if value != "" && f.Value != "" {
+			value += ","
+		}
+		value += f.Value
+	}
+	return value, given
+}
+
+// internal are the headers that tell an Envoy how to handle a request. From outside
+// of the mesh's own networks, and istiod names no such network, they count for
+// nothing, and are gone before any filter
+// (source/common/http/conn_manager_utility.cc, cleanInternalHeaders).
+var internal = map[string]bool{
+	"x-envoy-expected-rq-timeout-ms": true, "x-envoy-force-trace": true, "x-envoy-hedge-on-per-try-timeout": true,
+	"x-envoy-internal": true, "x-envoy-ip-tags": true, "x-envoy-max-retries": true, "x-envoy-original-url": true,
+	"x-envoy-retriable-header-names": true, "x-envoy-retriable-status-codes": true, "x-envoy-retry-grpc-on": true,
+	"x-envoy-retry-on": true, "x-envoy-upstream-alt-stat-name": true, "x-envoy-upstream-rq-per-try-timeout-ms": true,
+	"x-envoy-upstream-rq-timeout-alt-response": true, "x-envoy-upstream-rq-timeout-ms": true,
+	"x-envoy-upstream-stream-duration-ms": true,
+}
+
+// isInternal reports whether a field is one of them.
+func isInternal(name string) bool {
+	const prefix = "x-envoy-"
+	return len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && internal[strings.ToLower(name)]
+}
+
+// Seen calls yield for each field of a request that is left when its policies see
+// it, as the client wrote it: what concerns the connection alone is gone, what a
+// Connection field names, and what Envoy takes off. It is also what is passed on.
+func (h *Head) Seen(yield func(Field) bool) {
 	for f := range h.Kept {
+		switch n := len(f.Name); {
+		case n == len("host") && strings.EqualFold(f.Name, "host"):
+			continue
+		case n == len("expect") && h.Expect && strings.EqualFold(f.Name, "expect"):
+			continue // Envoy has answered it
+		case n == len("referer") && strings.EqualFold(f.Name, "referer") && !h.refererStays():
+			continue
+		case isInternal(f.Name):
+			continue
+		case n == len("transfer-encoding") && strings.EqualFold(f.Name, "transfer-encoding"):
+			continue
+		}
+		if !yield(f) {
+			return
+		}
+	}
+}
+
+// lines puts the header as policies match it into lines, under canonical names: with
+// the fields that Envoy adds before any policy where they are missing.
+func (h *Head) lines(lines http.Header) {
+	for f := range h.Seen {
 		name := textproto.CanonicalMIMEHeaderKey(f.Name)
 		lines[name] = append(lines[name], f.Value)
 	}
-	h.transferEncodings(lines)
-	// Envoy drops a referer that is no URL (ConnectionManagerUtility::mutateRequestHeaders).
-	if r := lines["Referer"]; len(r) > 0 && !isReferer(strings.Join(r, ",")) {
-		delete(lines, "Referer")
+	if te, stays := h.transferEncodings(); stays {
+		lines["Te"] = []string{te}
 	}
-	for name, value := range map[string]string{"X-Forwarded-Proto": "http", "X-Request-Id": "generated"} {
-		if len(lines[name]) == 0 {
-			lines[name] = append(lines[name], value)
-		}
+	if h.upgrading {
+		lines["Upgrade"] = []string{h.Upgrade}
+		lines["Connection"] = []string{h.connection}
+	}
+	if len(lines["X-Forwarded-Proto"]) == 0 {
+		lines["X-Forwarded-Proto"] = []string{"http"}
+	}
+	if strings.Join(lines["X-Request-Id"], "") == "" {
+		lines["X-Request-Id"] = []string{requestID()}
 	}
 }
 
-// isReferer reports whether Envoy 1.40.0 was seen to keep a value.
-func isReferer(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"#<>", c) >= 0 {
-			return false
-		}
+// refererStays reports whether the referer, if there is one, is a URL or a path to
+// Envoy (source/common/http/utility.cc, isSafe... of Url::initialize).
+func (h *Head) refererStays() bool {
+	s, _ := h.joined("referer")
+	if !each(s, func(c byte) bool { return c > ' ' && c < 0x7f }) || strings.IndexByte(s, '#') >= 0 {
+		return false
 	}
-	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok {
-		first, _, _ := strings.Cut(s, "/")
-		return !strings.Contains(first, ":")
+	if _, _, absolute := strings.Cut(s, "://"); absolute {
+		u, ok := parseURL(s)
+		return ok && !u.user
 	}
-	host, _, _ := strings.Cut(rest, "/")
-	return scheme != "" && host != "" && !strings.ContainsAny(scheme, ",/:@") && !strings.ContainsAny(host, "@_,")
+	if strings.ContainsAny(s, "\"<>^`{|}\\") {
+		return false
+	}
+	first, _, _ := strings.Cut(s, "/")
+	return !strings.Contains(first, ":")
 }
 
-// transferEncodings keeps of te what Envoy keeps: trailers, and an empty value.
-func (h *Head) transferEncodings(lines http.Header) {
-	all, given := "", false
-	for _, f := range h.Fields {
-		if strings.EqualFold(f.Name, "te") {
-			all, given = all+f.Value, true
+// transferEncodings returns what Envoy keeps of te, and whether it keeps any:
+// trailers, and an empty value.
+func (h *Head) transferEncodings() (value string, stays bool) {
+	all, given := h.joined("te")
+	if !given {
+		return "", false
+	}
+	nominated := containsFold(h.nominated, "te")
+	for coding := range strings.SplitSeq(all, ",") {
+		coding = strings.Trim(coding, " \t")
+		if coding == "trailers" || nominated && strings.EqualFold(coding, "trailers") {
+			return "trailers", true
 		}
 	}
-	switch {
-	case strings.Contains(strings.ToLower(all), "trailers"):
-		lines["Te"] = []string{"trailers"}
-	case given && all == "":
-		lines["Te"] = []string{""}
-	}
+	return "", all == "" && !nominated
+}
+
+// requestID returns an x-request-id as Envoy makes one up where none is sent: a UUID,
+// version 4.
+func requestID() string {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], rand.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], rand.Uint64())
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	s := hex.EncodeToString(b[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
