@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,8 +48,15 @@ type conn struct {
 
 	heard atomic.Uint64 // frames
 
-	credit int // received bytes not yet given back to the connection's window
-	noise  bucket
+	// abandoned are the streams that this end reset last: what the peer had sent
+	// by then may still arrive, and is no fault of it.
+	abandoned [256]uint32
+	abandons  int
+
+	creditMu sync.Mutex
+	credit   int // bytes that were read, not yet given back to the connection's window
+
+	calm controlFrameLimiter
 }
 
 func newConn(nc *tls.Conn, peer spiffeid.ID, serve func(*Stream)) *conn {
@@ -63,7 +71,7 @@ func newConn(nc *tls.Conn, peer spiffeid.ID, serve func(*Stream)) *conn {
 		sendWindow:  65535,
 		peerWindow:  65535,
 		peerFrame:   16 << 10,
-		peerStreams: clientStreams,
+		peerStreams: maxStreams,
 		started:     now,
 		idleSince:   now,
 	}
@@ -73,7 +81,7 @@ func newConn(nc *tls.Conn, peer spiffeid.ID, serve func(*Stream)) *conn {
 	c.framer = http2.NewFramer(io.Discard, bufio.NewReaderSize(nc, 16<<10))
 	c.framer.SetMaxReadFrameSize(maxFrame)
 	c.framer.SetReuseFrames()
-	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.framer.ReadMetaHeaders = hpack.NewDecoder(headerTable, nil)
 	c.framer.MaxHeaderListSize = maxHeaderList
 	return c
 }
@@ -225,7 +233,7 @@ func (c *conn) frames() error {
 }
 
 func (c *conn) streamError(se http2.StreamError) error {
-	if !c.noise.take() {
+	if !c.calm.take() {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
 	c.mu.Lock()
@@ -233,13 +241,70 @@ func (c *conn) streamError(se http2.StreamError) error {
 		c.last = se.StreamID
 	}
 	s := c.streams[se.StreamID]
-	c.mu.Unlock()
-	c.w.reset(se.StreamID, se.Code)
-	if s != nil {
-		s.fail(ErrReset)
-		s.forget()
+	if s == nil {
+		c.remember(se.StreamID)
 	}
+	c.mu.Unlock()
+	if s == nil {
+		c.w.reset(se.StreamID, se.Code)
+		return nil
+	}
+	c.abandon(s, se.Code)
 	return nil
+}
+
+// abandon resets a stream for a fault of the peer.
+func (c *conn) abandon(s *Stream, code http2.ErrCode) {
+	c.mu.Lock()
+	if !s.received {
+		c.remember(s.id)
+	}
+	c.mu.Unlock()
+	c.w.reset(s.id, code)
+	s.fail(ErrReset)
+	s.forget()
+}
+
+// remember notes that this end resets a stream before the peer has ended it. It
+// is called with c.mu held.
+func (c *conn) remember(id uint32) {
+	c.abandoned[c.abandons%len(c.abandoned)] = id
+	c.abandons++
+}
+
+// late reports whether a frame on a stream that is no more may have been sent
+// before the peer knew.
+func (c *conn) late(id uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.abandoned[:], id)
+}
+
+// closed answers DATA on a stream that has ended (RFC 9113, 5.1).
+func (c *conn) closed(id uint32) error {
+	if c.late(id) {
+		return nil
+	}
+	if !c.calm.take() {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	c.w.reset(id, http2.ErrCodeStreamClosed)
+	return nil
+}
+
+// consumed gives bytes back to the connection's window once they are read: in
+// large steps, as each is a frame.
+func (c *conn) consumed(n int) {
+	c.creditMu.Lock()
+	c.credit += n
+	give := 0
+	if c.credit >= connectionWindow/8 {
+		give, c.credit = c.credit, 0
+	}
+	c.creditMu.Unlock()
+	if give > 0 {
+		c.w.windowUpdate(0, give)
+	}
 }
 
 func (c *conn) frame(f http2.Frame) error {
@@ -258,7 +323,7 @@ func (c *conn) frame(f http2.Frame) error {
 		c.goAway(f)
 		return nil
 	case *http2.RSTStreamFrame:
-		if !c.noise.take() {
+		if !c.calm.take() {
 			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 		}
 		c.mu.Lock()
@@ -279,8 +344,12 @@ func (c *conn) frame(f http2.Frame) error {
 		return nil
 	case *http2.PushPromiseFrame:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
+	case *http2.PriorityFrame:
+		if f.StreamDep == f.StreamID {
+			return c.streamError(http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol})
+		}
 	}
-	if !c.noise.take() {
+	if !c.calm.take() {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
 	return nil
@@ -296,27 +365,26 @@ func (c *conn) isIdle(id uint32) bool {
 
 func (c *conn) data(f *http2.DataFrame) error {
 	size := int(f.Length)
-	if c.credit += size; c.credit >= connectionWindow/4 {
-		c.w.windowUpdate(0, c.credit)
-		c.credit = 0
-	}
-	if size == 0 && !f.StreamEnded() && !c.noise.take() {
+	if size == 0 && !f.StreamEnded() && !c.calm.take() {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
 	c.mu.Lock()
 	s := c.streams[f.StreamID]
+	ended := s != nil && s.received
 	idle := c.isIdle(f.StreamID)
 	c.mu.Unlock()
 	switch {
 	case idle:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	case s == nil:
-		return nil // reset a moment ago
-	}
-	if !s.receive(f.Data(), size, f.StreamEnded()) {
-		c.w.reset(s.id, http2.ErrCodeFlowControl)
-		s.fail(ErrReset)
-		s.forget()
+		c.consumed(size)
+		return c.closed(f.StreamID)
+	case ended:
+		c.consumed(size)
+		c.abandon(s, http2.ErrCodeStreamClosed)
+	case !s.receive(f.Data(), size, f.StreamEnded()):
+		c.consumed(size)
+		c.abandon(s, http2.ErrCodeFlowControl)
 	}
 	return nil
 }
@@ -329,21 +397,23 @@ func (c *conn) headers(f *http2.MetaHeadersFrame) error {
 	if s != nil {
 		return c.moreHeaders(s, f)
 	}
-	if c.serve == nil || f.StreamID%2 == 0 {
-		if idle {
-			return http2.ConnectionError(http2.ErrCodeProtocol)
-		}
+	switch {
+	case !idle && c.late(f.StreamID):
 		return nil
-	}
-	if !idle {
+	case !idle:
 		return http2.ConnectionError(http2.ErrCodeStreamClosed)
+	case c.serve == nil || f.StreamID%2 == 0:
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	case f.HasPriority() && f.Priority.StreamDep == f.StreamID:
+		return c.streamError(http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol})
 	}
 	s = newStream(c, f.StreamID)
 	c.mu.Lock()
 	c.last = f.StreamID
-	if c.leaving || c.handlers >= maxStreams || len(c.streams) >= maxStreams {
+	if c.leaving || c.handlers >= maxHandlers || len(c.streams) >= maxStreams {
+		c.remember(f.StreamID)
 		c.mu.Unlock()
-		if !c.noise.take() {
+		if !c.calm.take() {
 			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 		}
 		c.w.reset(f.StreamID, http2.ErrCodeRefusedStream)
@@ -382,39 +452,48 @@ func (c *conn) moreHeaders(s *Stream, f *http2.MetaHeadersFrame) error {
 		}
 		return nil
 	}
-	if !f.StreamEnded() {
-		c.w.reset(f.StreamID, http2.ErrCodeProtocol)
-		s.fail(ErrReset)
-		s.forget()
-		return nil
+	c.mu.Lock()
+	ended := s.received
+	c.mu.Unlock()
+	switch {
+	case ended:
+		c.abandon(s, http2.ErrCodeStreamClosed)
+	case !f.StreamEnded() || len(f.PseudoFields()) > 0:
+		c.abandon(s, http2.ErrCodeProtocol)
+	default:
+		s.receive(nil, 0, true)
 	}
-	s.receive(nil, 0, true)
 	return nil
 }
 
+// maxWindow is the largest window that there may be (RFC 9113, 6.9.1).
+const maxWindow = 1<<31 - 1
+
 func (c *conn) window(f *http2.WindowUpdateFrame) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f.StreamID == 0 {
+	s := c.streams[f.StreamID]
+	overflow := false
+	switch {
+	case f.StreamID == 0:
 		c.sendWindow += int64(f.Increment)
-		if c.sendWindow > 1<<31-1 {
-			return http2.ConnectionError(http2.ErrCodeFlowControl)
-		}
+		overflow = c.sendWindow > maxWindow
 		for _, s := range c.streams {
 			s.sendable.Broadcast()
 		}
-		return nil
-	}
-	if s := c.streams[f.StreamID]; s != nil {
+	case s != nil:
 		s.sendWindow += int64(f.Increment)
-		if s.sendWindow > 1<<31-1 {
-			return http2.ConnectionError(http2.ErrCodeFlowControl)
-		}
+		overflow = s.sendWindow > maxWindow
 		s.sendable.Broadcast()
-		return nil
 	}
-	if c.isIdle(f.StreamID) {
+	idle := f.StreamID != 0 && s == nil && c.isIdle(f.StreamID)
+	c.mu.Unlock()
+	switch {
+	case idle:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
+	case overflow && s == nil:
+		return http2.ConnectionError(http2.ErrCodeFlowControl)
+	case overflow:
+		c.abandon(s, http2.ErrCodeFlowControl)
 	}
 	return nil
 }
@@ -423,9 +502,11 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
 	}
-	if !c.noise.take() {
+	if !c.calm.take() {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
+	var table uint32
+	resized := false
 	c.mu.Lock()
 	err := f.ForeachSetting(func(s http2.Setting) error {
 		if err := s.Valid(); err != nil {
@@ -437,7 +518,7 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 			c.peerWindow = int64(s.Val)
 			for _, stream := range c.streams {
 				stream.sendWindow += delta
-				if stream.sendWindow > 1<<31-1 {
+				if stream.sendWindow > maxWindow {
 					return http2.ConnectionError(http2.ErrCodeFlowControl)
 				}
 				stream.sendable.Broadcast()
@@ -446,12 +527,17 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 			c.peerFrame = int(s.Val)
 		case http2.SettingMaxConcurrentStreams:
 			c.peerStreams = s.Val
+		case http2.SettingHeaderTableSize:
+			table, resized = s.Val, true
 		}
 		return nil
 	})
 	c.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if resized {
+		c.w.tableSize(table)
 	}
 	c.w.settingsAck()
 	return nil
@@ -464,7 +550,7 @@ func (c *conn) ping(f *http2.PingFrame) error {
 		c.mu.Unlock()
 		return nil
 	}
-	if !c.noise.take() {
+	if !c.calm.take() {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
 	c.w.ping(true, f.Data)
@@ -491,25 +577,25 @@ func (c *conn) goAway(f *http2.GoAwayFrame) {
 	}
 }
 
-// bucket bounds the frames that cost more to answer than to send.
-type bucket struct {
+// controlFrameLimiter bounds the frames that cost more to answer than to send.
+type controlFrameLimiter struct {
 	tokens float64
 	at     time.Time
 }
 
 const (
-	noisePerSecond = 500
-	noiseBurst     = 2000
+	controlFramesPerSecond = 500
+	controlFramesBurst     = 2000
 )
 
-func (b *bucket) take() bool {
+func (l *controlFrameLimiter) take() bool {
 	now := time.Now()
-	if b.at.IsZero() {
-		b.tokens = noiseBurst
+	if l.at.IsZero() {
+		l.tokens = controlFramesBurst
 	} else {
-		b.tokens = min(noiseBurst, b.tokens+now.Sub(b.at).Seconds()*noisePerSecond)
+		l.tokens = min(controlFramesBurst, l.tokens+now.Sub(l.at).Seconds()*controlFramesPerSecond)
 	}
-	b.at = now
-	b.tokens--
-	return b.tokens >= 0
+	l.at = now
+	l.tokens--
+	return l.tokens >= 0
 }

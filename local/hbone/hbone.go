@@ -13,14 +13,18 @@ import (
 	"time"
 )
 
-// What is offered to a peer, close to ztunnel's figures.
+// What is offered to a peer, close to ztunnel's figures. All streams of a
+// connection together may send ahead what the connection may, so that a stream
+// which nobody reads holds up no other, and a connection costs no more memory
+// than its window.
 const (
-	maxStreams       = 200       // a peer's open streams per connection
-	clientStreams    = 100       // our own
-	streamWindow     = 512 << 10 // bytes that a stream may send ahead
-	connectionWindow = 16 << 20
+	maxStreams       = 100 // open streams per connection
+	maxHandlers      = 2 * maxStreams
+	connectionWindow = 16 << 20 // bytes that a connection may send ahead
+	streamWindow     = connectionWindow / maxStreams
 	maxFrame         = 64 << 10
 	maxHeaderList    = 16 << 10
+	headerTable      = 4096
 )
 
 // What a peer's patience and ours end with.

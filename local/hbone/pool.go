@@ -176,7 +176,7 @@ func (p *Pool) connect(ctx context.Context, e *entry, t Target) (*conn, error) {
 func (c *conn) hasRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err == nil && !c.leaving && len(c.streams) < int(min(clientStreams, c.peerStreams))
+	return c.err == nil && !c.leaving && len(c.streams) < int(min(maxStreams, c.peerStreams))
 }
 
 // drop forgets a connection that is gone.

@@ -131,30 +131,31 @@ func (s *Stream) receive(p []byte, size int, end bool) bool {
 		s.mu.Unlock()
 		return false
 	}
-	s.consumed += size - len(p) // padding is read already
-	if s.readErr == nil {
+	read := size - len(p) // padding is read already
+	if s.readErr != nil {
+		read = size // nobody will read it
+	} else {
 		if s.off == len(s.buf) {
 			s.buf, s.off = s.buf[:0], 0
 			if s.sink != nil && s.waiting && len(p) > 0 {
 				n := tryWrite(s.sink, p)
-				s.consumed += n
+				read += n
 				p = p[n:]
 				s.moved()
 			}
 		}
-		s.buf = append(s.buf, p...)
+		s.keep(p)
 		if end {
 			s.readErr = io.EOF
 		}
 	}
+	s.consumed += read
 	give := s.give()
 	if len(s.buf) > s.off || s.readErr != nil {
 		s.readable.Signal()
 	}
 	s.mu.Unlock()
-	if give > 0 {
-		s.c.w.windowUpdate(s.id, give)
-	}
+	s.gaveBack(read, give)
 	if end {
 		s.c.mu.Lock()
 		s.received = true
@@ -167,11 +168,34 @@ func (s *Stream) receive(p []byte, size int, end bool) bool {
 	return true
 }
 
+// keep puts bytes behind those that are not yet read. What is read goes first,
+// or a reader who is always a little behind would have all of it kept.
+func (s *Stream) keep(p []byte) {
+	if s.off > 0 && len(s.buf)+len(p) > cap(s.buf) {
+		s.buf = s.buf[:copy(s.buf, s.buf[s.off:])]
+		s.off = 0
+	}
+	s.buf = append(s.buf, p...)
+}
+
+// gaveBack tells the peer what it may send again: what was read to the
+// connection, and to the stream in larger steps.
+func (s *Stream) gaveBack(read, give int) {
+	if read > 0 {
+		s.c.consumed(read)
+	}
+	if give > 0 {
+		s.c.w.windowUpdate(s.id, give)
+	}
+}
+
 // fail ends the stream on this side with an error. What was received before
-// stays readable, unless the error is ours.
+// stays readable, and what was complete stays complete: a peer may end a stream
+// whose answer is sent without waiting for the rest of the request (RFC 9113,
+// 8.1).
 func (s *Stream) fail(err error) {
 	s.mu.Lock()
-	if s.readErr == nil || errors.Is(s.readErr, io.EOF) && !errors.Is(err, errGone) {
+	if s.readErr == nil {
 		s.readErr = err
 	}
 	s.readable.Broadcast()
@@ -230,9 +254,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	s.consumed += n
 	give := s.give()
 	s.mu.Unlock()
-	if give > 0 {
-		s.c.w.windowUpdate(s.id, give)
-	}
+	s.gaveBack(n, give)
 	return n, nil
 }
 
@@ -359,18 +381,23 @@ func (s *Stream) end(code http2.ErrCode) error {
 	if s.writeTimer != nil {
 		s.writeTimer.Stop()
 	}
+	if abort && !s.received {
+		c.remember(s.id)
+	}
 	c.mu.Unlock()
 	if abort {
 		c.w.reset(s.id, code)
 	}
 	s.mu.Lock()
 	s.readErr = ErrClosed
+	unread := len(s.buf) - s.off
 	s.buf, s.off = nil, 0
 	if s.deadlineAt != nil {
 		s.deadlineAt.Stop()
 	}
 	s.readable.Broadcast()
 	s.mu.Unlock()
+	s.gaveBack(unread, 0)
 	s.forget()
 	return nil
 }
@@ -456,7 +483,7 @@ func (c *conn) openStream(ctx context.Context, authority string, extra []hpack.H
 		case c.err != nil || c.leaving:
 			refused = errGone
 			return 0
-		case len(c.streams) >= int(min(clientStreams, c.peerStreams)):
+		case len(c.streams) >= int(min(maxStreams, c.peerStreams)):
 			refused = errFull
 			return 0
 		}

@@ -2,6 +2,7 @@ package hbone
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"sync"
 
@@ -10,7 +11,14 @@ import (
 )
 
 // maxPending bounds what waits to be written before those who add to it wait.
-const maxPending = 256 << 10
+// The one who reads never waits; a peer that has it answer more than maxUnread
+// and takes none of it is not to be had as a peer.
+const (
+	maxPending = 256 << 10
+	maxUnread  = 2 * maxPending
+)
+
+var errUnread = errors.New("hbone: the peer asks and does not read the answers")
 
 // writer puts frames on a connection. Whoever finds nobody writing writes, for
 // everybody: frames that arrive meanwhile go out together, in one record where
@@ -45,6 +53,13 @@ func appendUint32(b []byte, v uint32) []byte {
 	return append(b, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
+// awaitRoom waits while the peer takes nothing.
+func (w *writer) awaitRoom() {
+	for w.flushing && len(w.pending) > maxPending && w.err == nil {
+		w.room.Wait()
+	}
+}
+
 // data writes one DATA frame and returns when it is written or on its way.
 func (w *writer) data(stream uint32, p []byte, end bool) error {
 	var flags http2.Flags
@@ -52,9 +67,7 @@ func (w *writer) data(stream uint32, p []byte, end bool) error {
 		flags = http2.FlagDataEndStream
 	}
 	w.mu.Lock()
-	for w.flushing && len(w.pending) > maxPending && w.err == nil {
-		w.room.Wait()
-	}
+	w.awaitRoom()
 	w.pending = append(appendFrame(w.pending, len(p), http2.FrameData, flags, stream), p...)
 	return w.flushAndUnlock()
 }
@@ -63,6 +76,7 @@ func (w *writer) data(stream uint32, p []byte, end bool) error {
 // certain and gives the stream's number; 0 calls it off.
 func (w *writer) headers(fields []hpack.HeaderField, end bool, prepare func() uint32) error {
 	w.mu.Lock()
+	w.awaitRoom()
 	stream := prepare()
 	if stream == 0 {
 		w.mu.Unlock()
@@ -87,6 +101,12 @@ func (w *writer) control(add func([]byte) []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
+		return
+	}
+	if w.flushing && len(w.pending) > maxUnread {
+		w.err = errUnread
+		w.room.Broadcast()
+		_ = w.nc.Close() // ends the write in progress, and the reader
 		return
 	}
 	w.pending = add(w.pending)
@@ -138,6 +158,14 @@ func (w *writer) settings(list ...http2.Setting) {
 		}
 		return b
 	})
+}
+
+// tableSize bounds the table that headers are packed with, as the peer asks
+// (RFC 7541, 4.2).
+func (w *writer) tableSize(n uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.encoder.SetMaxDynamicTableSize(min(n, headerTable))
 }
 
 func (w *writer) settingsAck() {
