@@ -19,7 +19,7 @@ esac
 bounds=0 # exit status: 1 when a benchmark's own bound does not hold
 packages() { # BENCHTIME COUNT: in the form that benchstat reads
   local failed=0
-  go test ${short:+"$short"} -p 1 -run '^$' -bench . -benchmem -benchtime "$1" -count "$2" ./service/... ./policy/... ./local/mesh/... >"$state/packages.txt" || failed=1
+  go test ${short:+"$short"} -p 1 -run '^$' -bench . -benchmem -benchtime "$1" -count "$2" ./service/... ./policy/... ./local/hbone/... ./local/mesh/... >"$state/packages.txt" || failed=1
   # Of several runs of a benchmark go test counts only the first's failure.
   if ((failed)) || grep -q -e '--- FAIL' "$state/packages.txt"; then
     grep -A12 -E 'FAIL|panic' "$state/packages.txt" >&2

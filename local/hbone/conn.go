@@ -160,24 +160,31 @@ func (c *conn) close(err error, code http2.ErrCode) {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
-	// What explains the end may be written if the peer still reads; the
-	// connection closes in any case.
-	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
-	c.w.mu.Lock()
-	if c.w.err == nil && !c.w.flushing {
-		c.w.pending = appendGoAway(c.w.pending, last, code)
-	}
-	go func() {
-		_ = c.w.flushAndUnlock()
-		c.w.fail(err)
-		_ = c.nc.Close()
-	}()
+	go c.farewell(err, last, code)
 	for _, s := range streams {
 		s.fail(err)
 	}
 	if c.ended != nil {
 		c.ended(c)
 	}
+}
+
+// farewell says why the connection ends, for as long as a peer that reads needs
+// to hear it, and closes it. What the peer has under way is taken off the wire, or
+// the kernel would answer it with a reset, which overtakes the words.
+func (c *conn) farewell(err error, last uint32, code http2.ErrCode) {
+	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+	c.w.goAway(last, code)
+	c.w.fail(err)
+	if code != http2.ErrCodeNo {
+		_ = c.nc.CloseWrite()
+		raw := c.nc.NetConn()
+		if half, ok := raw.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+			_ = raw.SetReadDeadline(time.Now().Add(time.Second))
+			_, _ = io.Copy(io.Discard, raw)
+		}
+	}
+	_ = c.nc.Close()
 }
 
 // read runs until the connection is over and gives the reason.
@@ -298,7 +305,7 @@ func (c *conn) consumed(n int) {
 	c.creditMu.Lock()
 	c.credit += n
 	give := 0
-	if c.credit >= connectionWindow/8 {
+	if c.credit >= streamWindow/2 { // all the other streams may be full
 		give, c.credit = c.credit, 0
 	}
 	c.creditMu.Unlock()

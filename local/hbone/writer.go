@@ -196,15 +196,19 @@ func (w *writer) flushAndUnlock() error {
 		w.room.Broadcast()
 	}
 	w.flushing = false
+	w.room.Broadcast()
 	err := w.err
 	w.mu.Unlock()
 	return err
 }
 
-// fail makes every write from now on fail.
+// fail makes every write from now on fail, after what is under way.
 func (w *writer) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for w.flushing && w.err == nil {
+		w.room.Wait()
+	}
 	if w.err == nil {
 		w.err = err
 	}
