@@ -98,13 +98,13 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 	defer m.containPanic(c.Conn)
 	s := m.state.Load()
 	self := s.world.Pod(e.ref)
-	r := route{pod: s.world.PodAt(c.Dst.Addr()), port: c.Dst.Port(), outer: c.Dst.Port(), tunnel: c.Dst.Port() == topology.HBONEPort, authority: c.Dst}
 	if self == nil {
 		abort(c.Conn)
 		return
 	}
+	r := e.route(s, self, c.Dst)
 	var up net.Conn
-	err := m.checkNetworkPolicy(s, self, r)
+	err := m.checkNetworkPolicy(s, r)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 		up, err = m.cfg.Node.Dial(ctx, self.IP, c.Dst)
@@ -116,12 +116,23 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 		return
 	}
 	e.carry(s, c.Conn, up, func(now *state) disposition {
-		self, to := now.world.Pod(e.ref), now.world.PodAt(c.Dst.Addr())
-		if self == nil || to == nil || !now.network.Decide(self.Endpoint, to.Endpoint, r.outer).Allowed {
+		self := now.world.Pod(e.ref)
+		if self == nil || m.checkNetworkPolicy(now, e.route(now, self, c.Dst)) != nil {
 			return closeNow
 		}
 		return keep
 	})
+}
+
+// route is the leg of a connection that the waypoint opens itself, as it does.
+func (e *externalWaypoint) route(s *state, self *topology.Pod, dst netip.AddrPort) route {
+	r := route{Leg: topology.Leg{
+		From: self.Caller(), Pod: s.world.PodAt(dst.Addr()), HBONE: dst.Port() == topology.HBONEPort, Port: dst.Port(), Authority: dst,
+	}}
+	if r.Pod == nil {
+		r.failure = "no pod has the address " + dst.Addr().String()
+	}
+	return r
 }
 
 func (e *externalWaypoint) carry(s *state, caller, callee net.Conn, evaluate func(*state) disposition) {
@@ -148,11 +159,7 @@ func (m *Mesh) NoteAccess(ref topology.Ref, a xds.Access) {
 		Method: a.Method, Path: a.Path, Status: a.Status, TraceID: traceID(a.Trace), DurationUS: a.Duration.Microseconds(), Reason: "Envoy: " + a.Details,
 	}
 	if svc := s.world.ServiceAt(a.To.Addr()); svc != nil {
-		if b := svc.Backends(a.To.Port()); len(b) > 0 {
-			rec.To = peerOf(b[0].Pod)
-			rec.To.Address = a.To.String()
-		}
-		rec.To.Service, rec.To.Namespace = svc.Name, svc.Namespace
+		rec.To = serviceAt(svc, a.To)
 	}
 	switch {
 	case a.Denied:

@@ -258,18 +258,17 @@ func (g *gateway) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	}
 	r := m.routeIngress(s, host, port.Port())
 	src := s.world.Gateway
-	conn, err := m.dial(ctx, s, src, r)
+	conn, err := m.dial(ctx, s, r)
 	if err != nil {
 		m.noteFailure(s, src, r, err)
 		return nil, err
 	}
 	return &gatewayConn{Conn: conn, link: m.track(s, nil, func(now *state) disposition {
-		return m.judgeRoute(now, now.world.Gateway, r, func() route { return m.routeIngress(now, host, port.Port()) })
+		return m.reevaluateRoute(now, r, m.routeIngress(now, host, port.Port()))
 	}, func() { abort(conn) })}, nil
 }
 
-// routeIngress is the gateway's way to a Service: past the waypoint unless the
-// label istio.io/ingress-use-waypoint is there.
+// routeIngress finds the gateway's next leg to a Service.
 func (m *Mesh) routeIngress(s *state, host string, port uint16) route {
 	name, rest, _ := strings.Cut(host, ".")
 	namespace, _, _ := strings.Cut(rest, ".")
@@ -277,13 +276,10 @@ func (m *Mesh) routeIngress(s *state, host string, port uint16) route {
 	if svc == nil {
 		return route{failure: "no Service " + host}
 	}
-	if w := svc.IngressWaypoint; w != nil && m.ready.is(w.Pod.Ref) {
-		return throughWaypoint(svc, w, netip.AddrPortFrom(svc.VIP, port))
-	}
-	return m.routeToService(svc, true, port)
+	return m.route(s, s.world.Gateway, topology.Destination{Service: svc, Port: port})
 }
 
-// gatewayConn reports to its link what moves.
+// gatewayConn notes on its link what moves.
 type gatewayConn struct {
 	net.Conn
 	link *link

@@ -67,7 +67,7 @@ func BenchmarkGrowth(b *testing.B) {
 		})
 		b.Run("decide/"+name, func(b *testing.B) {
 			last := fmt.Sprintf("service-%04d", c.services-1)
-			engine := s.waypoints.ForService(orion, "waypoint", last)
+			engine := s.policies.WaypointEngine(s.world.WaypointGateway(topology.Ref{Namespace: orion, Name: "waypoint"}), s.world.Service(topology.Ref{Namespace: orion, Name: last}))
 			req := &authz.Request{
 				HTTP: true, Principal: fmt.Sprintf("spiffe://cluster.local/ns/%s/sa/service-%04d", orion, c.services-2),
 				SourceIP: netip.MustParseAddr("10.244.0.20"), DestPort: 8080, Method: "GET", Host: last, Path: "/position",
@@ -84,7 +84,7 @@ func BenchmarkGrowth(b *testing.B) {
 			from := s.world.Pod(topology.Ref{Namespace: orion, Name: "service-0000"})
 			to := s.world.Pod(topology.Ref{Namespace: orion, Name: fmt.Sprintf("service-%04d", c.services-1)})
 			for b.Loop() {
-				if !s.network.Decide(from.Endpoint, to.Endpoint, 8080).Allowed {
+				if !s.policies.Network(from.Endpoint, to.Endpoint, 8080).Allowed {
 					b.Fatal("the connection that is measured is refused")
 				}
 			}

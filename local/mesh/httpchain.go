@@ -87,7 +87,7 @@ func (x *httpConn) one() bool {
 	}
 	req := &x.request
 	x.query.Header = nil
-	if s.headers {
+	if s.policies.Headers {
 		if x.header == nil {
 			x.header = http.Header{}
 		}
@@ -104,7 +104,7 @@ func (x *httpConn) one() bool {
 			return false
 		}
 	}
-	ruling := s.waypoints.ForService(x.w.ref.Namespace, x.w.ref.Name, x.last.service.Name).Decide(&x.query)
+	ruling := s.policies.WaypointEngine(x.last.gateway, x.last.service).Decide(&x.query)
 	rec := x.record(s)
 	rec.At, rec.Method, rec.Path, rec.TraceID = start, req.Method, path, traceID(req.Get("traceparent"))
 	rec.Policy, rec.Rule, rec.Reason = ruling.Policy, ruling.Rule, string(ruling.Reason)
@@ -303,11 +303,11 @@ func (x *httpConn) upstream(s *state, fresh bool) (*upstream, error) {
 			}
 		}
 	}
-	conn, r, err := x.connect(context.Background(), s, x.dst.Port())
+	conn, r, err := x.connect(context.Background(), s)
 	if err != nil {
 		return nil, err
 	}
-	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: netip.AddrPortFrom(r.pod.IP, r.port)}, nil
+	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: r.Authority}, nil
 }
 
 // requestHead writes the request as the pod gets it: the normalised target, the
@@ -390,7 +390,7 @@ func (x *httpConn) upgraded(s *state, up *upstream) {
 		if _, ok := x.w.find(now, x.dst); !ok {
 			return drain
 		}
-		if !now.waypoints.ForService(x.w.ref.Namespace, x.w.ref.Name, x.last.service.Name).Decide(&query).Allowed {
+		if !now.policies.WaypointEngine(x.last.gateway, x.last.service).Decide(&query).Allowed {
 			return closeNow
 		}
 		return keep

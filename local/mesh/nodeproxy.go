@@ -14,6 +14,7 @@ import (
 	"artemis.example/local/capture"
 	"artemis.example/local/hbone"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/evaluate"
 	"artemis.example/policy/topology"
 )
 
@@ -124,15 +125,15 @@ func (n *nodeProxy) carryOut(c capture.Captured) {
 	}
 	r := m.routeOutbound(s, src, c.Dst)
 	start := time.Now()
-	up, err := m.dial(context.Background(), s, src, r)
+	up, err := m.dial(context.Background(), s, r)
 	if err != nil {
 		m.noteFailure(s, src, r, err)
 		n.refuse(c.Conn, err)
 		return
 	}
-	if !r.tunnel && !r.pod.Meshed {
+	if !r.HBONE && !r.Pod.Meshed {
 		// Nobody else will look at it.
-		d := s.network.Decide(src.Endpoint, r.pod.Endpoint, r.outer)
+		d := s.policies.Perimeter(&r.Leg)
 		rec := decision.Record{
 			From: peerOf(src), To: r.to(), Hop: decision.HopNetworkPolicy, Layer: 1, Verdict: decision.Allowed,
 			Policy: d.Policy, Reason: "plaintext; no mesh looks at it", DurationUS: time.Since(start).Microseconds(),
@@ -149,35 +150,11 @@ func (n *nodeProxy) carryOut(c capture.Captured) {
 		if src == nil {
 			return closeNow
 		}
-		return m.judgeRoute(now, src, r, func() route { return m.routeOutbound(now, src, c.Dst) })
+		return m.reevaluateRoute(now, r, m.routeOutbound(now, src, c.Dst))
 	}, func() { abort(c.Conn); abort(up) })
 	l.answers = m.calls.between(src, r)
 	defer l.done()
 	l.carry(c.Conn, up)
-}
-
-// judgeRoute compares an open connection's way with the one that a new
-// connection would take.
-func (m *Mesh) judgeRoute(now *state, src *topology.Pod, was route, again func() route) disposition {
-	r := again()
-	if r.pod == nil {
-		return closeNow
-	}
-	if d := now.network.Decide(src.Endpoint, r.pod.Endpoint, r.outer); !d.Allowed {
-		return closeNow
-	}
-	if r.same(was) {
-		return keep
-	}
-	// Another pod of the same Service is no other way.
-	if r.service != nil && !r.tunnel == !was.tunnel && r.outer == was.outer && r.pod.Kind == was.pod.Kind {
-		for _, b := range r.service.Backends(r.authority.Port()) {
-			if b.Pod.IP == was.pod.IP {
-				return keep
-			}
-		}
-	}
-	return drain
 }
 
 // refuse ends a captured connection whose way is barred. With Drop a refusal by
@@ -217,21 +194,9 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 		return
 	}
 	remote, caller := addrPort(st.RemoteAddr()), st.Peer().String()
-	rec := func(now *state, r ruling) decision.Record {
-		to := peerOf(pod)
-		to.Address = dst.String()
-		out := decision.Record{
-			From: callerOf(now.world, caller, remote), To: to, Hop: decision.HopNodeProxyInbound, Layer: r.layer,
-			Verdict: decision.Allowed, Encrypted: true, Policy: r.policy, Rule: r.rule, Reason: r.reason,
-		}
-		if !r.allowed {
-			out.Verdict = decision.DeniedL4
-		}
-		return out
-	}
-	r := s.admit(pod, caller, remote.Addr(), dst.Port())
-	if !r.allowed {
-		m.note(s, rec(s, r))
+	r := s.policies.Inbound(pod, caller, remote.Addr(), dst.Port())
+	if !r.Allowed {
+		m.note(s, n.inboundRecord(s, pod, caller, remote, dst.Port(), r))
 		_ = st.Refuse(http.StatusUnauthorized)
 		return
 	}
@@ -240,9 +205,7 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 	app, err := n.pod.DialApp(ctx, remote.Addr(), dst.Port())
 	cancel()
 	if err != nil {
-		out := rec(s, r)
-		out.Verdict, out.Reason, out.Policy, out.Rule, out.Layer = decision.Failed, "the program does not answer: "+err.Error(), "", "", 0
-		m.note(s, out)
+		m.note(s, unanswered(n.inboundRecord(s, pod, caller, remote, dst.Port(), r), err))
 		_ = st.Refuse(http.StatusServiceUnavailable)
 		return
 	}
@@ -250,26 +213,53 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 		_ = app.Close()
 		return
 	}
-	out := rec(s, r)
+	out := n.inboundRecord(s, pod, caller, remote, dst.Port(), r)
 	out.DurationUS = time.Since(start).Microseconds()
 	m.note(s, out)
 	l := m.track(s, &n.links, func(now *state) disposition {
-		pod := n.self(now)
-		if pod == nil {
-			return closeNow
-		}
-		if !pod.Meshed {
+		if pod := n.self(now); pod != nil && !pod.Meshed {
 			return drain
 		}
-		if r := now.admit(pod, caller, remote.Addr(), dst.Port()); !r.allowed {
-			r.reason = closedByChange + r.reason
-			m.note(now, rec(now, r))
-			return closeNow
-		}
-		return keep
+		return n.reevaluateInbound(now, caller, remote, dst.Port())
 	}, func() { abort(st); abort(app) })
 	defer l.done()
 	l.carry(st, app)
+}
+
+// inboundRecord describes a decision about a connection that arrives at the pod.
+// caller is empty in plaintext.
+func (n *nodeProxy) inboundRecord(s *state, pod *topology.Pod, caller string, remote netip.AddrPort, port uint16, r evaluate.Ruling) decision.Record {
+	to := peerOf(pod)
+	to.Address = netip.AddrPortFrom(n.ip, port).String()
+	out := decision.Record{
+		From: callerOf(s.world, caller, remote), To: to, Hop: r.Hop, Layer: r.Layer, Verdict: decision.Allowed,
+		Encrypted: caller != "", Policy: r.Policy, Rule: r.Rule, Reason: r.Reason,
+	}
+	if !r.Allowed {
+		out.Verdict = decision.DeniedL4
+	}
+	return out
+}
+
+// unanswered makes the record of an admitted connection one of a program that does
+// not take it.
+func unanswered(r decision.Record, err error) decision.Record {
+	r.Verdict, r.Reason, r.Policy, r.Rule, r.Layer = decision.Failed, "the program does not answer: "+err.Error(), "", "", 0
+	return r
+}
+
+// reevaluateInbound decides again about a connection that was admitted.
+func (n *nodeProxy) reevaluateInbound(now *state, caller string, remote netip.AddrPort, port uint16) disposition {
+	pod := n.self(now)
+	if pod == nil {
+		return closeNow
+	}
+	if r := now.policies.Inbound(pod, caller, remote.Addr(), port); !r.Allowed {
+		r.Reason = closedByChange + r.Reason
+		n.m.note(now, n.inboundRecord(now, pod, caller, remote, port, r))
+		return closeNow
+	}
+	return keep
 }
 
 func (n *nodeProxy) acceptPlain(ln plainListener) {
@@ -306,21 +296,9 @@ func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
 		return
 	}
 	remote := addrPort(c.RemoteAddr())
-	rec := func(now *state, pod *topology.Pod, r ruling) decision.Record {
-		to := peerOf(pod)
-		to.Address = netip.AddrPortFrom(n.ip, port).String()
-		out := decision.Record{
-			From: callerOf(now.world, "", remote), To: to, Hop: decision.HopNodeProxyInbound, Layer: r.layer,
-			Verdict: decision.Allowed, Policy: r.policy, Rule: r.rule, Reason: r.reason,
-		}
-		if !r.allowed {
-			out.Verdict = decision.DeniedL4
-		}
-		return out
-	}
-	r := s.admit(pod, "", remote.Addr(), port)
-	if !r.allowed {
-		m.note(s, rec(s, pod, r))
+	r := s.policies.Inbound(pod, "", remote.Addr(), port)
+	if !r.Allowed {
+		m.note(s, n.inboundRecord(s, pod, "", remote, port, r))
 		abort(c)
 		return
 	}
@@ -328,26 +306,15 @@ func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
 	app, err := n.pod.DialApp(ctx, remote.Addr(), port)
 	cancel()
 	if err != nil {
-		out := rec(s, pod, r)
-		out.Verdict, out.Reason, out.Policy, out.Rule, out.Layer = decision.Failed, "the program does not answer: "+err.Error(), "", "", 0
-		m.note(s, out)
+		m.note(s, unanswered(n.inboundRecord(s, pod, "", remote, port, r), err))
 		abort(c)
 		return
 	}
 	if pod.Meshed {
-		m.note(s, rec(s, pod, r))
+		m.note(s, n.inboundRecord(s, pod, "", remote, port, r))
 	}
 	l := m.track(s, &n.links, func(now *state) disposition {
-		pod := n.self(now)
-		if pod == nil {
-			return closeNow
-		}
-		if r := now.admit(pod, "", remote.Addr(), port); !r.allowed {
-			r.reason = closedByChange + r.reason
-			m.note(now, rec(now, pod, r))
-			return closeNow
-		}
-		return keep
+		return n.reevaluateInbound(now, "", remote, port)
 	}, func() { abort(c); abort(app) })
 	defer l.done()
 	l.carry(c, app)

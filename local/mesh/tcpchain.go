@@ -23,7 +23,7 @@ func (t *tunnelConn) tcp(first []byte) {
 	m := t.w.m
 	s := m.state.Load()
 	t.last = t.chainUnder(s)
-	up, way, err := t.connect(context.Background(), s, t.dst.Port())
+	up, way, err := t.connect(context.Background(), s)
 	if err != nil {
 		_ = t.st.Reset()
 		return
@@ -53,9 +53,7 @@ func (t *tunnelConn) tcp(first []byte) {
 				return closeNow
 			}
 		}
-		return m.judgeRoute(now, self, way, func() route {
-			return m.routeToService(t.chainUnder(now).service, true, t.dst.Port())
-		})
+		return m.reevaluateRoute(now, way, m.route(now, self, t.chainUnder(now).destination()))
 	}, func() { abort(t.st); abort(up) })
 	defer l.done()
 	if len(first) > 0 {
@@ -96,7 +94,7 @@ func (t *tunnelConn) closeSilently(up net.Conn) {
 // are seen.
 func (t *tunnelConn) decideBytes(s *state) decision.Record {
 	c := t.chainUnder(s)
-	r := s.waypoints.ForService(t.w.ref.Namespace, t.w.ref.Name, c.service.Name).Decide(&authz.Request{
+	r := s.policies.WaypointEngine(c.gateway, c.service).Decide(&authz.Request{
 		Principal: t.caller, SourceIP: t.remote.Addr(), RemoteIP: t.remote.Addr(),
 		DestIP: t.dst.Addr(), DestPort: t.dst.Port(),
 	})

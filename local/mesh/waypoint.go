@@ -100,6 +100,11 @@ type chain struct {
 	gateway *topology.WaypointGateway
 }
 
+// destination is what the waypoint passes its connections on to.
+func (c chain) destination() topology.Destination {
+	return topology.Destination{Service: c.service, Port: c.port.Number}
+}
+
 // find returns the chain of an address: of a Service that is bound to this
 // waypoint, and of nothing else (filter chains inbound-vip of a waypoint with
 // waypoint-for: service).
@@ -183,11 +188,7 @@ func (t *tunnelConn) record(s *state) decision.Record {
 		To: decision.Peer{Namespace: t.w.ref.Namespace, Address: t.dst.String()},
 	}
 	if svc := t.last.service; svc != nil {
-		if b := svc.Backends(t.dst.Port()); len(b) > 0 {
-			r.To = peerOf(b[0].Pod)
-			r.To.Address = t.dst.String()
-		}
-		r.To.Service, r.To.Namespace = svc.Name, svc.Namespace
+		r.To = serviceAt(svc, t.dst)
 	} else {
 		r.Layer = 0
 	}
@@ -195,13 +196,13 @@ func (t *tunnelConn) record(s *state) decision.Record {
 }
 
 // connect opens a connection to a pod of the Service.
-func (t *tunnelConn) connect(ctx context.Context, s *state, port uint16) (net.Conn, route, error) {
+func (t *tunnelConn) connect(ctx context.Context, s *state) (net.Conn, route, error) {
 	self := s.world.Pod(t.w.ref)
 	if self == nil {
 		return nil, route{}, fmt.Errorf("%w: the waypoint is gone", errNoRoute)
 	}
-	r := t.w.m.routeToService(t.last.service, true, port)
-	conn, err := t.w.m.dial(ctx, s, self, r)
+	r := t.w.m.route(s, self, t.last.destination())
+	conn, err := t.w.m.dial(ctx, s, r)
 	if err != nil {
 		t.w.m.noteFailure(s, self, r, err)
 	}
