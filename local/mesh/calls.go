@@ -29,10 +29,10 @@ type callPair struct {
 
 // between returns the counter of a route, nil for one through a waypoint.
 func (c *callCounter) between(src *topology.Pod, r route) *atomic.Uint64 {
-	if r.pod == nil || r.pod.Kind == topology.Waypoint {
+	if r.Pod == nil || r.Pod.Kind == topology.Waypoint {
 		return nil
 	}
-	pair := callPair{src.Ref, r.pod.Ref, r.tunnel}
+	pair := callPair{src.Ref, r.Pod.Ref, r.HBONE}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pairs == nil {
