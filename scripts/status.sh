@@ -1,8 +1,20 @@
 #!/usr/bin/env bash
-# What runs on the cluster: every Cell with its stage, waypoint and components.
+# What runs on the cluster, in the columns of `artemis status`: every pod of the Cells, whether it is reached by HBONE or in plaintext, and
+# the identity that it proves where it is in the mesh. Needs jq.
 . "$(dirname "$0")/lib.sh"
 usage_if_asked "$@"
+command -v jq >/dev/null || die "this needs jq: apt-get install jq, or brew install jq"
 reachable
 k get namespaces -l openchoreo.dev/environment=development -o custom-columns='CELL:.metadata.labels.openchoreo\.dev/project,NAMESPACE:.metadata.name,AMBIENT:.metadata.labels.istio\.io/dataplane-mode,WAYPOINT:.metadata.labels.istio\.io/use-waypoint'
 echo
-k get pods -A -l openchoreo.dev/environment=development -o custom-columns='CELL:.metadata.labels.openchoreo\.dev/project,COMPONENT:.metadata.labels.openchoreo\.dev/component,SERVICE ACCOUNT:.spec.serviceAccountName,IP:.status.podIP,READY:.status.conditions[?(@.type=="Ready")].status,RESTARTS:.status.containerStatuses[0].restartCount,HBONE:.metadata.annotations.ambient\.istio\.io/redirection'
+k get pods -A -l openchoreo.dev/environment=development -o json | jq -r '
+  ["CELL", "COMPONENT", "PROTOCOL", "IDENTITY", "POD IP", "READY", "RESTARTS"],
+  (.items[] | (.metadata.annotations["ambient.istio.io/redirection"] == "enabled" or .metadata.labels["gateway.networking.k8s.io/gateway-class-name"] == "istio-waypoint") as $meshed | [
+    .metadata.labels["openchoreo.dev/project"] // .metadata.namespace,
+    .metadata.labels["openchoreo.dev/component"] // .metadata.name,
+    if $meshed then "HBONE" else "TCP" end,
+    if $meshed then "spiffe://cluster.local/ns/\(.metadata.namespace)/sa/\(.spec.serviceAccountName)" else "-" end,
+    .status.podIP // "-",
+    if any(.status.conditions[]?; .type == "Ready" and .status == "True") then "yes" else "no" end,
+    ([.status.containerStatuses[]?.restartCount] | add // 0)
+  ]) | @tsv' | column -t -s "$(printf '\t')"

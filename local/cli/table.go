@@ -14,7 +14,7 @@ import (
 // writeTable shows what runs where.
 func writeTable(w io.Writer, s control.State) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "CELL\tCOMPONENT\tIDENTITY\tPOD IP\tPID\tREADY\tRESTARTS\tSTATE")
+	fmt.Fprintln(t, "CELL\tCOMPONENT\tPROTOCOL\tIDENTITY\tPOD IP\tPID\tREADY\tRESTARTS\tSTATE")
 	for _, p := range s.Pods {
 		ready := "no"
 		if p.Ready {
@@ -28,7 +28,7 @@ func writeTable(w io.Writer, s control.State) error {
 		if p.Reason != "" {
 			state += " (" + p.Reason + ")"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", p.Cell, p.Component, cmp.Or(p.Identity, "-"), p.Address, pid, ready, p.Restarts, state)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", p.Cell, p.Component, p.Protocol, cmp.Or(p.Identity, "-"), p.Address, pid, ready, p.Restarts, state)
 	}
 	if err := t.Flush(); err != nil {
 		return err

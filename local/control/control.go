@@ -18,14 +18,19 @@ type Pod struct {
 	Component string `json:"component"` // the Component, or the Deployment's name outside the Cells
 	Namespace string `json:"namespace"`
 	Role      string `json:"role"`
-	Identity  string `json:"identity"` // SPIFFE ID of its service account
-	PID       int    `json:"pid"`      // on the host, 0 while it does not run
-	Address   string `json:"address"`  // the pod's IP
-	Ready     bool   `json:"ready"`
-	Restarts  int    `json:"restarts"`
-	State     string `json:"state"`            // "starting", "running", "back-off", "stopping", "stopped"
-	Reason    string `json:"reason,omitempty"` // why it last ended or is not ready
-	Log       string `json:"log,omitempty"`    // its log file's name in the state directory
+	// Identity is the SPIFFE ID that it proves to others, empty where nobody asks
+	// for one: at stage open no Cell is in the mesh.
+	Identity string `json:"identity,omitempty"`
+	// Protocol is how it is reached, in the words of istioctl ztunnel-config
+	// workloads: HBONE for a pod in the mesh, else TCP, which is plaintext.
+	Protocol string `json:"protocol"`
+	PID      int    `json:"pid"`     // on the host, 0 while it does not run
+	Address  string `json:"address"` // the pod's IP
+	Ready    bool   `json:"ready"`
+	Restarts int    `json:"restarts"`
+	State    string `json:"state"`            // "starting", "running", "back-off", "stopping", "stopped"
+	Reason   string `json:"reason,omitempty"` // why it last ended or is not ready
+	Log      string `json:"log,omitempty"`    // its log file's name in the state directory
 }
 
 // Name is how people name a pod: CELL/COMPONENT.

@@ -216,7 +216,7 @@ func missing(old, next []*process) []*process {
 }
 
 func (l *launcher) add(w *topology.World, load workload) (*process, error) {
-	ref := topology.Ref{Namespace: load.Namespace, Name: load.Deployment}
+	ref := load.ref()
 	pod := w.Pod(ref)
 	if pod == nil {
 		return nil, fmt.Errorf("pod %v has no place in the world", ref)
@@ -257,7 +257,7 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 	}
 	p.view = control.Pod{
 		Cell: load.Cell, Component: load.Component, Namespace: load.Namespace, Role: load.Role,
-		Identity: pod.Identity, Address: pod.IP.String(), State: "starting", Log: log,
+		Address: pod.IP.String(), State: "starting", Log: log,
 	}
 	return p, nil
 }
@@ -268,7 +268,7 @@ func (l *launcher) stop(processes []*process) {
 	for _, p := range processes {
 		all.Go(func() {
 			p.stop()
-			l.mesh.DetachPod(topology.Ref{Namespace: p.workload.Namespace, Name: p.workload.Deployment})
+			l.mesh.DetachPod(p.workload.ref())
 			// Its process is gone: what closing could say changes nothing.
 			_ = p.pod.Close()
 		})
@@ -465,10 +465,15 @@ func (l *launcher) State() control.State {
 		Stage: l.stage, Capture: l.node.Name(), CaptureNote: l.options.CaptureNote, Waypoint: l.options.Waypoint,
 		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Pods: []control.Pod{},
 	}
-	processes := slices.Clone(l.processes)
+	processes, world := slices.Clone(l.processes), l.world
 	l.mu.Unlock()
 	for _, p := range processes {
-		s.Pods = append(s.Pods, p.snapshot())
+		view := p.snapshot()
+		view.Protocol = "TCP"
+		if pod := world.Pod(p.workload.ref()); pod != nil && (pod.Meshed || p.workload.Role == roleWaypoint) {
+			view.Protocol, view.Identity = "HBONE", pod.Identity
+		}
+		s.Pods = append(s.Pods, view)
 	}
 	return s
 }

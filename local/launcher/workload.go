@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -48,6 +49,8 @@ type probe struct {
 }
 
 func (w workload) key() string { return w.Namespace + "/" + w.Deployment }
+
+func (w workload) ref() topology.Ref { return topology.Ref{Namespace: w.Namespace, Name: w.Deployment} }
 
 func (w workload) same(other workload) bool { return reflect.DeepEqual(w, other) }
 
