@@ -40,6 +40,11 @@ func TestMode(t *testing.T) {
 		{"a STRICT port of a permissive workload", object("w", "a", app+permissive+", portLevelMtls: {8080: {mode: STRICT}}"), peerauth.Result{Mode: peerauth.Strict, Policy: "a/w"}},
 		{"a permissive port under a strict namespace", object("p", "a", strict) + object("w", "a", app+"portLevelMtls: {8080: {mode: PERMISSIVE}}"), peerauth.Result{Mode: peerauth.Permissive, Policy: "a/w"}},
 		{"a DISABLE port alone under a strict namespace is lost", object("p", "a", strict) + object("w", "a", app+"portLevelMtls: {8080: {mode: DISABLE}}"), peerauth.Result{Mode: peerauth.Strict, Policy: "a/p"}},
+		{"a STRICT port under a STRICT mesh is lost when its workload is PERMISSIVE", mesh + object("w", "a", app+permissive+", portLevelMtls: {8080: {mode: STRICT}}"), peerauth.Result{Mode: peerauth.Permissive, Policy: "a/w"}},
+		{"so it is beside a namespace that says nothing", mesh + object("p", "a", "") + object("w", "a", app+"mtls: {mode: DISABLE}, portLevelMtls: {8080: {mode: STRICT}}"), peerauth.Result{Mode: peerauth.Permissive, Policy: "a/w"}},
+		{"it counts where the namespace says PERMISSIVE", mesh + object("p", "a", permissive) + object("w", "a", app+permissive+", portLevelMtls: {8080: {mode: STRICT}}"), peerauth.Result{Mode: peerauth.Strict, Policy: "a/w"}},
+		{"another port's PERMISSIVE opens all where the namespace says nothing under a STRICT mesh", mesh + object("p", "a", "") + object("w", "a", app+"portLevelMtls: {9090: {mode: PERMISSIVE}}"), peerauth.Result{Mode: peerauth.Permissive, Policy: "a/w"}},
+		{"it opens itself alone where the namespace has no policy", mesh + object("w", "a", app+"portLevelMtls: {9090: {mode: PERMISSIVE}}"), peerauth.Result{Mode: peerauth.Strict, Policy: "a/w"}},
 		{"of two for the namespace the first by name counts", object("q", "a", permissive) + object("p", "a", strict), peerauth.Result{Mode: peerauth.Strict, Policy: "a/p"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -56,5 +61,29 @@ func TestMode(t *testing.T) {
 				t.Errorf("mode (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestSurprisesAreNamed(t *testing.T) {
+	set, err := manifest.Parse("x.yaml", object("default", "istio-system", "mtls: {mode: STRICT}")+
+		object("w", "a", "selector: {matchLabels: {app: app}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {8080: {mode: STRICT}, 9090: {mode: PERMISSIVE}}")+
+		object("p", "b", "")+
+		object("w", "b", "selector: {matchLabels: {app: app}}, portLevelMtls: {9090: {mode: PERMISSIVE}}")+
+		object("w", "c", "selector: {matchLabels: {app: app}}, mtls: {mode: STRICT}, portLevelMtls: {9090: {mode: PERMISSIVE}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type surprise struct {
+		Policy     string
+		Port       uint16
+		Said, Mode peerauth.Mode
+	}
+	var got []surprise
+	for _, s := range peerauth.New("", set.PeerAuthentications).Surprises() {
+		got = append(got, surprise{s.Policy.Namespace + "/" + s.Policy.Name, s.Port, s.Said, s.Mode})
+	}
+	want := []surprise{{"a/w", 8080, peerauth.Strict, peerauth.Permissive}, {"b/w", 0, peerauth.Strict, peerauth.Permissive}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("surprises (-want +got):\n%s", diff)
 	}
 }
