@@ -98,6 +98,33 @@ type ruleSet struct {
 	closed bool
 	// closers names the attached ALLOW policies.
 	closers []string
+	// skips are what the proxy does not get of the attached policies.
+	skips []Skip
+}
+
+// Skip is a part of a policy that a proxy does not get, because the field does not
+// exist there or has a value that cannot be read. istiod says so in its log only.
+type Skip struct {
+	Policy string `json:"policy"`
+	Rule   string `json:"rule"`
+	Field  string `json:"field"`
+	Why    string `json:"why"`
+	// Whole is set where the rule is left out as a whole, as in an ALLOW policy: it
+	// allows less than it says. In a DENY policy the field alone is left out: it
+	// denies more, or at a node proxy, where nothing else is said, nothing.
+	Whole bool `json:"whole,omitempty"`
+}
+
+// Skipped lists what of the policies that apply the proxy does not get, on its HTTP
+// chains or on those that carry bytes.
+func (e *Engine) Skipped(http bool) []Skip {
+	switch {
+	case e == nil:
+		return nil
+	case http:
+		return e.http.skips
+	}
+	return e.tcp.skips
 }
 
 // Decide returns the decision for a request. It allocates nothing and may be

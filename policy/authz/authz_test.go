@@ -414,3 +414,32 @@ func TestTraceSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("trace (-want +got):\n%s", diff)
 	}
 }
+
+func TestWhatAProxyDoesNotGetIsNamed(t *testing.T) {
+	const bytesOnly = "the proxy sees bytes alone here, no HTTP request"
+	waypoint := authz.NewWaypoint(authz.Config{}, policies(t,
+		onService("rules: [{to: [{operation: {paths: [/a], ports: [\"80\"]}}]}, {from: [{source: {namespaces: [x]}}]}]")+
+			object("d", "cell-a", "", "targetRefs: [{group: \"\", kind: Service, name: app}]\naction: DENY\nrules: [{to: [{operation: {methods: [GET], ports: [\"80\"]}}]}]")))
+	e := waypoint.ForService("cell-a", "waypoint", "app")
+	if got := e.Skipped(true); got != nil {
+		t.Errorf("on an HTTP chain: %+v", got)
+	}
+	want := []authz.Skip{
+		{Policy: "cell-a/p", Rule: rule(0), Field: "paths", Why: bytesOnly, Whole: true},
+		{Policy: "cell-a/d", Rule: authz.RuleID("cell-a", "d", 0), Field: "methods", Why: bytesOnly},
+	}
+	if diff := cmp.Diff(want, e.Skipped(false)); diff != "" {
+		t.Errorf("on a TCP chain (-want +got):\n%s", diff)
+	}
+
+	const notAtNode = "node proxies do not get this field"
+	node := authz.NewNodeProxy(authz.Config{}, policies(t, onPods("rules: [{to: [{operation: {paths: [/a]}}], when: [{key: source.trustDomain, values: [x]}]}, {from: [{source: {namespaces: [x], trustDomains: [other]}}]}]")))
+	want = []authz.Skip{
+		{Policy: "cell-a/p", Rule: rule(0), Field: "paths", Why: notAtNode, Whole: true},
+		{Policy: "cell-a/p", Rule: rule(0), Field: "source.trustDomain", Why: notAtNode, Whole: true},
+		{Policy: "cell-a/p", Rule: rule(1), Field: "trustDomains", Why: notAtNode},
+	}
+	if diff := cmp.Diff(want, node.ForWorkload("cell-a", nil).Skipped(false)); diff != "" {
+		t.Errorf("at a node proxy (-want +got):\n%s", diff)
+	}
+}

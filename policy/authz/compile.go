@@ -11,8 +11,11 @@ import (
 	securityv1beta1 "istio.io/api/security/v1beta1"
 )
 
-// errHTTPOnly is why a field cannot be had on a TCP chain.
-var errHTTPOnly = errors.New("HTTP only")
+// errHTTPOnly is why a field cannot be had where the proxy sees bytes alone.
+var errHTTPOnly = errors.New("the proxy sees bytes alone here, no HTTP request")
+
+// errNotAtNode is why a field cannot be had at a node proxy.
+var errNotAtNode = errors.New("node proxies do not get this field")
 
 // dialect is how one of the two proxies understands the fields of a rule.
 type dialect interface {
@@ -35,14 +38,14 @@ func (f field) build(s spec, value func(string) (matcher, error)) (field, error)
 	for _, v := range s.values {
 		m, err := value(v)
 		if err != nil {
-			return field{}, fmt.Errorf("%s %q: %w", s.name, v, err)
+			return field{}, fmt.Errorf("%q: %w", v, err)
 		}
 		f.wanted = append(f.wanted, m)
 	}
 	for _, v := range s.notValues {
 		m, err := value(v)
 		if err != nil {
-			return field{}, fmt.Errorf("%s %q: %w", s.name, v, err)
+			return field{}, fmt.Errorf("%q: %w", v, err)
 		}
 		f.refused = append(f.refused, m)
 	}
@@ -108,6 +111,8 @@ type envoy struct {
 	// deny drops a field that cannot be had instead of the whole rule: a wider
 	// denial.
 	deny bool
+	// skip takes the fields that are dropped.
+	skip func(field string, why error)
 }
 
 func (e envoy) source(s *securityv1beta1.Source) ([]field, error) {
@@ -183,12 +188,14 @@ func (e envoy) fields(candidates []candidate) ([]field, error) {
 		}
 		f, err := c.field.build(c.spec, c.value)
 		if c.http && e.tcp {
-			err = fmt.Errorf("%s: %w", c.name, errHTTPOnly)
+			err = errHTTPOnly
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			out = append(out, f)
-		case !e.deny:
+			continue
+		}
+		e.skip(c.name, err)
+		if !e.deny {
 			return nil, err
 		}
 	}

@@ -22,8 +22,9 @@ type NodeProxy struct {
 
 type nodePolicy struct {
 	policy
-	selector map[string]string
-	selects  bool
+	namespace, name string
+	selector        map[string]string
+	selects         bool
 }
 
 // NewNodeProxy compiles the policies. Those that node proxies do not receive
@@ -64,6 +65,7 @@ func (n *NodeProxy) ForWorkload(namespace string, labels map[string]string) *Eng
 	slices.SortStableFunc(attached, func(a, b *nodePolicy) int { return strings.Compare(a.key, b.key) })
 	var set ruleSet
 	for _, p := range attached {
+		set.skips = append(set.skips, p.tcpSkips...)
 		if p.deny {
 			set.deny = append(set.deny, p.tcp...)
 			continue
@@ -87,13 +89,26 @@ func subset(selector, labels map[string]string) bool {
 
 func compileNode(p *securityv1.AuthorizationPolicy) *nodePolicy {
 	out := &nodePolicy{
-		policy:   policy{key: p.Namespace + "/" + p.Name, deny: isDeny(p), enforceable: true},
+		policy:    policy{key: p.Namespace + "/" + p.Name, deny: isDeny(p), enforceable: true},
+		namespace: p.Namespace, name: p.Name,
 		selector: p.Spec.GetSelector().GetMatchLabels(),
 		selects:  p.Spec.GetSelector() != nil,
 	}
 	for i, r := range p.Spec.Rules {
-		if r == nil || (!out.deny && len(HTTPAttributes(r)) > 0) {
-			continue // an ALLOW rule with HTTP attributes is left out as a whole
+		if r == nil {
+			continue
+		}
+		lost := HTTPAttributes(r)
+		for _, field := range lost {
+			out.skip(i, field, !out.deny)
+		}
+		for _, f := range r.From {
+			if s := f.GetSource(); len(s.GetTrustDomains())+len(s.GetNotTrustDomains()) > 0 {
+				out.skip(i, "trustDomains", false)
+			}
+		}
+		if !out.deny && len(lost) > 0 {
+			continue
 		}
 		d := ztunnel{namespace: p.Namespace}
 		compiled := rule{name: RuleID(p.Namespace, p.Name, i), policy: out.key}
@@ -115,6 +130,13 @@ func compileNode(p *securityv1.AuthorizationPolicy) *nodePolicy {
 		out.tcp = append(out.tcp, compiled)
 	}
 	return out
+}
+
+func (p *nodePolicy) skip(rule int, field string, whole bool) {
+	s := Skip{Policy: p.key, Rule: RuleID(p.namespace, p.name, rule), Field: field, Why: errNotAtNode.Error(), Whole: whole}
+	if !slices.Contains(p.tcpSkips, s) {
+		p.tcpSkips = append(p.tcpSkips, s)
+	}
 }
 
 // ztunnelClause makes a clause that never matches when nothing is left of it:

@@ -31,6 +31,8 @@ type policy struct {
 	deny        bool
 	http, tcp   []rule
 	enforceable bool // not a dry run
+	httpSkips   []Skip
+	tcpSkips    []Skip
 }
 
 // NewWaypoint compiles the policies. Those that no waypoint uses are left out.
@@ -107,6 +109,8 @@ func newEngine(policies []*policy) *Engine {
 		if !p.enforceable {
 			continue
 		}
+		e.http.skips = append(e.http.skips, p.httpSkips...)
+		e.tcp.skips = append(e.tcp.skips, p.tcpSkips...)
 		if p.deny {
 			e.http.deny = append(e.http.deny, p.http...)
 			e.tcp.deny = append(e.tcp.deny, p.tcp...)
@@ -131,18 +135,25 @@ func compileEnvoy(cfg Config, p *securityv1.AuthorizationPolicy) *policy {
 		if r == nil {
 			continue
 		}
-		for _, tcp := range []bool{false, true} {
-			d := envoy{namespace: p.Namespace, trustDomain: cfg.TrustDomain, tcp: tcp, deny: out.deny}
+		id := RuleID(p.Namespace, p.Name, i)
+		for _, chain := range []struct {
+			tcp   bool
+			rules *[]rule
+			skips *[]Skip
+		}{{false, &out.http, &out.httpSkips}, {true, &out.tcp, &out.tcpSkips}} {
+			d := envoy{namespace: p.Namespace, trustDomain: cfg.TrustDomain, tcp: chain.tcp, deny: out.deny}
+			d.skip = func(field string, why error) {
+				s := Skip{Policy: out.key, Rule: id, Field: field, Why: why.Error(), Whole: !out.deny}
+				if !slices.Contains(*chain.skips, s) {
+					*chain.skips = append(*chain.skips, s)
+				}
+			}
 			compiled, err := compileRule(d, r)
 			if err != nil {
-				continue // an ALLOW rule that cannot be had is no rule: the narrower allow
+				continue // the narrower allow; the skip says so
 			}
-			compiled.name, compiled.policy = RuleID(p.Namespace, p.Name, i), out.key
-			if tcp {
-				out.tcp = append(out.tcp, compiled)
-			} else {
-				out.http = append(out.http, compiled)
-			}
+			compiled.name, compiled.policy = id, out.key
+			*chain.rules = append(*chain.rules, compiled)
 		}
 	}
 	return out

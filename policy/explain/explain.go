@@ -226,6 +226,7 @@ func (c *call) authorize(w *topology.WaypointGateway) bool {
 		c.Notes = append(c.Notes, "the port is no HTTP to the waypoint: methods and paths are not seen")
 	}
 	e := c.waypoint.ForService(svc.Namespace, w.Pod.Name, svc.Name)
+	c.skipped("the waypoint", e.Skipped(req.HTTP))
 	r := e.Decide(req)
 	s := Step{Layer: 3, Hop: decision.HopWaypoint, What: what, Policy: r.Policy, Rule: r.Rule, Reason: string(r.Reason)}
 	if r.Allowed {
@@ -299,6 +300,7 @@ func (c *call) arrive(from end, who string) {
 		}
 	}
 	e := c.node.ForWorkload(pod.Namespace, pod.Labels)
+	c.skipped("the node proxy", e.Skipped(false))
 	req := &authz.Request{Principal: identity, SourceIP: from.endpoint.IP, RemoteIP: from.endpoint.IP, DestIP: pod.IP, DestPort: c.to.target}
 	r := e.Decide(req)
 	s.Policy, s.Rule, s.Reason = r.Policy, r.Rule, string(r.Reason)
@@ -313,6 +315,17 @@ func (c *call) arrive(from end, who string) {
 	}
 	c.stop(decision.DeniedL4, looks, s)
 	c.NearMisses = c.nearMisses(e.Trace(req))
+}
+
+// skipped notes what of the policies that apply a proxy does not get.
+func (c *call) skipped(proxy string, skips []authz.Skip) {
+	for _, s := range skips {
+		what := "leaves " + s.Field + " out of " + s.Rule
+		if s.Whole {
+			what = "leaves out " + s.Rule + " for its " + s.Field
+		}
+		c.Notes = append(c.Notes, proxy+" "+what+": "+s.Why)
+	}
 }
 
 // withPolicies names the policies that together refuse, where no single one does.
