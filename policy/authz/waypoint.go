@@ -23,7 +23,7 @@ type Waypoint struct {
 
 type place struct{ namespace, name string }
 
-type endpoint struct{ namespace, gateway, service string }
+type endpoint struct{ gatewayNamespace, gateway, namespace, service string }
 
 // policy is one policy with its rules compiled for both kinds of chain.
 type policy struct {
@@ -71,10 +71,17 @@ func appendOnce(list []*policy, p *policy) []*policy {
 // namespace. With an empty service it gives that of the chains which belong to
 // no Service. The engine is made once.
 func (w *Waypoint) ForService(namespace, gateway, service string) *Engine {
+	return w.At(namespace, gateway, namespace, service)
+}
+
+// At returns the engine of a Service's chain on a waypoint of any namespace: the
+// policies that target the Gateway are of its namespace, those that target the
+// Service of the Service's.
+func (w *Waypoint) At(gatewayNamespace, gateway, namespace, service string) *Engine {
 	if w == nil {
 		return nil
 	}
-	key := endpoint{namespace, gateway, service}
+	key := endpoint{gatewayNamespace, gateway, namespace, service}
 	w.mu.RLock()
 	e, ok := w.engines[key]
 	w.mu.RUnlock()
@@ -82,7 +89,7 @@ func (w *Waypoint) ForService(namespace, gateway, service string) *Engine {
 		return e
 	}
 	attached := slices.Clone(w.classes)
-	for _, p := range w.gateways[place{namespace, gateway}] {
+	for _, p := range w.gateways[place{gatewayNamespace, gateway}] {
 		attached = appendOnce(attached, p)
 	}
 	if service != "" {

@@ -107,7 +107,7 @@ func (p *Policies) WaypointEngine(g *topology.WaypointGateway, s *topology.Servi
 	if s == nil {
 		return p.waypoints.ForService(g.Pod.Namespace, g.Pod.Name, "")
 	}
-	return p.waypoints.ForService(s.Namespace, g.Pod.Name, s.Name)
+	return p.waypoints.At(g.Pod.Namespace, g.Pod.Name, s.Namespace, s.Name)
 }
 
 // Way decides about every leg of a way, in order and up to the first refusal. That

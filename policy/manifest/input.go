@@ -62,6 +62,7 @@ func ReadInput(src Source, paths ...string) (*Input, error) {
 	in := &Input{Namespace: cmp.Or(src.Namespace, "default")}
 	r := newReader()
 	r.input, in.Survey = in, r.survey
+	in.Set.Foreign = true
 	for _, p := range paths {
 		if p != "-" {
 			continue

@@ -35,6 +35,9 @@ type Set struct {
 	PeerAuthentications   []*securityv1.PeerAuthentication
 	// Workloads are what makes pods and is no Deployment: local mode runs none.
 	Workloads []Workload
+	// Foreign manifests are somebody else's, read leniently: they are only asked
+	// about, and nothing that local mode brings along is assumed to be there.
+	Foreign bool
 
 	Origins map[Key]Origin
 }

@@ -22,7 +22,7 @@ import (
 // over several Worlds keeps them.
 func Build(set *manifest.Set, alloc *Allocator) (*World, error) {
 	b := &builder{alloc: alloc, World: &World{Set: set}}
-	for _, step := range []func() error{b.namespaces, b.deployments, b.gateways, b.findServices, b.routes} {
+	for _, step := range []func() error{b.namespaces, b.workloads, b.gateways, b.findServices, b.routes} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("build the world: %w", err)
 		}
@@ -40,10 +40,18 @@ func (b *builder) namespaces() error {
 	for _, n := range b.Set.Namespaces {
 		b.addNamespace(n)
 	}
-	if b.Namespaces[GatewayNamespace] == nil {
+	if b.Namespaces[GatewayNamespace] == nil && b.hasDefaultGateway() {
 		b.addNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: GatewayNamespace}})
 	}
 	return nil
+}
+
+// hasDefaultGateway reports whether OpenChoreo's gateway is there: always where
+// local mode runs the manifests, and in somebody else's when a route names it.
+func (b *builder) hasDefaultGateway() bool {
+	return !b.Set.Foreign || slices.ContainsFunc(b.Set.HTTPRoutes, func(r *gatewayv1.HTTPRoute) bool {
+		return attached(r, Ref{GatewayNamespace, GatewayName}, nil)
+	})
 }
 
 // addNamespace keeps a copy with the label that the API server puts on every
@@ -58,48 +66,72 @@ func (b *builder) addNamespace(n *corev1.Namespace) {
 	b.Namespaces[n.Name] = &c
 }
 
-func (b *builder) deployments() error {
+// workloads makes a pod of everything that makes pods and is told to make any.
+func (b *builder) workloads() error {
 	b.byRef, b.accounts = map[Ref]*Pod{}, map[string]*Pod{}
 	b.byIP = map[netip.Addr]*Pod{}
-	list := slices.Clone(b.Set.Deployments)
-	slices.SortFunc(list, func(a, c *appsv1.Deployment) int {
-		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name))
+	gateways := map[Ref]bool{}
+	for _, g := range b.Set.Gateways {
+		gateways[Ref{g.Namespace, g.Name}] = true
+	}
+	deployments := map[Ref]*appsv1.Deployment{}
+	for _, d := range b.Set.Deployments {
+		deployments[Ref{d.Namespace, d.Name}] = d
+	}
+	list := b.Set.AllWorkloads()
+	slices.SortStableFunc(list, func(a, c manifest.Workload) int {
+		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name), strings.Compare(a.Kind, c.Kind))
 	})
-	for _, d := range list {
-		if d.Spec.Replicas != nil && *d.Spec.Replicas == 0 {
-			continue
+	for _, w := range list {
+		if w.Replicas == 0 || w.Owner.Kind == "Gateway" && gateways[Ref{w.Namespace, w.Owner.Name}] {
+			continue // none, or the pods of a Gateway, which are made for it below
 		}
-		template := d.Spec.Template
 		p := &Pod{
-			Ref:            Ref{d.Namespace, d.Name},
-			Labels:         maps.Clone(template.Labels),
-			ServiceAccount: cmp.Or(template.Spec.ServiceAccountName, "default"),
-			Deployment:     d,
-			Component:      cmp.Or(template.Labels[LabelComponent], d.Name),
+			Ref:            Ref{w.Namespace, w.Name},
+			Labels:         maps.Clone(w.Template.Labels),
+			ServiceAccount: cmp.Or(w.Template.Spec.ServiceAccountName, "default"),
+			Workload:       w.Key,
+			Component:      cmp.Or(w.Template.Labels[LabelComponent], w.Name),
 		}
-		named := map[string]uint16{}
-		for _, c := range template.Spec.Containers {
-			for _, port := range c.Ports {
-				p.Ports = append(p.Ports, uint16(port.ContainerPort))
-				if port.Name != "" {
-					named[port.Name] = uint16(port.ContainerPort)
-				}
-			}
-			for _, probe := range []*corev1.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe} {
-				if probe != nil && probe.HTTPGet != nil && probe.HTTPGet.Port.Type == intstr.Int {
-					p.Ports = append(p.Ports, uint16(probe.HTTPGet.Port.IntVal))
-				}
-			}
+		if w.Kind == "Deployment" {
+			p.Deployment = deployments[p.Ref]
 		}
-		p.Endpoint.Ports = named
+		if gateways[p.Ref] || b.byRef[p.Ref] != nil { // names are unique among those of a kind only
+			p.Name += "-" + strings.ToLower(w.Kind)
+		}
+		p.addPorts(w.Template.Spec.Containers)
 		if err := b.addPod(p); err != nil {
 			return err
+		}
+		if w.Template.Spec.HostNetwork {
+			p.Meshed = false // it has no network of its own that a node proxy could take over
 		}
 	}
 	return nil
 }
 
-// addPod returns a pod what follows from its namespace and account.
+// addPorts adds the ports that containers and their probes name.
+func (p *Pod) addPorts(containers []corev1.Container) {
+	p.Endpoint.Ports = map[string]uint16{}
+	for _, c := range containers {
+		for _, port := range c.Ports {
+			if port.Protocol != "" && port.Protocol != corev1.ProtocolTCP {
+				continue
+			}
+			p.Ports = append(p.Ports, uint16(port.ContainerPort))
+			if port.Name != "" {
+				p.Endpoint.Ports[port.Name] = uint16(port.ContainerPort)
+			}
+		}
+		for _, probe := range []*corev1.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe} {
+			if probe != nil && probe.HTTPGet != nil && probe.HTTPGet.Port.Type == intstr.Int {
+				p.Ports = append(p.Ports, uint16(probe.HTTPGet.Port.IntVal))
+			}
+		}
+	}
+}
+
+// addPod gives a pod what follows from its namespace and account.
 func (b *builder) addPod(p *Pod) error {
 	var err error
 	if p.ID, err = ID(p.Namespace, p.ServiceAccount); err != nil {
@@ -149,7 +181,10 @@ func (b *builder) gateways() error {
 			maps.Copy(podLabels, g.Labels)
 		}
 		podLabels[LabelGatewayName] = g.Name
-		p := &Pod{Ref: Ref{g.Namespace, g.Name}, Labels: podLabels, Component: g.Name}
+		p := &Pod{
+			Ref: Ref{g.Namespace, g.Name}, Labels: podLabels, Component: g.Name,
+			Workload: manifest.Key{Kind: "Gateway", Namespace: g.Namespace, Name: g.Name},
+		}
 		switch g.Spec.GatewayClassName {
 		case catalog.WaypointClass:
 			p.Kind, p.ServiceAccount = Waypoint, g.Name
@@ -157,32 +192,41 @@ func (b *builder) gateways() error {
 			if err := b.addPod(p); err != nil {
 				return err
 			}
+			serves := cmp.Or(g.Labels[LabelWaypointFor], "service")
 			w := &WaypointGateway{
-				Pod:      p,
-				Services: cmp.Or(g.Labels[LabelWaypointFor], "service") == "service",
-				XFCC:     strings.EqualFold(annotations[AnnotationXFCC], "true"),
+				Pod:       p,
+				Services:  serves == "service" || serves == "all",
+				Workloads: serves == "workload" || serves == "all",
+				XFCC:      strings.EqualFold(annotations[AnnotationXFCC], "true"),
 			}
 			b.Waypoints, b.waypoints[p.Ref] = append(b.Waypoints, w), w
 		case catalog.IngressClass:
-			if p.Ref == (Ref{GatewayNamespace, GatewayName}) {
-				if err := b.addGateway(p); err != nil {
-					return err
-				}
+			if err := b.addGateway(p); err != nil {
+				return err
 			}
 		}
 	}
-	if b.Gateway == nil {
+	for _, p := range b.Pods {
+		if p.Kind == App {
+			p.Waypoint = b.waypointOf(p.Namespace, p.Labels, func(w *WaypointGateway) bool { return w.Workloads })
+		}
+	}
+	if b.Gateway == nil && b.hasDefaultGateway() {
 		return b.addGateway(&Pod{Ref: Ref{GatewayNamespace, GatewayName}, Labels: map[string]string{LabelGatewayName: GatewayName}})
 	}
 	return nil
 }
 
 func (b *builder) addGateway(p *Pod) error {
-	p.Kind, p.ServiceAccount, p.Component = Ingress, GatewayName+"-istio", "ingress"
-	if p.Labels[LabelSystemComponent] == "" {
-		p.Labels[LabelSystemComponent] = "gateway"
+	p.Kind, p.ServiceAccount = Ingress, p.Name+"-istio"
+	if p.Ref == (Ref{GatewayNamespace, GatewayName}) {
+		p.Component = "ingress"
+		if p.Labels[LabelSystemComponent] == "" {
+			p.Labels[LabelSystemComponent] = "gateway"
+		}
+		b.Gateway = p
 	}
-	b.Gateway = p
+	b.Gateways = append(b.Gateways, &Gateway{Pod: p})
 	return b.addPod(p)
 }
 
@@ -207,14 +251,17 @@ func (b *builder) findServices() error {
 			Labels:   in.Labels,
 			backends: map[uint16][]Backend{},
 		}
-		if in.Spec.ClusterIP != corev1.ClusterIPNone {
+		if in.Spec.ClusterIP != corev1.ClusterIPNone && in.Spec.Type != corev1.ServiceTypeExternalName {
 			var err error
-			if s.VIP, err = b.alloc.Service(s.Ref); err != nil {
+			if s.VIP, err = b.address(in); err != nil {
 				return err
 			}
 			b.byVIP[s.VIP] = s
 		}
 		for _, p := range in.Spec.Ports {
+			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+				continue // no mesh carries it
+			}
 			s.Ports = append(s.Ports, Port{Name: p.Name, Number: uint16(p.Port), Protocol: protocol(p)})
 			s.backends[uint16(p.Port)] = nil
 		}
@@ -243,19 +290,37 @@ func (b *builder) findServices() error {
 	return nil
 }
 
-// protocol is Istio's choice by the port's appProtocol and name
+// address returns the virtual address of a Service: the cluster's own where the
+// manifest has it.
+func (b *builder) address(in *corev1.Service) (netip.Addr, error) {
+	if given, err := netip.ParseAddr(in.Spec.ClusterIP); err == nil && b.Set.Foreign && b.byVIP[given] == nil && b.byIP[given] == nil {
+		return given, nil
+	}
+	return b.alloc.Service(Ref{in.Namespace, in.Name})
+}
+
+// protocol is Istio's choice by the port's appProtocol, name and number
 // (istio.io/istio pkg/config/kube, ConvertProtocol).
 func protocol(p corev1.ServicePort) Protocol {
 	name := p.Name
 	if p.AppProtocol != nil {
 		name = *p.AppProtocol
+		switch name {
+		case "kubernetes.io/h2c", "kubernetes.io/ws":
+			return HTTP
+		case "kubernetes.io/wss":
+			return TCP
+		}
 	}
 	name, _, _ = strings.Cut(strings.ToLower(name), "-")
 	switch name {
-	case "http", "http2", "grpc":
+	case "http", "http2", "grpc", "http_proxy":
 		return HTTP
 	case "tcp", "https", "tls", "mongo", "redis", "mysql":
 		return TCP
+	}
+	if slices.Contains([]int32{25, 53, 3306, 27017}, p.Port) {
+		return TCP // SMTP, DNS, MySQL and MongoDB are never guessed at
 	}
 	return Sniffed
 }
@@ -264,6 +329,8 @@ func (s *Service) add(pod *Pod, ports []corev1.ServicePort) {
 	for _, p := range ports {
 		target := uint16(p.Port)
 		switch {
+		case p.Protocol != "" && p.Protocol != corev1.ProtocolTCP:
+			continue
 		case p.TargetPort.Type == intstr.String && p.TargetPort.StrVal != "":
 			n, ok := pod.Endpoint.Ports[p.TargetPort.StrVal]
 			if !ok {
@@ -278,24 +345,78 @@ func (s *Service) add(pod *Pod, ports []corev1.ServicePort) {
 	}
 }
 
-// bind finds the waypoint of a Service as istiod does: the Service's label beats
-// its namespace's, and "none" opts out. A waypoint that does not exist is none:
-// callers then go to the pods. A headless Service has no address for one.
+// bind finds the waypoint of a Service. A headless one has no address for it, and
+// the Service that istiod makes for a waypoint is not behind one.
 func (b *builder) bind(s *Service) {
-	var of map[string]string
-	if ns := b.Namespaces[s.Namespace]; ns != nil {
-		of = ns.Labels
-	}
-	name := cmp.Or(s.Labels[LabelUseWaypoint], of[LabelUseWaypoint])
-	if name == "" || name == "none" || !s.VIP.IsValid() {
+	if !s.VIP.IsValid() || s.Labels[LabelGatewayManaged] == "istio.io-mesh-controller" {
 		return
 	}
-	w := b.waypoints[Ref{s.Namespace, name}]
-	if w == nil || !w.Services {
-		return
+	s.Waypoint = b.waypointOf(s.Namespace, s.Labels, func(w *WaypointGateway) bool { return w.Services })
+	if s.Waypoint != nil && cmp.Or(s.Labels[LabelIngressWaypoint], b.namespaceLabels(s.Namespace)[LabelIngressWaypoint]) == "true" {
+		s.IngressWaypoint = s.Waypoint
 	}
-	s.Waypoint = w
-	if cmp.Or(s.Labels[LabelIngressWaypoint], of[LabelIngressWaypoint]) == "true" {
-		s.IngressWaypoint = w
+}
+
+func (b *builder) namespaceLabels(name string) map[string]string {
+	if ns := b.Namespaces[name]; ns != nil {
+		return ns.Labels
 	}
+	return nil
+}
+
+// waypointOf returns the waypoint of an object as istiod finds it
+// (istio.io/istio pilot/pkg/serviceregistry/ambient/waypoints.go): its own label
+// beats its namespace's, and "none" opts out; the waypoint may be another
+// namespace's where that admits this one. One that does not exist, or serves
+// something else, is none: callers then go to the pods.
+func (b *builder) waypointOf(namespace string, own map[string]string, serves func(*WaypointGateway) bool) *WaypointGateway {
+	from := own
+	if _, ok := own[LabelUseWaypoint]; !ok {
+		from = b.namespaceLabels(namespace)
+	}
+	name := from[LabelUseWaypoint]
+	if name == "" || name == "none" {
+		return nil
+	}
+	at := Ref{cmp.Or(from[LabelWaypointNamespace], namespace), name}
+	w := b.waypoints[at]
+	if w == nil || !serves(w) || !b.admits(at, namespace, nil) {
+		return nil
+	}
+	return w
+}
+
+// admits reports whether a Gateway takes routes, or a waypoint Services, of a
+// namespace; with a listener's name, whether that one does.
+func (b *builder) admits(at Ref, namespace string, section *gatewayv1.SectionName) bool {
+	i := slices.IndexFunc(b.Set.Gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == at.Namespace && g.Name == at.Name })
+	if i < 0 {
+		return true // OpenChoreo's own, which takes everybody's
+	}
+	if len(b.Set.Gateways[i].Spec.Listeners) == 0 {
+		return at.Namespace == namespace
+	}
+	return slices.ContainsFunc(b.Set.Gateways[i].Spec.Listeners, func(l gatewayv1.Listener) bool {
+		if section != nil && *section != l.Name {
+			return false
+		}
+		from := gatewayv1.NamespacesFromSame
+		var selector *metav1.LabelSelector
+		if l.AllowedRoutes != nil && l.AllowedRoutes.Namespaces != nil {
+			if l.AllowedRoutes.Namespaces.From != nil {
+				from = *l.AllowedRoutes.Namespaces.From
+			}
+			selector = l.AllowedRoutes.Namespaces.Selector
+		}
+		switch from {
+		case gatewayv1.NamespacesFromAll:
+			return true
+		case gatewayv1.NamespacesFromSame:
+			return at.Namespace == namespace
+		case gatewayv1.NamespacesFromSelector:
+			s, err := metav1.LabelSelectorAsSelector(selector)
+			return err == nil && s.Matches(labels.Set(b.namespaceLabels(namespace)))
+		}
+		return false
+	})
 }

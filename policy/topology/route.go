@@ -7,48 +7,75 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// routes orders the rules as the Gateway API ranks them: an exact path before a
-// prefix, a longer path before a shorter, then by the route's name.
+// routes gives every gateway the rules that are attached to it.
 func (b *builder) routes() error {
-	for _, r := range b.Set.HTTPRoutes {
-		if !attached(r) {
-			continue
+	for _, g := range b.Gateways {
+		for _, r := range b.Set.HTTPRoutes {
+			if attached(r, g.Pod.Ref, b) {
+				g.Routes = append(g.Routes, b.rules(r)...)
+			}
 		}
-		var hosts []string
-		for _, h := range r.Spec.Hostnames {
-			hosts = append(hosts, strings.ToLower(string(h)))
+		rank(g.Routes)
+		if g.Pod == b.Gateway {
+			b.Routes = g.Routes
 		}
-		for _, rule := range r.Spec.Rules {
-			base := Route{Ref: Ref{r.Namespace, r.Name}, Hostnames: hosts}
-			for _, f := range rule.Filters {
-				if f.URLRewrite != nil && f.URLRewrite.Path != nil && f.URLRewrite.Path.ReplacePrefixMatch != nil {
-					base.Rewrite, base.Rewrites = *f.URLRewrite.Path.ReplacePrefixMatch, true
+	}
+	return nil
+}
+
+// rules returns a Route for every match and backend of an HTTPRoute.
+func (b *builder) rules(r *gatewayv1.HTTPRoute) []Route {
+	var out []Route
+	var hosts []string
+	for _, h := range r.Spec.Hostnames {
+		hosts = append(hosts, strings.ToLower(string(h)))
+	}
+	for _, rule := range r.Spec.Rules {
+		base := Route{Ref: Ref{r.Namespace, r.Name}, Hostnames: hosts}
+		for _, f := range rule.Filters {
+			if f.URLRewrite != nil && f.URLRewrite.Path != nil && f.URLRewrite.Path.ReplacePrefixMatch != nil {
+				base.Rewrite, base.Rewrites = *f.URLRewrite.Path.ReplacePrefixMatch, true
+			}
+		}
+		matches := rule.Matches
+		if len(matches) == 0 {
+			matches = []gatewayv1.HTTPRouteMatch{{}}
+		}
+		for _, m := range matches {
+			route := base
+			if m.Path != nil && m.Path.Value != nil {
+				route.Exact = m.Path.Type != nil && *m.Path.Type == gatewayv1.PathMatchExact
+				route.Path = *m.Path.Value
+				if !route.Exact {
+					route.Path = strings.TrimRight(route.Path, "/")
 				}
 			}
-			if len(rule.BackendRefs) > 0 {
-				ref := rule.BackendRefs[0]
-				base.Service = b.services[Ref{r.Namespace, string(ref.Name)}]
+			if len(rule.BackendRefs) == 0 {
+				out = append(out, route)
+			}
+			for _, ref := range rule.BackendRefs {
+				to := route
+				namespace := r.Namespace
+				if ref.Namespace != nil {
+					namespace = string(*ref.Namespace)
+				}
+				if ref.Kind == nil || *ref.Kind == "Service" {
+					to.Service = b.services[Ref{namespace, string(ref.Name)}]
+				}
 				if ref.Port != nil {
-					base.Port = uint16(*ref.Port)
+					to.Port = uint16(*ref.Port)
 				}
-			}
-			if len(rule.Matches) == 0 {
-				b.Routes = append(b.Routes, base)
-			}
-			for _, m := range rule.Matches {
-				route := base
-				if m.Path != nil && m.Path.Value != nil {
-					route.Exact = m.Path.Type != nil && *m.Path.Type == gatewayv1.PathMatchExact
-					route.Path = *m.Path.Value
-					if !route.Exact {
-						route.Path = strings.TrimRight(route.Path, "/")
-					}
-				}
-				b.Routes = append(b.Routes, route)
+				out = append(out, to)
 			}
 		}
 	}
-	slices.SortStableFunc(b.Routes, func(x, y Route) int {
+	return out
+}
+
+// rank orders rules as the Gateway API does: an exact path before a prefix, a
+// longer path before a shorter, then by the route's name.
+func rank(routes []Route) {
+	slices.SortStableFunc(routes, func(x, y Route) int {
 		switch {
 		case x.Exact != y.Exact:
 			if x.Exact {
@@ -60,16 +87,20 @@ func (b *builder) routes() error {
 		}
 		return strings.Compare(x.Ref.String(), y.Ref.String())
 	})
-	return nil
 }
 
-func attached(r *gatewayv1.HTTPRoute) bool {
+// attached reports whether a route names a gateway, and where b is given, whether
+// the gateway takes it.
+func attached(r *gatewayv1.HTTPRoute, to Ref, b *builder) bool {
 	return slices.ContainsFunc(r.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
 		ns := r.Namespace
 		if p.Namespace != nil {
 			ns = string(*p.Namespace)
 		}
-		return ns == GatewayNamespace && string(p.Name) == GatewayName
+		if (p.Kind != nil && *p.Kind != "Gateway") || ns != to.Namespace || string(p.Name) != to.Name {
+			return false
+		}
+		return b == nil || b.admits(to, r.Namespace, p.SectionName)
 	})
 }
 

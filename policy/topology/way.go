@@ -122,9 +122,11 @@ func (w *World) Destinations(p *Pod) []Destination {
 	for _, port := range p.Ports {
 		out = append(out, Destination{Pod: p, Port: port})
 	}
-	for i := range w.Routes {
-		if r := &w.Routes[i]; r.Service != nil && behind(r.Service, r.Port) {
-			out = append(out, Destination{Route: r})
+	for _, g := range w.Gateways {
+		for i := range g.Routes {
+			if r := &g.Routes[i]; r.Service != nil && behind(r.Service, r.Port) {
+				out = append(out, Destination{Route: r})
+			}
 		}
 	}
 	return out
@@ -225,6 +227,12 @@ func (w *World) Ways(from Caller, to Destination) []Way {
 // says why there is none.
 func (w *World) NextLeg(from Caller, to Destination, live Live) (leg Leg, failure string) {
 	if to.Pod != nil {
+		if g := to.Pod.Waypoint; live.ready(g) && from.Meshed && !from.waypoint() && !from.gateway() {
+			return Leg{
+				From: from, Pod: g.Pod, HBONE: true, Port: HBONEPort, Authority: netip.AddrPortFrom(to.Pod.IP, to.Port),
+				Waypoint: g, Protocol: Sniffed,
+			}, ""
+		}
 		return legToPod(from, nil, Backend{to.Pod, to.Port}), ""
 	}
 	if to.Route != nil {

@@ -27,6 +27,10 @@ const (
 	LabelUseWaypoint     = "istio.io/use-waypoint"
 	LabelWaypointFor     = "istio.io/waypoint-for"
 	LabelIngressWaypoint = "istio.io/ingress-use-waypoint"
+	// LabelWaypointNamespace is of the waypoint that LabelUseWaypoint names.
+	LabelWaypointNamespace = "istio.io/use-waypoint-namespace"
+	// LabelGatewayManaged is on what istiod makes for a Gateway.
+	LabelGatewayManaged  = "gateway.istio.io/managed"
 	LabelGatewayName     = "gateway.networking.k8s.io/gateway-name"
 	LabelSystemComponent = "openchoreo.dev/system-component"
 	LabelProject         = "openchoreo.dev/project"
@@ -59,11 +63,12 @@ type Kind int
 // The kinds of pods.
 const (
 	App      Kind = iota // runs a Deployment's program
-	Waypoint             // a Cell's waypoint
-	Ingress              // the north/south gateway
+	Waypoint             // a waypoint
+	Ingress              // a north/south gateway
 )
 
-// Pod is the one pod of a Deployment, a waypoint or the gateway.
+// Pod stands for all pods of a workload, of a waypoint or of a gateway: they are
+// alike to everybody who decides.
 type Pod struct {
 	Ref
 	Kind           Kind
@@ -76,10 +81,16 @@ type Pod struct {
 	// gateway speak it themselves and are not Meshed.
 	Meshed bool
 	// Ports are those that containers, probes and Services name, ascending.
-	Ports      []uint16
-	Cell       string // the OpenChoreo Project, empty outside of the Cells
-	Component  string // the Component, outside of the Cells the Deployment's name
+	Ports     []uint16
+	Cell      string // the OpenChoreo Project, empty outside of the Cells
+	Component string // the Component, outside of the Cells the workload's name
+	// Workload is what makes the pod and all others like it; of a waypoint or a
+	// gateway it is the Gateway. Deployment is it where it is one.
+	Workload   manifest.Key
 	Deployment *appsv1.Deployment
+	// Waypoint is what callers go through that dial the pod's own address, nil when
+	// they come straight to the pod.
+	Waypoint *WaypointGateway
 	// Endpoint is the pod as NetworkPolicies see it.
 	Endpoint netpol.Endpoint
 }
@@ -138,13 +149,20 @@ func (s *Service) Port(number uint16) (Port, bool) {
 // WaypointGateway is a Gateway of class istio-waypoint.
 type WaypointGateway struct {
 	Pod *Pod
-	// Services reports whether it serves Services; with waypoint-for none it does not.
-	Services bool
+	// Services and Workloads report what it serves (istio.io/waypoint-for).
+	Services, Workloads bool
 	// XFCC reports whether it replaces x-forwarded-client-cert by the identities.
 	XFCC bool
 }
 
-// Route is one rule of an HTTPRoute that is attached to the gateway.
+// Gateway is a Gateway of class istio with what it routes.
+type Gateway struct {
+	Pod    *Pod
+	Routes []Route // the first that matches is the one that counts
+}
+
+// Route is one rule of an HTTPRoute that is attached to a gateway, for one of its
+// backends.
 type Route struct {
 	Ref
 	Hostnames []string // lower case; empty for any
@@ -166,8 +184,11 @@ type World struct {
 	Pods       []*Pod // ordered by namespace and name
 	Services   []*Service
 	Waypoints  []*WaypointGateway
-	Gateway    *Pod
-	Routes     []Route // the first that matches is the one that counts
+	// Gateways are all north/south gateways. Gateway and Routes are those of the one
+	// that local mode runs, OpenChoreo's; somebody else's manifests may have none.
+	Gateways []*Gateway
+	Gateway  *Pod
+	Routes   []Route
 
 	byRef     map[Ref]*Pod
 	byIP      map[netip.Addr]*Pod
