@@ -182,12 +182,12 @@ func (p *Policies) AtWaypoint(l *topology.Leg, c *Call) Ruling {
 		out.refuse(message.Refuse(message.Malformed("request line")))
 		return out
 	case c.Seen != nil:
-		r := out.Request
-		r.HTTP, r.Method, r.Host, r.Path, r.Header = true, c.Seen.Method, c.Seen.Host, c.Seen.Path, c.Seen.Header
-		if c.Seen.RemoteIP.IsValid() {
-			r.RemoteIP = c.Seen.RemoteIP
+		r := *c.Seen
+		r.HTTP, r.Principal, r.SourceIP, r.DestIP, r.DestPort = true, l.Identity(), source, l.Authority.Addr(), l.Authority.Port()
+		if !r.RemoteIP.IsValid() {
+			r.RemoteIP = source
 		}
-		out.Target = r.Path
+		out.Request, out.Target = &r, r.Path
 	default:
 		out.Request.HTTP, out.Request.Header = true, http.Header{}
 		target, refused := View(l.Waypoint).See(c.Head, out.Request)

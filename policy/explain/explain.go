@@ -5,6 +5,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -13,9 +14,8 @@ import (
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/evaluate"
 	"artemis.example/policy/message"
-	"artemis.example/policy/netpol"
-	"artemis.example/policy/peerauth"
 	"artemis.example/policy/topology"
 )
 
@@ -72,21 +72,12 @@ type Answer struct {
 type Explainer struct {
 	stage    string
 	world    *topology.World
-	waypoint *authz.Waypoint
-	node     *authz.NodeProxy
-	network  *netpol.Policies
-	mtls     *peerauth.Policies
+	policies *evaluate.Policies
 }
 
 // New compiles the policies of a World. stage is the name that answers carry.
 func New(stage string, w *topology.World) *Explainer {
-	return &Explainer{
-		stage: stage, world: w,
-		waypoint: authz.NewWaypoint(authz.Config{}, w.Set.AuthorizationPolicies),
-		node:     authz.NewNodeProxy(authz.Config{}, w.Set.AuthorizationPolicies),
-		network:  netpol.New(w.Set.NetworkPolicies),
-		mtls:     peerauth.New("", w.Set.PeerAuthentications),
-	}
+	return &Explainer{stage: stage, world: w, policies: evaluate.New(w)}
 }
 
 // Ask answers a question. It fails when the question names what is not there.
@@ -99,10 +90,10 @@ func (x *Explainer) Ask(q Question) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &call{Explainer: x, q: q, from: from, to: to, Answer: &Answer{
-		Stage: x.stage, From: from.peer(), To: to.peer(), Method: q.Method, Path: q.Path, Verdict: decision.Allowed, Steps: []Step{},
-	}}
-	c.walk()
+	q.Method = cmp.Or(q.Method, http.MethodGet)
+	ways := x.world.Ways(from, to)
+	c := x.narrate(q, &ways[0])
+	c.otherPods(ways[1:])
 	return c.Answer, nil
 }
 
@@ -111,9 +102,39 @@ type call struct {
 	*Explainer
 	*Answer
 	q    Question
-	from end
-	to   aim
+	from topology.Caller
+	to   topology.Destination
 }
+
+// narrate goes one way with a call and says what happens.
+func (x *Explainer) narrate(q Question, way *topology.Way) *call {
+	c := &call{Explainer: x, q: q, from: way.From, to: way.To, Answer: &Answer{
+		Stage: x.stage, From: callerPeer(way.From), To: destinationPeer(way), Method: q.Method, Path: q.Path,
+		Verdict: decision.Allowed, Steps: []Step{},
+	}}
+	if c.gateway() && !c.routed() {
+		return c
+	}
+	c.around(way)
+	for i := range way.Legs {
+		if l := &way.Legs[i]; !c.perimeter(l) || !c.received(l) {
+			return c
+		}
+	}
+	if way.Failure != "" {
+		looks := "connection reset"
+		if len(way.Legs) > 0 || c.gateway() {
+			looks = "503"
+		}
+		c.stop(decision.Failed, looks, Step{Hop: decision.HopNodeProxyOutbound, What: "an endpoint", Reason: way.Failure})
+		return c
+	}
+	c.done()
+	return c
+}
+
+// gateway reports whether the call comes through the north/south gateway.
+func (c *call) gateway() bool { return c.from.Pod != nil && c.from.Pod.Kind == topology.Ingress }
 
 // pass adds a step that lets the call on.
 func (c *call) pass(s Step) {
@@ -131,35 +152,29 @@ func (c *call) stop(v decision.Verdict, looks string, s Step) {
 	c.Hop, c.Layer, c.Policy, c.Rule, c.Reason = s.Hop, s.Layer, s.Policy, s.Rule, s.Reason
 }
 
-func (c *call) walk() {
-	if c.Method == "" {
-		c.Method = http.MethodGet
-	}
-	gateway := c.from.pod != nil && c.from.pod.Kind == topology.Ingress
-	waypoint := c.to.waypoint(gateway)
-	if gateway && !c.routed() {
+// around notes why a call goes past the waypoint of its Service.
+func (c *call) around(way *topology.Way) {
+	s := c.to.Service
+	if s == nil || s.Waypoint == nil || len(way.Legs) > 0 && way.Legs[0].Waypoint != nil {
 		return
 	}
-	if !c.from.meshed {
-		waypoint = nil
-		if c.to.service != nil && c.to.service.Waypoint != nil {
-			c.Notes = append(c.Notes, "the caller is not in the mesh: its call goes to the pod, not to the waypoint")
-		}
-	}
-	if gateway && waypoint == nil && c.to.service != nil && c.to.service.Waypoint != nil {
+	switch {
+	case !c.from.Meshed:
+		c.Notes = append(c.Notes, "the caller is not in the mesh: its call goes to the pod, not to the waypoint")
+	case c.gateway():
 		c.Notes = append(c.Notes, "the Service has no label istio.io/ingress-use-waypoint: the gateway goes past the waypoint")
 	}
-	if waypoint == nil {
-		c.arrive(c.from, "the caller")
-		c.done()
-		return
+}
+
+// otherPods notes that pods behind the same Service answer otherwise.
+func (c *call) otherPods(ways []topology.Way) {
+	for i := range ways {
+		other := c.narrate(c.q, &ways[i])
+		if other.Verdict != c.Verdict {
+			pod := ways[i].Legs[len(ways[i].Legs)-1].Pod
+			c.Notes = append(c.Notes, fmt.Sprintf("the Service has several pods, and calls that come to %s end otherwise: %s", podName(pod), other.Verdict))
+		}
 	}
-	if !c.perimeter(c.from.endpoint, waypoint.Pod.Endpoint, topology.HBONEPort, "the caller to "+podName(waypoint.Pod)) ||
-		!c.authorize(waypoint) {
-		return
-	}
-	c.arrive(end{pod: waypoint.Pod, identity: waypoint.Pod.Identity, endpoint: waypoint.Pod.Endpoint, meshed: true}, "the waypoint")
-	c.done()
 }
 
 // done says what let the call through where no policy did.
@@ -172,10 +187,10 @@ func (c *call) done() {
 	}
 }
 
-// routed says whether a route of the gateway leads to the target.
+// routed reports whether a route of the gateway leads to the target.
 func (c *call) routed() bool {
 	for i := range c.world.Routes {
-		if r := &c.world.Routes[i]; r.Service != nil && r.Service == c.to.service {
+		if r := &c.world.Routes[i]; r.Service != nil && r.Service == c.to.Service {
 			c.pass(Step{Hop: decision.HopGateway, What: "the gateway's route", Reason: "HTTPRoute " + r.Ref.String() + " leads to the Service"})
 			return true
 		}
@@ -184,15 +199,24 @@ func (c *call) routed() bool {
 	return false
 }
 
-// perimeter asks the NetworkPolicies about one connection.
-func (c *call) perimeter(src, dst netpol.Endpoint, port uint16, what string) bool {
-	r := c.network.Decide(src, dst, port)
-	s := Step{Layer: 1, Hop: decision.HopNetworkPolicy, What: fmt.Sprintf("%s, port %d", what, port), Policy: r.Policy}
+// perimeter asks the NetworkPolicies about a leg.
+func (c *call) perimeter(l *topology.Leg) bool {
+	r := c.policies.Perimeter(l)
+	what := "the caller"
+	if c.behindWaypoint(l) {
+		what = "the waypoint"
+	}
+	if l.Waypoint != nil {
+		what += " to " + podName(l.Pod)
+	} else {
+		what += " to the pod of " + podName(l.Pod)
+	}
+	s := Step{Layer: r.Layer, Hop: r.Hop, What: fmt.Sprintf("%s, port %d", what, l.Port), Policy: r.Policy}
 	if !r.Allowed {
 		s.Reason = fmt.Sprintf("the pod's %s is closed by a NetworkPolicy, and none admits this connection", r.Direction)
-		looks := "connection refused"
-		if c.from.meshed {
-			looks = "connection reset"
+		looks := c.broken(l)
+		if !c.from.Meshed {
+			looks = "connection refused"
 		}
 		c.stop(decision.DeniedNetwork, looks, s)
 		return false
@@ -201,139 +225,131 @@ func (c *call) perimeter(src, dst netpol.Endpoint, port uint16, what string) boo
 	if r.Policy == "" {
 		s.Reason = "no NetworkPolicy selects the destination"
 	}
-	if port == topology.HBONEPort && r.Policy != "" {
+	if l.Port == topology.HBONEPort && r.Policy != "" {
 		s.Reason += "; everything of the mesh arrives on this port"
 	}
 	c.pass(s)
 	return true
 }
 
-// authorize asks the waypoint.
-func (c *call) authorize(w *topology.WaypointGateway) bool {
-	svc := c.to.service
-	what := podName(w.Pod) + " for Service " + svc.Name
-	port, _ := svc.Port(c.to.port)
-	req := &authz.Request{
-		Principal: c.from.identity, SourceIP: c.from.endpoint.IP, DestIP: svc.VIP, DestPort: c.to.port,
-		Header: http.Header{}, HTTP: port.Protocol != topology.TCP,
+// behindWaypoint reports whether a waypoint opens the leg.
+func (c *call) behindWaypoint(l *topology.Leg) bool {
+	return l.From.Pod != nil && l.From.Pod.Kind == topology.Waypoint && c.from.Pod != l.From.Pod
+}
+
+// broken is what the caller sees of a connection that breaks.
+func (c *call) broken(l *topology.Leg) string {
+	if c.behindWaypoint(l) || c.gateway() {
+		return "503"
 	}
-	if req.HTTP {
-		if !c.see(w, req, what) {
-			return false
-		}
-	} else {
-		req.RemoteIP = req.SourceIP
+	return "connection reset"
+}
+
+// received asks whoever takes the connection of a leg.
+func (c *call) received(l *topology.Leg) bool {
+	if l.Waypoint != nil {
+		return c.atWaypoint(l)
+	}
+	return c.atPod(l)
+}
+
+func (c *call) atWaypoint(l *topology.Leg) bool {
+	what := podName(l.Pod)
+	if l.Service != nil {
+		what += " for Service " + l.Service.Name
+	}
+	sent := &evaluate.Call{}
+	if l.Protocol == topology.TCP {
 		c.Notes = append(c.Notes, "the port is no HTTP to the waypoint: methods and paths are not seen")
+		sent.Bytes = true
+	} else {
+		head, refused := message.Ask(c.Method, c.q.Path, host(l), c.q.Header)
+		if refused != nil {
+			return c.refused(what, refused)
+		}
+		sent.Head = head
 	}
-	e := c.waypoint.ForService(svc.Namespace, w.Pod.Name, svc.Name)
-	c.skipped("the waypoint", e.Skipped(req.HTTP))
-	r := e.Decide(req)
-	s := Step{Layer: 3, Hop: decision.HopWaypoint, What: what, Policy: r.Policy, Rule: r.Rule, Reason: string(r.Reason)}
+	r := c.policies.AtWaypoint(l, sent)
+	if r.Refused != nil {
+		return c.refused(what, r.Refused)
+	}
+	if !sent.Bytes {
+		if r.Target != c.q.Path {
+			c.Notes = append(c.Notes, fmt.Sprintf("the waypoint makes %s of the path %s, for the match and for the application", r.Target, c.q.Path))
+		}
+		c.Path = r.Target
+	}
+	looks := "403 RBAC: access denied"
+	if sent.Bytes {
+		looks = "the connection is closed"
+	}
+	return c.authorized(&r, decision.DeniedL7, looks, what)
+}
+
+// refused is the answer of a waypoint to what no policy gets to see.
+func (c *call) refused(what string, r *message.Refusal) bool {
+	c.stop(decision.DeniedL7, strconv.Itoa(r.Status), Step{Layer: 3, Hop: decision.HopWaypoint, What: what,
+		Reason: "the waypoint refuses the request before any policy: " + r.Error()})
+	return false
+}
+
+// host is what a client sends as Host that calls by the full name, or by address.
+func host(l *topology.Leg) string {
+	port := l.Authority.Port()
+	switch {
+	case l.Service == nil:
+		return l.Authority.String()
+	case port == 80:
+		return l.Service.Host
+	}
+	return fmt.Sprintf("%s:%d", l.Service.Host, port)
+}
+
+func (c *call) atPod(l *topology.Leg) bool {
+	r := c.policies.AtPod(l)
+	name := podName(l.Pod)
+	if r.Layer == 0 {
+		c.pass(Step{Hop: r.Hop, What: "the pod of " + name, Reason: "the pod is not in the mesh: nobody asks who calls, and nothing is encrypted"})
+		return true
+	}
+	what := "node proxy of " + name + ", for " + cmp.Or(l.Identity(), "a caller without an identity")
+	return c.authorized(&r, decision.DeniedL4, c.broken(l), what)
+}
+
+// authorized passes on or stops at a ruling about who calls, and what.
+func (c *call) authorized(r *evaluate.Ruling, denied decision.Verdict, looks, what string) bool {
+	s := Step{Layer: r.Layer, Hop: r.Hop, What: what, Policy: r.Policy, Rule: r.Rule, Reason: r.Reason}
+	if r.Request != nil {
+		c.skipped(r)
+	}
 	if r.Allowed {
 		c.pass(s)
 		return true
 	}
-	s.Reason = withPolicies(r, e)
-	looks := "403 RBAC: access denied"
-	if !req.HTTP {
-		looks = "the connection is closed"
+	if r.Reason == string(authz.ReasonUnmatched) {
+		// No single policy refuses: those that would have to allow it do together.
+		s.Reason += ": " + strings.Join(r.Engine.Policies(), ", ")
 	}
-	c.stop(decision.DeniedL7, looks, s)
-	c.NearMisses = c.nearMisses(e.Trace(req))
+	c.stop(denied, looks, s)
+	if r.Request != nil {
+		c.NearMisses = c.nearMisses(r.Engine.Trace(r.Request))
+	}
 	return false
 }
 
-// see reads the request as the waypoint does; false where it refuses it.
-func (c *call) see(w *topology.WaypointGateway, req *authz.Request, what string) bool {
-	head, refused := message.Ask(c.Method, c.q.Path, serviceHost(c.to.service, c.to.port), c.q.Header)
-	var target string
-	if refused == nil {
-		target, refused = message.Waypoint{Identity: w.Pod.Identity, ClientIdentity: w.XFCC}.See(head, req)
-	}
-	if refused != nil {
-		c.stop(decision.DeniedL7, strconv.Itoa(refused.Status), Step{Layer: 3, Hop: decision.HopWaypoint, What: what,
-			Reason: "the waypoint refuses the request before any policy: " + refused.Error()})
-		return false
-	}
-	if target != c.q.Path {
-		c.Notes = append(c.Notes, fmt.Sprintf("the waypoint makes %s of the path %s, for the match and for the application", target, c.q.Path))
-	}
-	c.Path = target
-	return true
-}
-
-// serviceHost is the Host of a client that calls a Service by its full name.
-func serviceHost(s *topology.Service, port uint16) string {
-	if port == 80 {
-		return s.Host
-	}
-	return fmt.Sprintf("%s:%d", s.Host, port)
-}
-
-// arrive is the last connection, to the pod, by the caller or the waypoint.
-func (c *call) arrive(from end, who string) {
-	pod := c.to.pod
-	if pod == nil {
-		c.stop(decision.Failed, "503", Step{Hop: decision.HopNodeProxyOutbound, What: "an endpoint", Reason: "the Service selects no pod"})
-		return
-	}
-	port, encrypted := c.to.target, from.meshed && pod.Meshed
-	if encrypted {
-		port = topology.HBONEPort
-	}
-	if !c.perimeter(from.endpoint, pod.Endpoint, port, who+" to the pod of "+podName(pod)) {
-		return
-	}
-	if !pod.Meshed {
-		c.pass(Step{Hop: decision.HopNodeProxyInbound, What: "the pod of " + podName(pod), Reason: "the pod is not in the mesh: nobody asks who calls, and nothing is encrypted"})
-		return
-	}
-	identity := from.identity
-	s := Step{Layer: 2, Hop: decision.HopNodeProxyInbound, What: "node proxy of " + podName(pod) + ", for " + identity}
-	if !encrypted {
-		identity = ""
-		s.What = "node proxy of " + podName(pod) + ", for a caller without an identity"
-		if mode := c.mtls.For(pod.Namespace, pod.Labels, c.to.target); mode.Mode == peerauth.Strict {
-			s.Policy, s.Reason = mode.Policy, "PeerAuthentication STRICT: plaintext is refused"
-			c.stop(decision.DeniedL4, "connection reset", s)
-			return
-		}
-	}
-	e := c.node.ForWorkload(pod.Namespace, pod.Labels)
-	c.skipped("the node proxy", e.Skipped(false))
-	req := &authz.Request{Principal: identity, SourceIP: from.endpoint.IP, RemoteIP: from.endpoint.IP, DestIP: pod.IP, DestPort: c.to.target}
-	r := e.Decide(req)
-	s.Policy, s.Rule, s.Reason = r.Policy, r.Rule, string(r.Reason)
-	if r.Allowed {
-		c.pass(s)
-		return
-	}
-	s.Reason = withPolicies(r, e)
-	looks := "connection reset"
-	if who == "the waypoint" || (from.pod != nil && from.pod.Kind == topology.Ingress) {
-		looks = "503"
-	}
-	c.stop(decision.DeniedL4, looks, s)
-	c.NearMisses = c.nearMisses(e.Trace(req))
-}
-
 // skipped notes what of the policies that apply a proxy does not get.
-func (c *call) skipped(proxy string, skips []authz.Skip) {
-	for _, s := range skips {
+func (c *call) skipped(r *evaluate.Ruling) {
+	proxy := "the node proxy"
+	if r.Hop == decision.HopWaypoint {
+		proxy = "the waypoint"
+	}
+	for _, s := range r.Engine.Skipped(r.Request.HTTP) {
 		what := "leaves " + s.Field + " out of " + s.Rule
 		if s.Whole {
 			what = "leaves out " + s.Rule + " for its " + s.Field
 		}
 		c.Notes = append(c.Notes, proxy+" "+what+": "+s.Why)
 	}
-}
-
-// withPolicies names the policies that together refuse, where no single one does.
-func withPolicies(r authz.Result, e *authz.Engine) string {
-	if r.Reason != authz.ReasonUnmatched {
-		return string(r.Reason)
-	}
-	return string(r.Reason) + ": " + strings.Join(e.Policies(), ", ")
 }
 
 // addr is never the zero Addr where an address is printed.

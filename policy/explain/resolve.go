@@ -3,106 +3,59 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"artemis.example/policy/decision"
-	"artemis.example/policy/netpol"
 	"artemis.example/policy/topology"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// end is who opens a connection.
-type end struct {
-	pod      *topology.Pod // nil for an identity without a pod
-	identity string
-	endpoint netpol.Endpoint
-	meshed   bool
+func callerPeer(c topology.Caller) decision.Peer {
+	p := decision.Peer{Identity: c.Identity, Namespace: c.Endpoint.Namespace, Address: addr(c.Endpoint.IP)}
+	if c.Pod != nil {
+		p.Cell, p.Component = c.Pod.Cell, c.Pod.Component
+	}
+	return p
 }
 
-func (e end) peer() decision.Peer {
-	p := decision.Peer{Identity: e.identity, Namespace: e.endpoint.Namespace, Address: addr(e.endpoint.IP)}
-	if e.pod != nil {
-		p.Cell, p.Component = e.pod.Cell, e.pod.Component
-		if !e.meshed {
-			p.Identity = "" // it has none that it could prove
+// destinationPeer describes what a call is meant for, with the pod that answers.
+func destinationPeer(way *topology.Way) decision.Peer {
+	var p decision.Peer
+	pod := way.To.Pod
+	if n := len(way.Legs); n > 0 && way.Failure == "" {
+		pod = way.Legs[n-1].Pod
+	}
+	if pod != nil {
+		p = decision.Peer{
+			Identity: pod.Identity, Namespace: pod.Namespace, Cell: pod.Cell, Component: pod.Component,
+			Address: netip.AddrPortFrom(pod.IP, way.To.Port).String(),
+		}
+	}
+	if s := way.To.Service; s != nil {
+		p.Namespace, p.Service, p.Address = s.Namespace, s.Name, ""
+		if s.VIP.IsValid() {
+			p.Address = netip.AddrPortFrom(s.VIP, way.To.Port).String()
 		}
 	}
 	return p
 }
 
-// aim is what a call is meant for.
-type aim struct {
-	service *topology.Service // nil for a pod's own address
-	pod     *topology.Pod     // nil where the Service has none
-	port    uint16            // as addressed
-	target  uint16            // on the pod
-}
-
-func (a aim) peer() decision.Peer {
-	p := decision.Peer{}
-	if a.pod != nil {
-		p = decision.Peer{Identity: a.pod.Identity, Namespace: a.pod.Namespace, Cell: a.pod.Cell, Component: a.pod.Component, Address: fmt.Sprintf("%s:%d", a.pod.IP, a.port)}
-	}
-	if a.service != nil {
-		p.Namespace, p.Service, p.Address = a.service.Namespace, a.service.Name, ""
-		if a.service.VIP.IsValid() {
-			p.Address = fmt.Sprintf("%s:%d", a.service.VIP, a.port)
-		}
-	}
-	return p
-}
-
-// waypoint returns the one that the call goes through, if it is a mesh's caller's.
-func (a aim) waypoint(gateway bool) *topology.WaypointGateway {
-	switch {
-	case a.service == nil:
-		return nil
-	case gateway:
-		return a.service.IngressWaypoint
-	}
-	return a.service.Waypoint
-}
-
-func podEnd(p *topology.Pod) end {
-	return end{pod: p, identity: p.Identity, endpoint: p.Endpoint, meshed: p.Meshed || p.Kind != topology.App}
-}
-
-func (x *Explainer) caller(name string) (end, error) {
+func (x *Explainer) caller(name string) (topology.Caller, error) {
 	if strings.HasPrefix(name, "spiffe://") {
-		return x.identity(name)
+		return x.world.Identity(name)
 	}
 	if name == "ingress" {
-		return podEnd(x.world.Gateway), nil
+		return x.world.Gateway.Caller(), nil
 	}
 	pods := x.pods(name)
 	switch len(pods) {
 	case 1:
-		return podEnd(pods[0]), nil
+		return pods[0].Caller(), nil
 	case 0:
-		return end{}, fmt.Errorf("--from %s: nobody of that name; there are %s", name, strings.Join(x.names(), ", "))
+		return topology.Caller{}, fmt.Errorf("--from %s: nobody of that name; there are %s", name, strings.Join(x.names(), ", "))
 	}
-	return end{}, fmt.Errorf("--from %s: %d pods go by that name; say NAMESPACE/DEPLOYMENT", name, len(pods))
-}
-
-func (x *Explainer) identity(name string) (end, error) {
-	id, err := spiffeid.FromString(name)
-	if err != nil {
-		return end{}, fmt.Errorf("--from %s: %w", name, err)
-	}
-	if p := x.world.PodOf(id.String()); p != nil {
-		return podEnd(p), nil
-	}
-	// Nobody has it, but somebody might: a pod of that namespace without labels.
-	e := end{identity: id.String(), meshed: true}
-	if parts := strings.Split(id.Path(), "/"); len(parts) == 5 && parts[1] == "ns" {
-		e.endpoint.Namespace = parts[2]
-		if ns := x.world.Namespaces[parts[2]]; ns != nil {
-			e.endpoint.NamespaceLabels = ns.Labels
-			e.meshed = ns.Labels[topology.LabelDataplaneMode] == "ambient"
-		}
-	}
-	return e, nil
+	return topology.Caller{}, fmt.Errorf("--from %s: %d pods go by that name; say NAMESPACE/DEPLOYMENT", name, len(pods))
 }
 
 // pods returns those that a name can mean: CELL/COMPONENT, NAMESPACE/DEPLOYMENT, or
@@ -139,38 +92,33 @@ func podName(p *topology.Pod) string {
 	return cmp.Or(p.Cell, p.Namespace) + "/" + p.Component
 }
 
-func (x *Explainer) target(name string, port uint16) (aim, error) {
+func (x *Explainer) target(name string, port uint16) (topology.Destination, error) {
 	if rest, ok := strings.CutPrefix(name, "pod:"); ok {
 		pods := x.pods(rest)
 		if len(pods) != 1 {
-			return aim{}, fmt.Errorf("--to %s: %d pods go by that name", name, len(pods))
+			return topology.Destination{}, fmt.Errorf("--to %s: %d pods go by that name", name, len(pods))
 		}
-		a := aim{pod: pods[0], port: port, target: port}
 		if port == 0 && len(pods[0].Ports) > 0 {
-			a.port, a.target = pods[0].Ports[0], pods[0].Ports[0]
+			port = pods[0].Ports[0]
 		}
-		return a, nil
+		return topology.Destination{Pod: pods[0], Port: port}, nil
 	}
 	services := x.services(name)
 	switch len(services) {
 	case 1:
 	case 0:
-		return aim{}, fmt.Errorf("--to %s: no Service of that name, and no Service of a component of that name", name)
+		return topology.Destination{}, fmt.Errorf("--to %s: no Service of that name, and no Service of a component of that name", name)
 	default:
-		return aim{}, fmt.Errorf("--to %s: %d Services go by that name; say NAMESPACE/SERVICE", name, len(services))
+		return topology.Destination{}, fmt.Errorf("--to %s: %d Services go by that name; say NAMESPACE/SERVICE", name, len(services))
 	}
 	s := services[0]
 	if port == 0 && len(s.Ports) > 0 {
 		port = s.Ports[0].Number
 	}
 	if _, ok := s.Port(port); !ok {
-		return aim{}, fmt.Errorf("--to %s: the Service has no port %d", name, port)
+		return topology.Destination{}, fmt.Errorf("--to %s: the Service has no port %d", name, port)
 	}
-	a := aim{service: s, port: port, target: port}
-	if backends := s.Backends(port); len(backends) > 0 {
-		a.pod, a.target = backends[0].Pod, backends[0].Port
-	}
-	return a, nil
+	return topology.Destination{Service: s, Port: port}, nil
 }
 
 // services returns the Services that a name can mean: by their own name, else by
