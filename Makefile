@@ -41,12 +41,12 @@ stage-zero-trust: binaries ## layer 3 on: who may do what
 	@scripts/where.sh stage zero-trust
 
 .PHONY: attack
-attack: binaries ## run the attack campaign at the present stage; any verdict but the expected one fails
-	bin/artemis attack
+attack: binaries ## run the attack campaign at the present stage, here or on the cluster; any verdict but the expected one fails
+	@scripts/where.sh attack
 
 .PHONY: attack-all
 attack-all: binaries ## run the campaign at all three stages, one after the other
-	bin/artemis attack --all-stages
+	@scripts/where.sh attack --all-stages
 
 .PHONY: attacks-doc
 attacks-doc: binaries ## write docs/attacks.md from the campaign and a run at all three stages

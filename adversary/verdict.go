@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -156,8 +157,8 @@ type Case struct {
 	// Evidence is nil when the attacker did not report.
 	Evidence      *Evidence
 	Before, After *Probe // nil where no control was made
-	// LogRead reports whether there is a decision log to ask; Log is what it has
-	// about the attack, oldest first.
+	// LogRead reports whether there is a decision log that names every denial; Log
+	// is what it, or a cluster's proxies, have about the attack, oldest first.
 	LogRead bool
 	Log     []Decision
 }
@@ -209,7 +210,7 @@ func Judge(c Case) Judgement {
 	switch {
 	case e.Status == http.StatusNotFound: // no route: no layer decided, so none has logged
 		return Judgement{Verdict: suspect, Layer: suspect.Layer(), Reason: reason}
-	case !c.LogRead:
+	case !c.LogRead && !slices.ContainsFunc(c.Log, func(d Decision) bool { return d.Verdict.Denied() }):
 		return Judgement{Verdict: suspect, Layer: suspect.Layer(), Reason: reason, Inferred: suspect != DeniedL7}
 	}
 	return verdictFromLog(c, reason)

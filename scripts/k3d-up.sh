@@ -40,12 +40,20 @@ chart() { # RELEASE CHART [ARG...]
   shift 2
   note "$release"
   h upgrade --install "$release" "$name" --repo "$ISTIO_CHARTS" --version "$ISTIO_VERSION" -n istio-system --create-namespace --wait --timeout "$WAIT" "$@" >/dev/null ||
-    { explain istio-system; die "Istio's chart $name did not install" "istio-cni not found in its path? try ISTIO_PLATFORM=k3s make k3d-up"; }
+    { explain istio-system; die "Istio's chart $name did not install" "what was seen is above"; }
+}
+# on_every_node DAEMONSET [HINT]: helm takes a DaemonSet of one node for ready when none of its pods is.
+on_every_node() {
+  k -n istio-system rollout status "daemonset/$1" --timeout="$WAIT" >/dev/null ||
+    { explain istio-system; die "$1 is not ready on every node within $WAIT" "what was seen is above" "${@:2}"; }
+  note "$1 is ready on every node"
 }
 chart istio-base base
 chart istiod istiod -f istio/install/istiod.yaml
 chart istio-cni cni -f istio/install/cni.yaml --set "global.platform=$ISTIO_PLATFORM"
+on_every_node istio-cni-node "it looks for k3s' CNI where k3d keeps it; where the node image has it in k3s' own place: ISTIO_PLATFORM=k3s make k3d-up"
 chart ztunnel ztunnel -f istio/install/ztunnel.yaml
+on_every_node ztunnel
 
 step "cert-manager $CERT_MANAGER_VERSION"
 h upgrade --install cert-manager oci://quay.io/jetstack/charts/cert-manager --version "$CERT_MANAGER_VERSION" -n cert-manager --create-namespace \
@@ -73,6 +81,7 @@ h upgrade --install "$DATA_PLANE" "$OPENCHOREO_CHARTS/openchoreo-data-plane" --v
   -f k3d/values-data-plane.yaml --timeout "$WAIT" >/dev/null || { explain "$DATA_PLANE"; die "OpenChoreo's data plane did not install"; }
 wait_for "$DATA_PLANE" condition=Available deployment --all
 wait_for "$DATA_PLANE" condition=Programmed gateway/gateway-default
+wait_for "$DATA_PLANE" condition=Available deployment --all # the gateway's own is made by istiod, later than the chart's
 k apply --server-side --force-conflicts -f istio/agent-rbac.yaml -f istio/telemetry.yaml >/dev/null
 
 step "ready after ${SECONDS}s"

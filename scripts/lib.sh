@@ -83,6 +83,26 @@ cell_namespace() {
   k -n default get projectreleasebinding "$1-development" -o jsonpath='{.status.namespace}'
 }
 
+# stage_of NAMESPACE: the stage that a Cell shows by its namespace's labels, or "unknown".
+stage_of() {
+  case "$(k get namespace "$1" -o jsonpath='{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}')" in
+    /) echo open ;;
+    ambient/) echo mtls ;;
+    ambient/waypoint) echo zero-trust ;;
+    *) echo unknown ;;
+  esac
+}
+
+# stage_in_force: the one stage that all Cells are at. Cells at different stages, as in the middle of a switch, are an error.
+stage_in_force() {
+  local ns stages=()
+  while read -r ns; do stages+=("$(stage_of "$ns")"); done < <(cell_namespaces)
+  ((${#stages[@]})) || die "no Cell of the mission is on this cluster" "'make deploy' brings them"
+  mapfile -t stages < <(printf '%s\n' "${stages[@]}" | sort -u)
+  [[ ${#stages[@]} == 1 && ${stages[0]} != unknown ]] || die "the Cells are at the stages ${stages[*]}" "'make stage-zero-trust', or another, brings all to one"
+  echo "${stages[0]}"
+}
+
 # cell_namespaces: one line a Cell of ours, also where OpenChoreo is not installed (deploy-plain); other projects may live beside them.
 cell_namespaces() {
   local ours

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, vet, staticcheck, shellcheck, yamllint and the links of the documentation.
+# Formatting, vet, staticcheck, shellcheck, yamllint, actionlint and the links of the documentation.
 # A tool that is missing is an error that says how to get it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,6 +33,9 @@ git ls-files -z -co --exclude-standard '*.sh' .ci/run | xargs -0 shellcheck -x
 
 step yamllint
 git ls-files -z -co --exclude-standard '*.yaml' '*.yml' | xargs -0 yamllint --strict -c .yamllint.yaml
+
+step "actionlint $ACTIONLINT_VERSION"
+go run "github.com/rhysd/actionlint/cmd/actionlint@$ACTIONLINT_VERSION"
 
 step links
 scripts/links.sh

@@ -12,15 +12,10 @@ for cell in "${CELLS[@]}"; do
   k -n default patch projectreleasebinding "$cell-development" --type merge -p "{\"spec\":{\"environmentConfigs\":{\"stage\":\"$stage\"}}}" >/dev/null
 done
 # The labels are the last thing that a Cell shows of its stage.
-case "$stage" in
-  open) mode='' waypoint='' ;;
-  mtls) mode=ambient waypoint='' ;;
-  zero-trust) mode=ambient waypoint=waypoint ;;
-esac
 for cell in "${CELLS[@]}"; do
   ns=$(cell_namespace "$cell")
   deadline=$((SECONDS + 60))
-  until [[ $(k get namespace "$ns" -o jsonpath='{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}') == "$mode/$waypoint" ]]; do
+  until [[ $(stage_of "$ns") == "$stage" ]]; do
     ((SECONDS < deadline)) || {
       k -n default get projectreleasebinding "$cell-development" -o yaml >&2
       die "$cell did not reach stage $stage within a minute" "its binding is above"

@@ -35,6 +35,7 @@ stub() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1"; chmod +x "$work/bin/$1
 stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; info) echo "8 17179869184";; esac'
 stub k3d 'echo "k3d $*" >>"$WORK/calls"; case "$1" in version) echo "k3d version v5.8.3";; cluster) [[ $2 != list ]];; esac'
 stub kubectl '[[ $* != *"-f -"* ]] || cat >/dev/null
+[[ -z ${NEVER_READY:-} || $* != *"rollout status daemonset/$NEVER_READY"* ]] || exit 1
 case "$*" in *"version --client"*) echo "Client Version: v1.36.1";; *ca*crt*get*|*"get secret"*) printf Y2E= ;; esac'
 stub helm 'exec python3 "$WORK/helm.py" "$@"'
 cat >"$work/helm.py" <<'PY'
@@ -116,6 +117,13 @@ up() { # PROFILE ISTIO_PLATFORM
 }
 has() { grep -qE -- "$2" "$work/$1.yaml" || fail "$1 is rendered without $2"; }
 hasnot() { if grep -qE -- "$2" "$work/$1.yaml"; then fail "$1 is rendered with $2"; fi; }
+
+# helm takes a DaemonSet on one node for ready when none of its pods is: the script has to look.
+for daemonset in istio-cni-node ztunnel; do
+  if said=$(PATH=$work/bin:$PATH NEVER_READY=$daemonset scripts/k3d-up.sh 2>&1); then fail "k3d-up takes a $daemonset that is not ready for one that is"; fi
+  [[ $said == *"$daemonset is not ready on every node"* ]] || fail "k3d-up with a $daemonset that is not ready said: $(tail -n 3 <<<"$said")"
+done
+ok "a DaemonSet that never gets ready stops k3d-up, which names it"
 
 up lean k3d
 [[ $(wc -l <"$work/rendered") == 7 ]] || fail "seven charts expected: $(cat "$work/rendered")"

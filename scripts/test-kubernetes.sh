@@ -32,8 +32,15 @@ if [[ ${1:-} == --against-the-api ]]; then
     scripts/stage.sh "$stage" >/dev/null
     case "$stage" in open) want=/ ;; mtls) want=ambient/ ;; zero-trust) want=ambient/waypoint ;; esac
     [[ $(labels) == "$want" ]] || fail "stage $stage: labels $(labels), want $want"
-    ok "stage $stage"
+    [[ $(. scripts/lib.sh && stage_in_force) == "$stage" ]] || fail "stage $stage is not read from the Cells"
+    ok "stage $stage, and it is read from the Cells"
   done
+  kubectl -n default patch projectreleasebinding orion-development --type merge -p '{"spec":{"environmentConfigs":{"stage":"mtls"}}}' >/dev/null
+  for _ in $(seq 200); do [[ $(labels) == ambient/ ]] && break; read -rt 0.3 <> <(:) || true; done
+  if said=$(. scripts/lib.sh && stage_in_force 2>&1); then fail "Cells at different stages are taken for $said"; fi
+  [[ $said == *"the Cells are at the stages"* ]] || fail "Cells at different stages: $said"
+  scripts/stage.sh zero-trust >/dev/null
+  ok "Cells that are at different stages are named, and brought to one"
   [[ $generation == "$(kubectl get deployments -A -o jsonpath='{range .items[*]}{.metadata.name}={.metadata.generation} {end}')" ]] || fail "a stage has changed a Deployment"
   ok "no Deployment was changed by deploy again or by a stage"
   if scripts/stage.sh closed >/dev/null 2>&1; then fail "stage closed was accepted"; fi
@@ -146,6 +153,10 @@ scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/inferred.json" >/dev/null 
 jq '(.results[] | select(.id == "pod-ip" and .stage == "zero-trust")) |= (.verdict = "allowed" | .inferred = true)' "$stubs/run.json" >"$stubs/lie.json"
 if scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/lie.json" >/dev/null 2>&1; then fail "compare-verdicts takes a lie that calls itself inferred"; fi
 ok "compare-verdicts takes an inferred layer for any denial, and for nothing else"
+jq 'del(.results[] | select(.id == "abort"))' "$stubs/run.json" >"$stubs/fewer.json"
+said=$(scripts/compare-verdicts.sh "$stubs/run.json" "$stubs/fewer.json") || fail "compare-verdicts where one side plays less: $said"
+[[ $said == *"played on one side only: open	abort"* && $said == *"6 verdicts, the same on both"* ]] || fail "compare-verdicts where one side plays less said: $said"
+ok "compare-verdicts names what only one side plays"
 
 CGO_ENABLED=0 go -C conformance/render run . -exec "scripts/test-kubernetes.sh --against-the-api"
 CGO_ENABLED=0 go -C conformance/render run . -exec "scripts/test-kubernetes.sh --plain-against-the-api"

@@ -22,6 +22,10 @@ else
   ((${#namespaces[@]} == 0)) || k delete namespace "${namespaces[@]}" --ignore-not-found --wait=false >/dev/null
 fi
 [[ -z ${WITHOUT_PODS:-} ]] || exit 0
+if k get crd projects.openchoreo.dev >/dev/null 2>&1; then
+  k -n default wait --for=delete --timeout="$WAIT" -f openchoreo/projects >/dev/null || die "a Project is still there" "kubectl -n default get projects,projectreleasebindings"
+  note "the Projects"
+fi
 for ns in "${namespaces[@]}"; do
   k wait --for=delete "namespace/$ns" --timeout="$WAIT" >/dev/null || { explain "$ns"; die "namespace $ns is still there"; }
   note "$ns"

@@ -20,13 +20,8 @@ mapfile -t namespaces < <(cell_namespaces)
 ((${#namespaces[@]} == 5)) || bad "five Cells expected, ${#namespaces[@]} found"
 for ns in "${namespaces[@]}"; do
   cell=$(k get namespace "$ns" -o jsonpath='{.metadata.labels.openchoreo\.dev/project}')
-  labels=$(k get namespace "$ns" -o json | jq -r '.metadata.labels | "\(.["istio.io/dataplane-mode"] // "-") \(.["istio.io/use-waypoint"] // "-")"')
-  case "$labels" in
-    "ambient waypoint") stage=zero-trust ;;
-    "ambient -") stage=mtls ;;
-    "- -") stage=open ;;
-    *) stage=unknown; bad "$cell: labels '$labels' belong to no stage" ;;
-  esac
+  stage=$(stage_of "$ns")
+  [[ $stage != unknown ]] || bad "$cell: the labels of its namespace belong to no stage"
   stages+=("$stage")
   step "$cell, stage $stage ($ns)"
   expect "waypoint programmed" "$(condition gateway "$ns" waypoint Programmed)" True
@@ -58,7 +53,7 @@ if ((${#distinct[@]} != 1)); then
 elif k get namespace dark-side >/dev/null 2>&1; then
   step "the bypasses, tried by the attacker"
   # The campaign tries them and compares with what is expected at this stage.
-  if bin/artemis attack --stage "${distinct[0]}" --url "${URL:-http://development-default.openchoreoapis.localhost:19080}"; then
+  if scripts/attack.sh; then
     ok "every attack as expected at stage ${distinct[0]}"
   else
     bad "the campaign found a difference, see its table"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs `status` or `stage STAGE` where the mission runs: on this machine, or else on the cluster.
+# Runs `status`, `stage STAGE` or `attack` where the mission runs: on this machine, or else on the cluster.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
   cat <<'TEXT'
-usage: scripts/where.sh status | stage open|mtls|zero-trust
+usage: scripts/where.sh status | stage open|mtls|zero-trust | attack [ARG...]
 
 Uses the local suite when one runs here, else the cluster of the current kubectl
 context. WHERE=local or WHERE=cluster decides it by hand.
@@ -14,7 +14,7 @@ TEXT
 
 case "${1:-}" in
   -h | --help) usage; exit 0 ;;
-  status | stage) ;;
+  status | stage | attack) ;;
   *) usage >&2; exit 2 ;;
 esac
 
@@ -33,6 +33,7 @@ fi
 case "$where/$1" in
   local/*) exec bin/artemis "$@" ;;
   cluster/status) exec scripts/status.sh ;;
+  cluster/attack) exec scripts/attack.sh "${@:2}" ;;
   cluster/stage) exec scripts/stage.sh "${2:?which stage: open, mtls or zero-trust}" ;;
   *) echo "WHERE is '$where': it takes local or cluster" >&2; exit 2 ;;
 esac

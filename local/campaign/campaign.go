@@ -114,34 +114,6 @@ func playStage(ctx context.Context, where Arena, now State, attacks []adversary.
 	return nil
 }
 
-// Cluster is the Arena behind a gateway without a launcher: nobody can switch the
-// stage from here, and there is no decision log to read.
-type Cluster struct {
-	*Suite
-	Campaign *adversary.Campaign
-	Stage    string // the stage that is in force
-}
-
-// State returns the stage that it was told.
-func (c *Cluster) State(context.Context) (State, error) { return State{Stage: c.Stage}, nil }
-
-// SetStage fails for any stage but the one that is in force.
-func (c *Cluster) SetStage(_ context.Context, stage string) error {
-	if stage != c.Stage {
-		return fmt.Errorf("on a cluster the stage cannot be switched from here, and %s is in force: `make stage-%s` does it", c.Stage, stage)
-	}
-	return nil
-}
-
-// Attack plays one attack and judges it.
-func (c *Cluster) Attack(ctx context.Context, a adversary.Attack) (adversary.Result, error) {
-	p := Player{Suite: c.Suite, Campaign: c.Campaign, Stage: func() string { return c.Stage }}
-	return p.Play(ctx, a), nil
-}
-
-// Lacks returns why an attack needs the launcher.
-func (c *Cluster) Lacks(a adversary.Attack) string { return a.Local }
-
 // flightPatience is how long an attack that ends the flight waits for a place in
 // the orbit from which the spacecraft can come down.
 const flightPatience = 15 * time.Second

@@ -33,6 +33,9 @@ type Player struct {
 	Stage func() string
 	// Decisions is the mesh's decision log, nil where there is none to read.
 	Decisions control.Decisions
+	// Denials returns what the proxies of a cluster have logged about an attacker's
+	// refused calls since a moment; nil where nobody can read that.
+	Denials func(ctx context.Context, since time.Time, who adversary.Attacker) ([]adversary.Decision, error)
 }
 
 // Play plays one attack between two live controls and judges it. Its result is
@@ -60,6 +63,12 @@ func (p *Player) Play(ctx context.Context, a adversary.Attack) adversary.Result 
 	r.Control.After = p.control(ctx, a.Target)
 	c.After = r.Control.After
 	r.Judgement = adversary.Judge(c)
+	if p.Denials != nil && r.Inferred {
+		if c.Log, err = p.Denials(ctx, r.At, who); err != nil {
+			return p.failed(r, a, adversary.Unknown, err)
+		}
+		r.Judgement = adversary.Judge(c)
+	}
 	if p.Decisions != nil && evidence != nil {
 		if err := p.readLog(ctx, since, &c, &r); err != nil {
 			return p.failed(r, a, adversary.Unknown, err)

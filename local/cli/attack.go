@@ -21,8 +21,8 @@ import (
 )
 
 type attackOptions struct {
-	stage, url, junit, saved, markdown string
-	allStages, asJSON, list, noLaunch  bool
+	stage, url, junit, saved, markdown, kubectl string
+	allStages, asJSON, list, noLaunch           bool
 }
 
 func newAttackCommand(at *place) *cobra.Command {
@@ -56,6 +56,7 @@ func newAttackCommand(at *place) *cobra.Command {
 	f.BoolVar(&o.asJSON, "json", false, "the report as JSON, with all evidence")
 	f.StringVar(&o.junit, "junit", "", "also write a JUnit file")
 	f.StringVar(&o.url, "url", "", "the gateway (default: the one of the suite that runs here, else http://127.0.0.1:19080)")
+	f.StringVar(&o.kubectl, "kubectl", "", "on a cluster: the command that reads the proxies' logs, such as \"kubectl --context k3d-artemis\"; without it layers are inferred")
 	f.BoolVar(&o.list, "list", false, "only name the attacks")
 	f.BoolVar(&o.noLaunch, "no-launch", false, "leave the mission as it is, even if it is not in flight")
 	f.StringVar(&o.saved, "from", "", "play nothing: take the report of an earlier run with --json, and write --markdown from it")
@@ -118,9 +119,9 @@ func (o attackOptions) arena(ctx context.Context, at *place, c *adversary.Campai
 		return &localArena{Suite: suite, launcher: here}, nil
 	}
 	if o.stage == "" {
-		return nil, usageError{errors.New("on a cluster the stage cannot be read through the gateway: say which is in force with --stage (`make attack` reads it)")}
+		return nil, usageError{errors.New("on a cluster the stage cannot be read through the gateway: say which is in force with --stage; `make attack` reads it from the Cells")}
 	}
-	return &campaign.Cluster{Suite: suite, Campaign: c, Stage: o.stage}, nil
+	return &campaign.Cluster{Suite: suite, Campaign: c, Stage: o.stage, Kubectl: strings.Fields(o.kubectl)}, nil
 }
 
 // localArena has the launcher of this machine's suite play and judge.
