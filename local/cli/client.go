@@ -9,11 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
 	"artemis.example/local/control"
+	"artemis.example/policy/topology"
 )
 
 // client talks to the launcher over its control socket.
@@ -121,21 +121,21 @@ func (c *client) operator(ctx context.Context) (string, error) {
 	return told.Address, c.get(ctx, "operator", &told)
 }
 
-// pod finds a pod by CELL/COMPONENT.
+// pod finds a running pod by any of its names.
 func (c *client) pod(ctx context.Context, name string) (control.State, control.Pod, error) {
 	s, err := c.state(ctx)
 	if err != nil {
 		return s, control.Pod{}, err
 	}
-	i := slices.IndexFunc(s.Pods, func(p control.Pod) bool {
-		return p.Name() == name || p.Namespace+"/"+p.Component == name
-	})
-	if i < 0 {
-		names := make([]string, len(s.Pods))
-		for i, p := range s.Pods {
-			names[i] = p.Name()
+	names := make([]topology.Named, len(s.Pods))
+	for i, p := range s.Pods {
+		names[i] = topology.Named{
+			Cell: p.Cell, Namespace: p.Namespace, Names: []string{p.Component}, Identity: p.Identity, Address: p.Address,
 		}
-		return s, control.Pod{}, fmt.Errorf("no pod %q; there are %s", name, strings.Join(names, ", "))
+	}
+	i, err := topology.Match(strings.TrimPrefix(name, "pod:"), names)
+	if err != nil {
+		return s, control.Pod{}, err
 	}
 	return s, s.Pods[i], nil
 }

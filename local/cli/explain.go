@@ -2,76 +2,75 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 
-	"artemis.example/catalog"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/explain"
-	"artemis.example/policy/manifest"
-	"artemis.example/policy/topology"
 	"github.com/spf13/cobra"
 )
 
+// explanation is the JSON form of an answer.
+type explanation struct {
+	document
+	*explain.Answer
+}
+
 // newExplainCommand makes `artemis explain`. Its exit code is 0 when the call
-// would be allowed, 1 when it would not.
+// would be allowed, 1 when it would not, 2 when that was not judged.
 func newExplainCommand(at *place) *cobra.Command {
 	var q explain.Question
-	var stage string
+	var from source
+	var out format
 	var headers []string
-	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "explain --from CALLER --to SERVICE [METHOD] PATH",
+		Use:   "explain --from CALLER --to DESTINATION [METHOD] [PATH]",
 		Short: "What would be decided about a call, by which hop, policy and rule, and what comes closest",
-		Long: "explain asks the manifests, not a running suite. CALLER is CELL/COMPONENT, NAMESPACE/DEPLOYMENT, ingress or a SPIFFE ID;\n" +
-			"SERVICE is CELL/COMPONENT or NAMESPACE/SERVICE, and pod:CELL/COMPONENT for a pod's own address.\n\n" +
-			"Exit code: 0 the call would be allowed, 1 it would not, 2 the question makes no sense.",
+		Long: "explain asks manifests, not a running suite or cluster: this project's, or with -f anybody's.\n\n" +
+			"CALLER is CELL/COMPONENT, NAMESPACE/WORKLOAD, a principal with or without spiffe:// (somebody need not have it),\n" +
+			"an address, ingress, or outside for one that is no pod. DESTINATION is CELL/COMPONENT, NAMESPACE/SERVICE, a host name\n" +
+			"or URL (http://web.shop:8080/cart), or pod:CELL/COMPONENT for a pod's own address.\n\n" +
+			"Exit code: 0 the call would be allowed, 1 it would not, 2 it was not judged.",
 		Example: "  artemis explain --from orion/comms-system --to orion/guidance-nav GET /position\n" +
-			"  artemis explain --from houston/capcom --to pod:orion/guidance-nav POST /maneuver --stage mtls --json",
+			"  artemis explain --from houston/capcom --to pod:orion/guidance-nav POST /maneuver --stage mtls -o json\n" +
+			"  kubectl get ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,peerauthentications,gateways,httproutes -A -o yaml |\n" +
+			"    artemis explain -f - --from default/curl --to http://web.shop/cart",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.RangeArgs(1, 2)(cmd, args); err != nil {
+			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
 				return usageError{err}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := at.resolve(); err != nil {
-				return err
+			if err := readQuestion(&q, args, headers); err != nil {
+				return usageError{err}
 			}
-			q.Method, q.Path = http.MethodGet, args[len(args)-1]
-			if len(args) == 2 {
-				q.Method = args[0]
-			}
-			if q.From == "" || q.To == "" {
-				return usageError{errors.New("explain needs --from and --to")}
-			}
-			q.Header = http.Header{}
-			for _, h := range headers {
-				name, value, ok := strings.Cut(h, ":")
-				if !ok {
-					return usageError{fmt.Errorf("--header %q: write NAME: VALUE", h)}
-				}
-				q.Header.Add(name, strings.TrimSpace(value))
-			}
-			answer, err := ask(at.root, stage, q)
+			in, stage, err := from.read(cmd, at)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				out := json.NewEncoder(cmd.OutOrStdout())
-				out.SetIndent("", "  ")
-				err = out.Encode(answer)
-			} else {
+			x, err := explain.Open(stage, in)
+			if err != nil {
+				return usageError{err}
+			}
+			answer, err := x.Ask(q)
+			if err != nil {
+				return usageError{err}
+			}
+			if out.name == "text" {
 				err = writeAnswer(cmd.OutOrStdout(), answer)
+			} else {
+				err = out.write(cmd.OutOrStdout(), explanation{document{apiVersion, "Explanation"}, answer})
 			}
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
-			}
-			if answer.Verdict != decision.Allowed {
+			case answer.Verdict == explain.NotJudged:
+				return exitError(2)
+			case answer.Verdict != decision.Allowed:
 				return exitError(1)
 			}
 			return nil
@@ -80,31 +79,46 @@ func newExplainCommand(at *place) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&q.From, "from", "", "who calls")
 	flags.StringVar(&q.To, "to", "", "what is called")
-	flags.Uint16Var(&q.Port, "port", 0, "the port that is called (default: the Service's first)")
+	flags.Uint16Var(&q.Port, "port", 0, "the port that is called (default: the one in the name, or the Service's first)")
 	flags.StringArrayVar(&headers, "header", nil, "a header of the request, NAME: VALUE")
-	flags.StringVar(&stage, "stage", catalog.ZeroTrust, "one of "+strings.Join(catalog.Stages(), ", "))
-	flags.BoolVar(&asJSON, "json", false, "the answer as JSON")
+	from.addFlags(cmd)
+	out.addFlags(cmd)
 	return cmd
 }
 
-func ask(root, stage string, q explain.Question) (*explain.Answer, error) {
-	set, err := manifest.LoadStage(root, stage, true)
-	if err != nil {
-		return nil, err
+func readQuestion(q *explain.Question, args, headers []string) error {
+	if q.From == "" || q.To == "" {
+		return errors.New("explain needs --from and --to")
 	}
-	w, err := topology.Build(set, topology.NewAllocator())
-	if err != nil {
-		return nil, err
+	q.Method = http.MethodGet
+	switch {
+	case len(args) == 2:
+		q.Method, q.Path = args[0], args[1]
+	case len(args) == 1 && strings.HasPrefix(args[0], "/"), len(args) == 1 && args[0] == "*":
+		q.Path = args[0]
+	case len(args) == 1:
+		q.Method = args[0]
 	}
-	answer, err := explain.New(stage, w).Ask(q)
-	if err != nil {
-		return nil, usageError{err}
+	q.Header = http.Header{}
+	for _, h := range headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return fmt.Errorf("--header %q: write NAME: VALUE", h)
+		}
+		q.Header.Add(name, strings.TrimSpace(value))
 	}
-	return answer, nil
+	return nil
 }
 
 func writeAnswer(w io.Writer, a *explain.Answer) error {
-	fmt.Fprintf(w, "%s: %s -> %s %s %s, stage %s\n", a.Verdict, peerWords(a.From), peerWords(a.To), a.Method, a.Path, a.Stage)
+	stage := ""
+	if a.Stage != "" {
+		stage = ", stage " + a.Stage
+	}
+	fmt.Fprintf(w, "%s: %s -> %s %s %s%s\n", a.Verdict, peerWords(a.From), peerWords(a.To), a.Method, a.Path, stage)
+	for _, why := range a.NotJudged {
+		fmt.Fprintf(w, "not judged: %s\n", why)
+	}
 	fmt.Fprintf(w, "decided at %s", a.Hop)
 	if by := cmp.Or(a.Rule, a.Policy); by != "" {
 		fmt.Fprintf(w, " by %s", by)

@@ -30,7 +30,7 @@ func projectOf(t *testing.T) *place {
 		var data []byte
 		if from != "" {
 			var err error
-			if data, err = os.ReadFile(filepath.Join("..", "explain", "testdata", from)); err != nil {
+			if data, err = os.ReadFile(filepath.Join("..", "..", "policy", "explain", "testdata", from)); err != nil {
 				t.Fatal(err)
 			}
 		}

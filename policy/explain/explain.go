@@ -15,19 +15,19 @@ import (
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/evaluate"
+	"artemis.example/policy/manifest"
 	"artemis.example/policy/message"
 	"artemis.example/policy/topology"
 )
 
 // Question is one call.
 type Question struct {
-	// From is who calls: CELL/COMPONENT, NAMESPACE/DEPLOYMENT, ingress, or a
-	// SPIFFE ID, which need not belong to a pod.
+	// From is who calls, in any form of topology's FindCaller.
 	From string
-	// To is what is called: CELL/COMPONENT or NAMESPACE/SERVICE; with pod: in
-	// front, the pod's own address.
-	To           string
-	Port         uint16 // of the Service or the pod; 0 is its first
+	// To is what is called, in any form of its FindDestination.
+	To   string
+	Port uint16 // of the Service or the pod; 0 is its first
+	// Path is, when empty, that of a URL in To, or /.
 	Method, Path string
 	Header       http.Header
 }
@@ -47,7 +47,7 @@ type Step struct {
 // Answer is the decision about a Question. Its JSON names are those of the
 // decision log where they mean the same.
 type Answer struct {
-	Stage   string           `json:"stage"`
+	Stage   string           `json:"stage,omitempty"` // of this project's manifests
 	From    decision.Peer    `json:"from"`
 	To      decision.Peer    `json:"to"`
 	Method  string           `json:"method"`
@@ -66,6 +66,9 @@ type Answer struct {
 	NearMisses []NearMiss `json:"nearMisses,omitempty"`
 	// Notes is what else there is to know.
 	Notes []string `json:"notes,omitempty"`
+	// NotJudged names what the answer depends on and the evaluators lack, as
+	// "FIELD in FILE:LINE: why". With any, the verdict is not-judged.
+	NotJudged []string `json:"notJudged,omitempty"`
 }
 
 // Explainer answers questions about one state of the manifests.
@@ -73,6 +76,10 @@ type Explainer struct {
 	stage    string
 	world    *topology.World
 	policies *evaluate.Policies
+	// least is set where the manifests have what the evaluators lack: world holds
+	// the most that they can allow then, and least the least.
+	least *Explainer
+	gaps  []manifest.Gap
 }
 
 // New compiles the policies of a World. stage is the name that answers carry.
@@ -86,14 +93,17 @@ func (x *Explainer) Ask(q Question) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	to, err := x.target(q.To, q.Port)
+	to, path, err := x.target(q.To, q.Port)
 	if err != nil {
 		return nil, err
 	}
-	q.Method = cmp.Or(q.Method, http.MethodGet)
+	q.Method, q.Path = cmp.Or(q.Method, http.MethodGet), cmp.Or(q.Path, path, "/")
 	ways := x.world.Ways(from, to)
 	c := x.narrate(q, &ways[0])
 	c.otherPods(ways[1:])
+	if err := x.doubt(q, c.Answer, ways); err != nil {
+		return nil, err
+	}
 	return c.Answer, nil
 }
 
@@ -189,10 +199,12 @@ func (c *call) done() {
 
 // routed reports whether a route of the gateway leads to the target.
 func (c *call) routed() bool {
-	for i := range c.world.Routes {
-		if r := &c.world.Routes[i]; r.Service != nil && r.Service == c.to.Service {
-			c.pass(Step{Hop: decision.HopGateway, What: "the gateway's route", Reason: "HTTPRoute " + r.Ref.String() + " leads to the Service"})
-			return true
+	for _, g := range c.world.Gateways {
+		for i := range g.Routes {
+			if r := &g.Routes[i]; g.Pod == c.from.Pod && r.Service != nil && r.Service == c.to.Service {
+				c.pass(Step{Hop: decision.HopGateway, What: "the gateway's route", Reason: "HTTPRoute " + r.Ref.String() + " leads to the Service"})
+				return true
+			}
 		}
 	}
 	c.stop(decision.Failed, "404 from the gateway", Step{Hop: decision.HopGateway, What: "the gateway's route", Reason: "no HTTPRoute leads there"})

@@ -361,7 +361,46 @@ func (in *Input) gapsOfSet() {
 				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
 		}
 	}
+	in.sidecars()
 	in.undeclaredNamespaces()
+}
+
+// Sidecar reports whether a workload's pods get a sidecar: by their own word, or by
+// their namespace's.
+func Sidecar(w Workload, namespace map[string]string) bool {
+	for _, c := range append(w.Template.Spec.Containers, w.Template.Spec.InitContainers...) {
+		if c.Name == "istio-proxy" && w.Template.Annotations["sidecar.istio.io/status"] != "" {
+			return true
+		}
+	}
+	for _, own := range []map[string]string{w.Template.Labels, w.Template.Annotations} {
+		if v, ok := own["sidecar.istio.io/inject"]; ok {
+			return v == "true"
+		}
+	}
+	if w.Template.Spec.HostNetwork {
+		return false
+	}
+	if v, ok := namespace["istio-injection"]; ok {
+		return v == "enabled"
+	}
+	_, revision := namespace["istio.io/rev"]
+	return revision && namespace["istio.io/dataplane-mode"] != "ambient"
+}
+
+// sidecars names the workloads that sidecars stand before: those judge otherwise
+// than node proxies and waypoints do.
+func (in *Input) sidecars() {
+	namespaces := map[string]map[string]string{}
+	for _, n := range in.Set.Namespaces {
+		namespaces[n.Name] = n.Labels
+	}
+	for _, w := range in.Set.AllWorkloads() {
+		if w.Owner.Kind != "Gateway" && Sidecar(w, namespaces[w.Namespace]) {
+			in.gap(Gap{Origin: in.Set.Origins[w.Key], Object: w.Key, Why: "has a sidecar, and only ambient meshes are judged"},
+				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
+		}
+	}
 }
 
 // gatewayPolicy names a policy that an ingress gateway enforces, which nothing

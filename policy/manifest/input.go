@@ -41,6 +41,12 @@ type Input struct {
 	Assumed   int
 }
 
+// Known returns the Input of manifests that were read strictly: nothing of them was
+// left out.
+func Known(set *Set) *Input {
+	return &Input{Survey: &Survey{Set: set, Lines: map[Key]map[string]int{}}, Most: set, Least: set}
+}
+
 // LeftOut is a number of objects or files that were left out for one reason.
 type LeftOut struct {
 	// What is a kind, or what the files are; Why says why they are left out.

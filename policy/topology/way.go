@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/policy/manifest"
 	"artemis.example/policy/netpol"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
@@ -141,6 +142,29 @@ type Way struct {
 	// Failure says why there is no further leg, empty when the last one leads to the
 	// destination's pod.
 	Failure string
+}
+
+// Target returns what the call touches, for the gaps that it may depend on.
+func (w *Way) Target() manifest.Target {
+	t := manifest.Target{Caller: w.From.Endpoint.Namespace}
+	pod := w.To.Pod
+	for i := range w.Legs {
+		if l := &w.Legs[i]; l.Waypoint != nil {
+			t.Gateways = append(t.Gateways, l.Pod.Ref.String())
+		} else {
+			pod = l.Pod
+		}
+	}
+	if w.From.gateway() {
+		t.Gateways = append(t.Gateways, w.From.Pod.Ref.String())
+	}
+	if s, _ := w.To.service(); s != nil {
+		t.Namespace, t.Service = s.Namespace, s.Name
+	}
+	if pod != nil {
+		t.Namespace, t.Labels = pod.Namespace, pod.Labels
+	}
+	return t
 }
 
 // Leg is one connection of a Way, with all that those who judge it go by: the
