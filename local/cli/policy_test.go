@@ -94,7 +94,9 @@ func TestAWrongQuestionIsWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"/position"},
 		{"--from", "orion/nobody", "--to", "orion/guidance-nav", "/position"},
-		{"--from", "orion/adversary", "--to", "orion/guidance-nav"},
+		{"--from", "orion/adversary", "/position"},
+		{"--from", "orion/adversary", "--to", "orion/guidance-nav", "-f", "nowhere"},
+		{"--from", "orion/adversary", "--to", "orion/guidance-nav", "--stage", "nowhere"},
 		{"--from", "orion/adversary", "--to", "orion/guidance-nav", "/", "--header", "x"},
 	} {
 		_, err := runCommand(newExplainCommand(at), args...)
