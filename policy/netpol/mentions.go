@@ -1,0 +1,86 @@
+package netpol
+
+import (
+	"net/netip"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Mentions is what some policies tell apart, for those who ask about every
+// connection at once: labels by key with the values that count, address blocks,
+// and the ports at which a range begins or has ended.
+type Mentions struct {
+	Namespaces, Pods map[string][]string
+	Blocks           []netip.Prefix
+	Ports            []uint16
+}
+
+// NewMentions returns Mentions of nothing.
+func NewMentions() *Mentions {
+	return &Mentions{Namespaces: map[string][]string{}, Pods: map[string][]string{}}
+}
+
+// Ingress adds what the policies that select a pod for ingress compare its callers
+// with.
+func (m *Mentions) Ingress(p *Policies, dst Endpoint) {
+	if p == nil || p.ingress[dst.Namespace] == nil {
+		return
+	}
+	for i := range p.ingress[dst.Namespace].policies {
+		if q := &p.ingress[dst.Namespace].policies[i]; q.selector.matches(dst.PodLabels) {
+			m.rules(q.rules)
+		}
+	}
+}
+
+// Egress adds what the policies of a namespace compare its pods with, and what they
+// may call.
+func (m *Mentions) Egress(p *Policies, namespace string) {
+	if p == nil || p.egress[namespace] == nil {
+		return
+	}
+	for i := range p.egress[namespace].policies {
+		addSelector(m.Pods, &p.egress[namespace].policies[i].selector)
+	}
+}
+
+func (m *Mentions) rules(rules []rule) {
+	for i := range rules {
+		for j := range rules[i].peers {
+			peer := &rules[i].peers[j]
+			if peer.byAddress {
+				m.Blocks = append(append(m.Blocks, peer.block), peer.except...)
+				continue
+			}
+			if peer.namespaces != nil {
+				addSelector(m.Namespaces, peer.namespaces)
+			}
+			if peer.pods != nil {
+				addSelector(m.Pods, peer.pods)
+			}
+		}
+		for _, port := range rules[i].ports {
+			if port.tcp && !port.any && port.name == "" {
+				m.Ports = append(m.Ports, port.from)
+				if port.to < 1<<16-1 {
+					m.Ports = append(m.Ports, port.to+1)
+				}
+			}
+		}
+	}
+}
+
+func addSelector(to map[string][]string, s *selector) {
+	for _, r := range s.requirements {
+		values := to[r.key]
+		if r.op == metav1.LabelSelectorOpIn || r.op == metav1.LabelSelectorOpNotIn {
+			for _, v := range r.values {
+				if !slices.Contains(values, v) {
+					values = append(values, v)
+				}
+			}
+		}
+		to[r.key] = values
+	}
+}
