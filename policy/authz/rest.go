@@ -1,8 +1,10 @@
 package authz
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"artemis.example/policy/automaton"
@@ -19,7 +21,8 @@ const (
 	AttributeDestIP    Attribute = "destination address"
 	AttributePort      Attribute = "port"
 	AttributeMethod    Attribute = "method"
-	AttributePath      Attribute = "path"
+	AttributePath      Attribute = "path" // with the query, where a rule looks at that
+	AttributeScheme    Attribute = "scheme"
 	AttributeHost      Attribute = "host"
 	AttributeRemoteIP  Attribute = "client address"
 	AttributeSNI       Attribute = "server name"
@@ -38,8 +41,10 @@ func (f *field) attribute() Attribute {
 		return AttributePort
 	case attrMethod:
 		return AttributeMethod
-	case attrPath:
+	case attrPath, attrTarget:
 		return AttributePath
+	case attrScheme:
+		return AttributeScheme
 	case attrHost:
 		return AttributeHost
 	case attrRemoteIP:
@@ -58,10 +63,14 @@ func (a Attribute) Header() (string, bool) {
 
 // Value is one value that a rule compares an attribute with.
 type Value struct {
-	Text    string // as the policy writes it
+	Text string // as the policy writes it
+	// Key tells values apart that are written alike and compared differently.
+	Key     string
 	Pattern automaton.Pattern
 	Block   netip.Prefix // of addresses
 	Port    uint16       // of ports
+	// Query is set where the value is compared with a path and its query.
+	Query bool
 	// Identity is "namespace/account" where the value means exactly one of the
 	// mesh's own, otherwise empty.
 	Identity string
@@ -200,6 +209,7 @@ func (r *Rest) each(yield func(*field)) {
 
 func (f *field) value(m *matcher, written string) Value {
 	v := Value{Text: written, Block: m.prefix, Port: m.port}
+	v.Key = fmt.Sprintf("%d %d %q %q %s %d %s/%s %s", f.attr, m.op, m.s, m.parts, m.prefix, m.port, m.ns, m.sa, written)
 	switch f.attr {
 	case attrSourceIP, attrRemoteIP, attrDestIP, attrDestPort:
 		return v
@@ -217,6 +227,13 @@ func (f *field) value(m *matcher, written string) Value {
 		v.Pattern = m.pattern(spiffe().Some(automaton.NoSlash).Literal("/ns/"), automaton.NoSlash, automaton.Sequence{}.Literal("/sa/").Many(automaton.NoSlash))
 		return v
 	}
+	switch f.attr {
+	case attrPath: // what follows a question mark does not count
+		v.Pattern = m.path()
+		return v
+	case attrTarget:
+		v.Query = true
+	}
 	v.Pattern = m.pattern(nil, automaton.Any, nil)
 	if f.attr == attrPrincipal {
 		switch m.op {
@@ -227,6 +244,20 @@ func (f *field) value(m *matcher, written string) Value {
 		}
 	}
 	return v
+}
+
+// path is what a matcher of paths takes, whatever query is behind it.
+func (m *matcher) path() automaton.Pattern {
+	literals := m.s
+	if m.tmpl != nil {
+		literals += strings.Join(m.tmpl.head, "") + m.tmpl.tail
+	}
+	if strings.Contains(literals, "?") {
+		return automaton.Pattern{} // no path has one
+	}
+	without := m.pattern(nil, automaton.NoQuery, nil)
+	with := m.pattern(nil, automaton.NoQuery, automaton.Sequence{}.Literal("?").Many(automaton.Any))
+	return automaton.Either(without, with)
 }
 
 func spiffe() automaton.Sequence { return automaton.Sequence{}.Literal(spiffePrefix) }
@@ -286,7 +317,7 @@ func (m *matcher) pattern(before automaton.Sequence, any automaton.Set, behind a
 	case opTrustDomain, opRegex:
 		return automaton.Or(spiffe().Literal(m.parts[0]).Many(automaton.NoSlash).Literal(m.parts[1]).Literal("/").Many(automaton.Any))
 	case opTemplate:
-		q := automaton.Sequence{}
+		q := start()
 		for i, literal := range m.tmpl.head {
 			if i > 0 {
 				q = q.Some(automaton.Segment)
@@ -296,7 +327,7 @@ func (m *matcher) pattern(before automaton.Sequence, any automaton.Set, behind a
 		if m.tmpl.rest {
 			q = q.Many(automaton.Segments).Literal(m.tmpl.tail)
 		}
-		return automaton.Or(q)
+		return end(q)
 	}
 	return automaton.Pattern{}
 }
@@ -305,13 +336,15 @@ func (m *matcher) pattern(before automaton.Sequence, any automaton.Set, behind a
 var (
 	// PathDomain is the paths that NormalizePath leaves as they are, without a query.
 	PathDomain = newPathDomain()
+	// TargetDomain is the same with any query behind them.
+	TargetDomain = newTargetDomain()
 	// MethodDomain is the names of methods that a proxy does not refuse for their
 	// letters.
 	MethodDomain = automaton.Strings(func(c byte) bool { return 'A' <= c && c <= 'Z' || c == '-' }, false)
-	// HostDomain is what can stand in a Host header.
+	// HostDomain is what Envoy takes for an authority, the empty one included.
 	HostDomain = automaton.Strings(func(c byte) bool {
-		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._:", c) >= 0
-	}, false)
+		return c > ' ' && c < 0x7f && strings.IndexByte("\"#/<>?\\^`{|}", c) < 0
+	}, true)
 	// HeaderDomain is what one line of a header can say.
 	HeaderDomain = newHeaderDomain()
 )
@@ -378,9 +411,13 @@ func newHeaderDomain() *automaton.Domain {
 	})
 }
 
-// newPathDomain follows NormalizePath: no segment that is a dot or two, with or
+// newTargets follows NormalizePath: no segment that is a dot or two, with or
 // without parameters, and no escape of what is never escaped.
-func newPathDomain() *automaton.Domain {
+func newPathDomain() *automaton.Domain { return newTargets(false) }
+
+func newTargetDomain() *automaton.Domain { return newTargets(true) }
+
+func newTargets(query bool) *automaton.Domain {
 	const (
 		start   = iota
 		segment // at the beginning of one
@@ -388,17 +425,26 @@ func newPathDomain() *automaton.Domain {
 		dot2
 		inside
 		percent
+		asked    // behind a question mark
 		hexDigit // and 15 more, by the first digit's value
 	)
 	return automaton.NewDomain(hexDigit+16, func(s int) bool {
 		return s != start && s != dot1 && s != dot2
 	}, func(s int, c byte) int {
+		if s == asked {
+			if c > ' ' && c < 0x7f && c != '#' {
+				return asked
+			}
+			return -1
+		}
 		next := func() int {
 			switch class := classOf(c); {
 			case c == '/':
 				return segment
 			case c == '%':
 				return percent
+			case c == '?' && query:
+				return asked
 			case class == pass || class == unescape:
 				return inside
 			}
@@ -415,7 +461,7 @@ func newPathDomain() *automaton.Domain {
 		case s == dot1 && c == '.':
 			return dot2
 		case s == dot1 || s == dot2:
-			if c == '/' || c == ';' {
+			if c == '/' || c == ';' || c == '?' {
 				return -1
 			}
 		case s == percent:
@@ -433,4 +479,38 @@ func newPathDomain() *automaton.Domain {
 		}
 		return next()
 	})
+}
+
+// Key returns a text that two Rests share only when they say the same about every
+// request.
+func (r *Rest) Key() string {
+	var b strings.Builder
+	write := func(values []string) {
+		for _, v := range values {
+			b.WriteString(strconv.Quote(v))
+		}
+	}
+	for _, rules := range [][]rule{r.deny, r.allow} {
+		b.WriteByte('|')
+		for i := range rules {
+			b.WriteString(rules[i].name)
+			for _, g := range rules[i].groups {
+				b.WriteByte('&')
+				for j := range g {
+					b.WriteByte('(')
+					for k := range g[j].fields {
+						f := &g[j].fields[k]
+						b.WriteString(f.name)
+						write(f.values)
+						b.WriteByte('!')
+						write(f.notValues)
+					}
+				}
+			}
+		}
+	}
+	if r.closed {
+		b.WriteByte('c')
+	}
+	return b.String()
 }

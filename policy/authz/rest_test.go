@@ -27,6 +27,12 @@ func TestThePathDomainIsWhatNormalizePathLeaves(t *testing.T) {
 		}
 	}
 	all("/", 6)
+	for _, target := range []string{"/a?", "/?x=1?y#", "/a?x", "/.?x", "/a/..?x", "/a?#", "/%41?x", "/a??", "/a?%41", "/a? ", "?x", "/a%?b"} {
+		normal, err := NormalizePath(target)
+		if want, got := err == nil && normal == target, TargetDomain.Contains(target); got != want {
+			t.Errorf("%q: in the domain of targets %t, want %t", target, got, want)
+		}
+	}
 	for b := range 256 { // a query and a fragment are not the path's
 		for _, path := range []string{"/" + string([]byte{byte(b)}), "/a" + string([]byte{byte(b)}) + "b", string([]byte{byte(b)})} {
 			normal, err := NormalizePath(path)
@@ -49,7 +55,7 @@ func TestAValuesAutomatonTakesWhatItsMatcherTakes(t *testing.T) {
 		values  []string
 		pieces  []string
 	}{
-		{"paths", pathValue, []string{"/a", "/a*", "*a", "*", "/a/*/b", "/{*}/b", "/a/{**}", "/{*}/{**}/b", "/a{*}", "", "/{**}"}, []string{"/", "a", "b", "/a", "/b", "", "%2F", "*"}},
+		{"paths", pathValue, []string{"/a", "/a*", "*a", "*", "/a/*/b", "/{*}/b", "/a/{**}", "/{*}/{**}/b", "/a{*}", "", "/{**}", "/a?b", "*?b"}, []string{"/", "a", "b", "/a", "/b", "", "%2F", "*", "?", "?a/b"}},
 		{"headers", headerValue, []string{"a", "a*", "*a", "*", ""}, []string{"a", "b", "", " "}},
 		{"hosts", hostValue, []string{"a.B", "a.B*", "*a.B", "*"}, []string{"a", "A", ".b", ".B", ":8", ""}},
 		{"principals", e.principal, []string{"*", "cluster.local/ns/n/sa/s", "cluster.local/ns/n/*", "*/sa/s", "td*"}, []string{"spiffe://", "cluster.local", "/ns/n", "/ns/m", "/sa/s", "/sa/t", "td", "x"}},
@@ -65,12 +71,18 @@ func TestAValuesAutomatonTakesWhatItsMatcherTakes(t *testing.T) {
 					t.Fatal(err)
 				}
 				p := m.pattern(nil, automaton.Any, nil)
+				if c.name == "paths" {
+					p = m.path()
+				}
 				for range 4000 {
 					var s strings.Builder
 					for range r.IntN(7) {
 						s.WriteString(c.pieces[r.IntN(len(c.pieces))])
 					}
 					want := m.matches(s.String())
+					if c.name == "paths" {
+						want = m.matches(withoutQuery(s.String()))
+					}
 					if got := p.Matches(s.String()); got != want {
 						t.Fatalf("value %q and %q: automaton %t, matcher %t", v, s.String(), got, want)
 					}

@@ -204,3 +204,9 @@ func compileRule(d dialect, r *securityv1beta1.Rule) (rule, error) {
 	}
 	return out, nil
 }
+
+// NewEngine compiles one policy by itself, whatever it is attached to, as a waypoint
+// would.
+func NewEngine(cfg Config, p *securityv1.AuthorizationPolicy) *Engine {
+	return newEngine([]*policy{compileEnvoy(cfg.withDefaults(), p)})
+}

@@ -17,10 +17,13 @@ type Set uint8
 
 // The sets.
 const (
-	Any      Set = iota
-	NoSlash      // anything but a slash
-	Segment      // pchar of RFC 3986, as Envoy's path templates take it
-	Segments     // the same and the slash
+	Any       Set = iota
+	NoSlash       // anything but a slash
+	Segment       // pchar of RFC 3986, as Envoy's path templates take it
+	Segments      // the same and the slash
+	NoQuery       // anything but a question mark
+	NoColon       // anything but a colon
+	NoBracket     // anything but a colon or a closing bracket
 	setCount
 )
 
@@ -33,6 +36,12 @@ func (s Set) Contains(c byte) bool {
 		return pchar(c)
 	case Segments:
 		return c == '/' || pchar(c)
+	case NoQuery:
+		return c != '?'
+	case NoColon:
+		return c != ':'
+	case NoBracket:
+		return c != ':' && c != ']'
 	}
 	return true
 }
@@ -101,6 +110,9 @@ func (q Sequence) Fold(s string) Sequence {
 // Many appends any number of bytes of a set, none included.
 func (q Sequence) Many(s Set) Sequence { return append(q, step{set: s, loop: true}) }
 
+// One appends one byte of a set.
+func (q Sequence) One(s Set) Sequence { return append(q, step{set: s}) }
+
 // Some appends one or more bytes of a set.
 func (q Sequence) Some(s Set) Sequence { return append(q, step{set: s}, step{set: s, loop: true}) }
 
@@ -111,6 +123,11 @@ func Or(sequences ...Sequence) Pattern {
 		p.alternatives = append(p.alternatives, q)
 	}
 	return p
+}
+
+// Either returns the pattern of what one of two takes.
+func Either(a, b Pattern) Pattern {
+	return Pattern{alternatives: slices.Concat(a.alternatives, b.alternatives)}
 }
 
 // Matches reports whether the pattern takes a string.

@@ -93,6 +93,17 @@ func (p *Policies) Network(from, to netpol.Endpoint, port uint16) netpol.Result 
 	return p.network.Decide(from, to, port)
 }
 
+// Mentions adds to m what the NetworkPolicies compare the callers of some pods with,
+// and the pods of some namespaces as callers.
+func (p *Policies) Mentions(m *netpol.Mentions, to []*topology.Pod, from ...string) {
+	for _, pod := range to {
+		m.Ingress(p.network, pod.Endpoint)
+	}
+	for _, namespace := range from {
+		m.Egress(p.network, namespace)
+	}
+}
+
 // Mode returns the mode of mutual TLS of a pod's port.
 func (p *Policies) Mode(pod *topology.Pod, port uint16) peerauth.Result {
 	return p.peer.For(pod.Namespace, pod.Labels, port)
