@@ -1,0 +1,213 @@
+package analysis
+
+import (
+	"fmt"
+	"strings"
+
+	"artemis.example/policy/authz"
+	"artemis.example/policy/evaluate"
+	"artemis.example/policy/message"
+	"artemis.example/policy/topology"
+)
+
+// side is one state of the manifests with its policies compiled: what is asked, or
+// one of the two that are compared.
+type side struct {
+	*evaluate.Policies
+	world *topology.World
+	named map[*authz.Engine]map[bool]*named
+	// workloads are made when they are first asked for.
+	workloads map[workload][]*topology.Pod
+}
+
+func newSide(w *topology.World) *side {
+	return &side{Policies: evaluate.New(w), world: w, named: map[*authz.Engine]map[bool]*named{}}
+}
+
+// decider is what one side says about the requests of one caller by one way: no
+// to all, yes to all, or what a waypoint's rules say to each.
+type decider struct {
+	closed bool
+	why    string // it is closed
+	err    error  // it cannot be judged
+	// rest is what the rules still have to say; decide is the data path's own
+	// evaluator, and has the last word.
+	rest   *authz.Rest
+	decide func(*authz.Request) bool
+}
+
+func closed(why string) decider { return decider{closed: true, why: why} }
+
+var everything = decider{rest: &authz.Rest{}, decide: func(*authz.Request) bool { return true }}
+
+// decided reports whether nothing that is unknown can matter any more.
+func (d *decider) decided() bool {
+	if d.closed {
+		return true
+	}
+	_, ok := d.rest.Decided()
+	return ok
+}
+
+func (d *decider) allows(r *authz.Request) bool { return !d.closed && d.decide(r) }
+
+// key tells deciders apart.
+func (d *decider) key() string {
+	if d.closed {
+		return "closed"
+	}
+	return d.rest.Key()
+}
+
+// request is what of a call is known before its first byte: who calls, what the
+// connection shows, and the headers that the waypoint itself writes.
+func request(l *topology.Leg, http bool) *authz.Request {
+	r := &authz.Request{
+		Principal: l.Identity(), SourceIP: l.From.Endpoint.IP, RemoteIP: l.From.Endpoint.IP,
+		DestIP: l.Authority.Addr(), DestPort: l.Authority.Port(), HTTP: http,
+	}
+	if http {
+		r.Header = evaluate.View(l.Waypoint).Certain(r.Principal)
+	}
+	return r
+}
+
+// question is one caller, one destination, and whether what is sent is HTTP.
+type question struct {
+	from  topology.Caller
+	to    *destination
+	bytes bool
+	// identityOnly leaves the NetworkPolicies out: it asks for the most that callers
+	// of that identity could have.
+	identityOnly bool
+}
+
+// decider returns what a side says.
+func (s *side) decider(q question) decider {
+	if q.to == nil {
+		return closed("there is no such destination")
+	}
+	var out decider
+	for i, way := range q.to.ways(s.world, q.from) {
+		d := s.way(q, &way)
+		if i == 0 || out.closed {
+			out = d
+		}
+	}
+	return out
+}
+
+func (s *side) way(q question, w *topology.Way) (out decider) {
+	out = everything
+	var unknown error
+	defer func() {
+		if !out.closed {
+			out.err = unknown
+		}
+	}()
+	for i := range w.Legs {
+		l := &w.Legs[i]
+		if !(q.identityOnly && i == 0) {
+			if r := s.Perimeter(l); !r.Allowed {
+				return closed("NetworkPolicy " + r.Policy)
+			}
+		}
+		if l.Waypoint == nil {
+			if l.Pod.Meshed && s.namedBy(s.PodEngine(l.Pod), false).destination {
+				unknown = errAddress
+				continue
+			}
+			if r := s.AtPod(l); !r.Allowed {
+				return closed(refusal(&r))
+			}
+			continue
+		}
+		http := !q.bytes && l.Protocol != topology.TCP
+		if q.bytes && l.Protocol == topology.HTTP {
+			return closed("the waypoint takes HTTP only")
+		}
+		e := s.WaypointEngine(l.Waypoint, l.Service)
+		if s.namedBy(e, http).destination {
+			unknown = errAddress
+		}
+		r := request(l, http)
+		known := func(a authz.Attribute) bool {
+			switch a {
+			case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP, authz.AttributeSNI:
+				return true
+			case authz.AttributePort:
+				return !q.to.anyPort
+			}
+			name, ok := a.Header()
+			return ok && message.Certain(name)
+		}
+		out = decider{rest: e.Rest(http).Given(r, known), decide: func(r *authz.Request) bool { return e.Decide(r).Allowed }}
+		if !http {
+			out.decide = func(r *authz.Request) bool {
+				b := *r
+				b.HTTP, b.Method, b.Host, b.Path, b.Header = false, "", "", "", nil
+				return e.Decide(&b).Allowed
+			}
+		}
+		if allowed, ok := out.rest.Decided(); ok && !allowed {
+			return closed(reason(e, l))
+		}
+	}
+	if w.Failure != "" {
+		return closed(w.Failure)
+	}
+	return out
+}
+
+// reason names the policies that refuse everything.
+func reason(e *authz.Engine, l *topology.Leg) string {
+	if p := e.Policies(); len(p) > 0 {
+		return "AuthorizationPolicy " + strings.Join(p, ", ")
+	}
+	return fmt.Sprintf("waypoint %s", l.Pod.Ref)
+}
+
+// refusal names the policy by which a node proxy refuses a connection.
+func refusal(r *evaluate.Ruling) string {
+	switch {
+	case r.Engine == nil:
+		return "PeerAuthentication " + r.Policy
+	case r.Policy == "":
+		return "AuthorizationPolicy " + strings.Join(r.Engine.Policies(), ", ")
+	}
+	return "AuthorizationPolicy " + r.Policy
+}
+
+// named is what the rules of an engine compare identities with.
+type named struct {
+	accounts map[string]bool // "namespace/account" of those that are named one by one
+	// patterns are what else they are compared with; of those whom no pattern and no
+	// name means, one is as good as another.
+	patterns []authz.Value
+	// address is set where an address matters, too, and destination where the
+	// destination's does.
+	address, destination bool
+}
+
+func (s *side) namedBy(e *authz.Engine, http bool) *named {
+	if s.named[e] == nil {
+		s.named[e] = map[bool]*named{}
+	}
+	if n := s.named[e][http]; n != nil {
+		return n
+	}
+	n := &named{accounts: map[string]bool{}}
+	rest := e.Rest(http)
+	rest.Values(authz.AttributePrincipal, func(v authz.Value) {
+		switch {
+		case v.Identity != "":
+			n.accounts[v.Identity] = true
+		case v.Text != "*":
+			n.patterns = append(n.patterns, v)
+		}
+	})
+	rest.Values(authz.AttributeSourceIP, func(authz.Value) { n.address = true })
+	rest.Values(authz.AttributeDestIP, func(authz.Value) { n.destination = true })
+	s.named[e][http] = n
+	return n
+}

@@ -1,0 +1,166 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"artemis.example/policy/topology"
+)
+
+// workload is what calls end at: the pods of one Component, or of one Deployment
+// outside of the Cells.
+type workload struct{ namespace, component string }
+
+func workloadOf(p *topology.Pod) workload { return workload{p.Namespace, p.Component} }
+
+// destination is one way to a workload as those who call it write it.
+type destination struct {
+	key  string // the same in two states of the manifests
+	name string // for people
+	pod  *topology.Pod
+	to   topology.Destination
+	// unwritten is a Service over the pod that nobody has written yet: the waypoint
+	// that its namespace's Services go through, and what its port is named.
+	unwritten *topology.WaypointGateway
+	protocol  topology.Protocol
+	anyPort   bool // its port is for whoever writes it to choose
+	// bytes is set where something that is no HTTP may be treated otherwise.
+	bytes bool
+	// gatewayName and routes are of the gateway whose callers it is for.
+	gatewayName string
+	routes      *topology.World
+}
+
+// ways returns how calls to the destination end at its pod.
+func (d *destination) ways(w *topology.World, from topology.Caller) []topology.Way {
+	if d.unwritten == nil {
+		ways := w.Ways(from, d.to)
+		return slices.DeleteFunc(ways, func(w topology.Way) bool {
+			return w.Failure == "" && w.Legs[len(w.Legs)-1].Pod != d.pod
+		})
+	}
+	if !from.Meshed {
+		return []topology.Way{{From: from, To: d.to, Failure: "callers outside of the mesh go to the pod's address"}}
+	}
+	first := topology.Leg{
+		From: from, Pod: d.unwritten.Pod, HBONE: true, Port: topology.HBONEPort, Waypoint: d.unwritten, Protocol: d.protocol,
+		Authority: netip.AddrPortFrom(netip.IPv4Unspecified(), d.to.Port),
+	}
+	second := w.Way(d.unwritten.Pod.Caller(), d.to, topology.Live{})
+	return []topology.Way{{From: from, To: d.to, Legs: append([]topology.Leg{first}, second.Legs...), Failure: second.Failure}}
+}
+
+// gateway reports whether the destination is for those who come through the
+// north/south gateway.
+func (d *destination) gateway() bool { return d.to.Route != nil }
+
+// destinations returns every way to the pods of a workload, in order: each port of
+// each Service over them, what a Service that nobody wrote would be, the pods'
+// own addresses, the routes of the gateway.
+func (s *side) destinations(of workload) []*destination {
+	var out []*destination
+	seen := map[string]bool{}
+	add := func(d *destination) {
+		if !seen[d.key] {
+			seen[d.key] = true
+			out = append(out, d)
+		}
+	}
+	for _, p := range s.pods(of) {
+		for _, to := range s.world.Destinations(p) {
+			switch {
+			case to.Service != nil:
+				add(serviceDestination(p, to))
+			case to.Route != nil:
+				add(s.routeDestination(p, to))
+			default:
+				add(podDestination(p, to.Port))
+			}
+		}
+		for _, g := range s.world.Waypoints {
+			if !g.Services || g.Pod.Namespace != p.Namespace {
+				continue
+			}
+			for _, port := range p.Ports {
+				for protocol, word := range map[topology.Protocol]string{topology.HTTP: "an HTTP port", topology.TCP: "a TCP port"} {
+					add(&destination{
+						key:  fmt.Sprintf("4 unwritten %s %d %s", g.Pod.Ref, port, word),
+						name: fmt.Sprintf("a Service that nobody wrote, with %s, to port %d", word, port),
+						pod:  p, to: topology.Destination{Pod: p, Port: port}, unwritten: g, protocol: protocol, anyPort: true, bytes: protocol != topology.HTTP,
+					})
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *destination) int { return strings.Compare(a.key, b.key) })
+	return out
+}
+
+func serviceDestination(p *topology.Pod, to topology.Destination) *destination {
+	port, _ := to.Service.Port(to.Port)
+	return &destination{
+		key:  fmt.Sprintf("1 service %s %d", to.Service.Ref, to.Port),
+		name: fmt.Sprintf("Service %s:%d", to.Service.Name, to.Port),
+		pod:  p, to: to, bytes: to.Service.Waypoint != nil && port.Protocol != topology.HTTP,
+	}
+}
+
+func podDestination(p *topology.Pod, port uint16) *destination {
+	return &destination{
+		key:  fmt.Sprintf("2 pod %d", port),
+		name: fmt.Sprintf("pod address :%d", port),
+		pod:  p, to: topology.Destination{Pod: p, Port: port},
+	}
+}
+
+func (s *side) routeDestination(p *topology.Pod, to topology.Destination) *destination {
+	r := to.Route
+	path := cmp.Or(r.Path, "/")
+	if r.Exact {
+		path = "=" + path
+	}
+	d := &destination{pod: p, to: to}
+	for _, g := range s.world.Gateways {
+		if slices.ContainsFunc(g.Routes, func(o topology.Route) bool { return sameRule(&o, r) && o.Service == r.Service && o.Port == r.Port }) {
+			d.gatewayName, d.routes = s.gatewayName(g), &topology.World{Routes: g.Routes}
+			break
+		}
+	}
+	d.key = fmt.Sprintf("3 route %s %s %s %t %s %s %d", d.gatewayName, strings.Join(r.Hostnames, ","), path, r.Rewrites, r.Rewrite, r.Service.Ref, r.Port)
+	d.name = fmt.Sprintf("gateway %s", path)
+	return d
+}
+
+// sameRule reports whether two routes are one rule of an HTTPRoute, with two backends
+// perhaps.
+func sameRule(a, b *topology.Route) bool {
+	return a.Ref == b.Ref && slices.Equal(a.Hostnames, b.Hostnames) && a.Path == b.Path && a.Exact == b.Exact && a.Rewrites == b.Rewrites && a.Rewrite == b.Rewrite
+}
+
+func (s *side) pods(of workload) []*topology.Pod {
+	return s.byWorkload()[of]
+}
+
+// byWorkload returns the pods of every workload of the manifests, in order.
+func (s *side) byWorkload() map[workload][]*topology.Pod {
+	if s.workloads == nil {
+		s.workloads = map[workload][]*topology.Pod{}
+		for _, p := range s.world.Pods {
+			if p.Kind == topology.App {
+				s.workloads[workloadOf(p)] = append(s.workloads[workloadOf(p)], p)
+			}
+		}
+	}
+	return s.workloads
+}
+
+// Name is how people name a pod: CELL/COMPONENT.
+func Name(p *topology.Pod) string {
+	if p.Kind == topology.Ingress {
+		return "ingress"
+	}
+	return cmp.Or(p.Cell, p.Namespace) + "/" + p.Component
+}

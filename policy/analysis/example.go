@@ -1,0 +1,155 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"artemis.example/policy/authz"
+	"artemis.example/policy/topology"
+)
+
+// Example is one request, ready to be sent.
+type Example struct {
+	Method string              `json:"method,omitempty"`
+	Path   string              `json:"path,omitempty"`
+	Host   string              `json:"host,omitempty"` // where it matters
+	Header map[string][]string `json:"header,omitempty"`
+	// Command sends it: to the suite that runs here where a pod of it can, otherwise
+	// on a cluster.
+	Command string `json:"command,omitempty"`
+	request *authz.Request
+}
+
+func exampleOf(r *authz.Request) Example {
+	e := Example{Method: r.Method, Path: r.Path, request: r}
+	if len(r.Header) > 0 {
+		e.Header = r.Header
+	}
+	return e
+}
+
+// command writes the line that sends an example of what was found.
+func (a *Analysis) command(e *Example, f *finding, s *side) string {
+	url := target(f.to)
+	if f.to.gateway() {
+		p := passage{world: f.to.routes, route: f.to.to.Route}
+		path, _ := p.client(p.host(), e.Path)
+		return fmt.Sprintf("curl%s http://%s:19080%s", e.options(), p.host(), quote(path))
+	}
+	var b strings.Builder
+	switch name := a.runner(f, s); {
+	case name != "":
+		fmt.Fprintf(&b, "artemis exec %s -- ", name)
+	case f.caller.pod != nil:
+		fmt.Fprintf(&b, "kubectl exec -n %s %s/%s -- ", f.caller.pod.Namespace, strings.ToLower(cmp.Or(f.caller.pod.Workload.Kind, "deployment")), f.caller.pod.Name)
+	case f.caller.kind == Outside:
+	default:
+		fmt.Fprintf(&b, "kubectl run probe -n %s --rm -it --restart=Never --image=curlimages/curl%s -- ", f.caller.namespace, f.caller.podOptions())
+	}
+	if f.bytes {
+		fmt.Fprintf(&b, "nc %s", strings.Replace(url, ":", " ", 1))
+		return b.String()
+	}
+	fmt.Fprintf(&b, "curl%s http://%s%s", e.options(), url, quote(e.Path))
+	return b.String()
+}
+
+// runner returns the name of a pod that runs here and can send what was found: the
+// caller itself, or one to whom the same is said. It is empty where there is none.
+func (a *Analysis) runner(f *finding, s *side) string {
+	if f.to.unwritten != nil {
+		return ""
+	}
+	if f.caller.pod != nil && a.Running[f.caller.name] {
+		return f.caller.name
+	}
+	i := slices.Index(a.sides, s)
+	for _, p := range a.standIns {
+		c := p.Caller()
+		if a.taken[p.Namespace+"/"+p.ServiceAccount] || f.caller.kind == Outside || c.Meshed != f.caller.in[i].Meshed || !a.Running[Name(p)] {
+			continue
+		}
+		q := f.ask[i]
+		want := s.decider(q)
+		q.from = c
+		if got := s.decider(q); got.key() == want.key() && (f.caller.pod == nil && samePlace(p, f.caller)) {
+			return Name(p)
+		}
+	}
+	return ""
+}
+
+// samePlace reports whether a pod is one that a class of callers means.
+func samePlace(p *topology.Pod, c *caller) bool {
+	return p.Namespace == c.namespace || c.namespace == anyNamespace
+}
+
+func (e *Example) options() string {
+	var b strings.Builder
+	switch e.Method {
+	case "GET":
+	case "HEAD":
+		b.WriteString(" -I")
+	default:
+		b.WriteString(" -X " + e.Method)
+	}
+	if strings.Contains(e.Path, "//") || strings.Contains(e.Path, "/.") {
+		b.WriteString(" --path-as-is")
+	}
+	if e.Host != "" {
+		b.WriteString(" -H " + quote("Host: "+e.Host))
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Header)) {
+		for _, line := range e.Header[name] {
+			if line == "" {
+				b.WriteString(" -H " + quote(strings.ToLower(name)+";")) // curl's way to send it empty
+			} else {
+				b.WriteString(" -H " + quote(strings.ToLower(name)+": "+line))
+			}
+		}
+	}
+	return b.String()
+}
+
+// podOptions make kubectl start a pod that is the caller.
+func (c *caller) podOptions() string {
+	var b strings.Builder
+	if labels := maps.Clone(c.labels); len(labels) > 0 || c.kind == Unmeshed {
+		if c.kind == Unmeshed {
+			if labels == nil {
+				labels = map[string]string{}
+			}
+			labels[topology.LabelDataplaneMode] = "none"
+		}
+		b.WriteString(" --labels=" + quote(labelWords(labels)))
+	}
+	if _, account, ok := strings.Cut(c.account, "/"); ok {
+		fmt.Fprintf(&b, ` --overrides='{"spec":{"serviceAccountName":"%s"}}'`, account)
+	}
+	return b.String()
+}
+
+// target is where a destination is called, without the scheme.
+func target(d *destination) string {
+	switch {
+	case d.unwritten != nil:
+		return fmt.Sprintf("a-new-service.%s:%d", d.pod.Namespace, d.to.Port)
+	case d.to.Service != nil:
+		return fmt.Sprintf("%s.%s:%d", d.to.Service.Name, d.to.Service.Namespace, d.to.Port)
+	}
+	return fmt.Sprintf("%s:%d", d.pod.IP, d.to.Port)
+}
+
+// quote makes one word of a shell's out of a text.
+func quote(s string) string {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._/:=,@%+", c) >= 0) {
+			return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+		}
+	}
+	return s
+}

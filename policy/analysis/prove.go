@@ -1,0 +1,226 @@
+package analysis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"artemis.example/policy/authz"
+	"artemis.example/policy/topology"
+)
+
+// Verdict is what became of a claim, from a closed set.
+type Verdict string
+
+// The verdicts.
+const (
+	Proven    Verdict = "proven"     // for every request
+	Broken    Verdict = "broken"     // here is one that breaks it
+	NotJudged Verdict = "not-judged" // something on the way cannot be judged
+)
+
+// Break is some requests that break a claim.
+type Break struct {
+	Caller   string   `json:"caller"`
+	Kind     Kind     `json:"kind"`
+	Identity string   `json:"identity,omitempty"`
+	Way      string   `json:"way"`
+	Requests Requests `json:"requests"`
+	found    *finding
+}
+
+// Judged is one claim and what became of it.
+type Judged struct {
+	To        string   `json:"to"`
+	Claim     string   `json:"claim"` // "only", "never" or "always"
+	Words     string   `json:"words"`
+	Verdict   Verdict  `json:"verdict"`
+	Breaks    []Break  `json:"breaks,omitempty"`
+	NotJudged []string `json:"notJudged,omitempty"`
+}
+
+// Proof is what became of all claims.
+type Proof struct {
+	Stage        string   `json:"stage,omitempty"`
+	Verdict      Verdict  `json:"verdict"`
+	Claims       []Judged `json:"claims"`
+	Workloads    int      `json:"workloads"`
+	Extent       Extent   `json:"extent"`
+	Milliseconds float64  `json:"milliseconds"`
+	Not          []string `json:"not"` // what no proof covers
+}
+
+// Count returns how many claims came out so.
+func (p *Proof) Count(v Verdict) int {
+	n := 0
+	for i := range p.Claims {
+		if p.Claims[i].Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *Analysis) prove(claims []Claim) (*Proof, error) {
+	began := time.Now()
+	out := &Proof{Not: NotCovered()}
+	asked := map[workload]bool{}
+	for i := range claims {
+		c := &claims[i]
+		of, err := a.target(c.To)
+		if err != nil {
+			return nil, fmt.Errorf("claim %d: %w", i+1, err)
+		}
+		asked[workloadOf(of)] = true
+		out.Claims = append(out.Claims, a.judge(c, of))
+	}
+	out.Workloads, out.Extent = len(asked), a.count
+	out.Milliseconds = float64(time.Since(began).Microseconds()) / 1000
+	return out, nil
+}
+
+func (a *Analysis) judge(c *Claim, of *topology.Pod) Judged {
+	j := Judged{To: Name(of), Claim: c.Kind(), Words: c.words(), Verdict: Proven}
+	var interest func(mask uint) bool
+	var err error
+	entries := c.allows()
+	switch c.Kind() {
+	case "only":
+		interest = func(mask uint) bool { return mask == 1 }
+	case "never":
+		interest = func(mask uint) bool { return mask == 3 }
+	default:
+		j.Breaks, err = a.always(of, entries)
+	}
+	if interest != nil {
+		claim := func(x *caller, bytes bool) *decider { return said(entries, x, bytes) }
+		err = a.sweep(workloadOf(of), claim, interest, func(f *finding) error {
+			for _, b := range a.breaks(f, interest) {
+				j.Breaks = append(j.Breaks, a.telling(b, entries))
+			}
+			return nil
+		})
+		slices.SortStableFunc(j.Breaks, func(x, y Break) int { return surprise(x.Kind) - surprise(y.Kind) })
+	}
+	switch {
+	case len(j.Breaks) > 0:
+		j.Verdict = Broken
+	case err != nil:
+		j.Verdict = NotJudged
+	}
+	if err != nil {
+		j.NotJudged = append(j.NotJudged, err.Error())
+	}
+	return j
+}
+
+// surprise is the order in which breaks are told: first whom nobody wrote.
+func surprise(k Kind) int { return slices.Index([]Kind{Outside, Unmeshed, Account, Ingress, Workload}, k) }
+
+// telling makes the example of somebody who may ask for everything one of what the
+// claim is about, a write where there is one.
+func (a *Analysis) telling(b Break, entries []Allow) Break {
+	if b.Requests.Words != "every request" {
+		return b
+	}
+	for _, method := range []string{"POST", "GET"} {
+		for _, e := range entries {
+			if slices.Contains(e.Methods, method) && len(e.Paths) > 0 && !strings.Contains(e.Paths[0], "*") {
+				b.Requests.Example.Method, b.Requests.Example.Path = method, e.Paths[0]
+				b.Requests.Example.Command = a.command(&b.Requests.Example, b.found, a.sides[len(a.sides)-1])
+				return b
+			}
+		}
+	}
+	return b
+}
+
+func (a *Analysis) breaks(f *finding, interest func(uint) bool) []Break {
+	var out []Break
+	for _, r := range f.said.requests(interest) {
+		if f.bytes {
+			r.Words = "bytes that are no HTTP"
+		}
+		r.Ways = []string{f.to.name}
+		r.Example.Command = a.command(&r.Example, f, a.sides[len(a.sides)-1])
+		out = append(out, Break{Caller: f.caller.name, Kind: f.caller.kind, Identity: f.caller.identity, Way: f.to.name, Requests: r, found: f})
+	}
+	return out
+}
+
+// always looks for requests that an entry claims and that no written way admits.
+func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
+	s := a.sides[len(a.sides)-1]
+	missing := func(mask uint) bool { return mask == 1 }
+	var out []Break
+	for _, entry := range entries {
+		meant := false
+		for _, c := range slices.Concat(a.gateways, a.pods) {
+			if !entry.means(c) || c.kind == Workload && workloadOf(c.pod) == workloadOf(of) && (entry.Anyone || entry.WholeCell) {
+				continue
+			}
+			meant = true
+			deciders := []decider{*said([]Allow{entry}, c, false)}
+			var always []condition
+			var to *destination
+			why := "there is no Service over it"
+			for _, d := range s.destinations(workloadOf(of)) {
+				if d.gateway() != (c.kind == Ingress) || d.to.Pod != nil {
+					continue
+				}
+				x := s.decider(question{from: c.in[0], to: d})
+				if to == nil {
+					to, why = d, x.why
+				}
+				if d.gateway() && !x.closed {
+					p := newPassage(d.routes, d.to.Route)
+					x, always = p.decider(x), append(always, p.conditions...)
+				}
+				deciders = append(deciders, x)
+			}
+			if to == nil {
+				out = append(out, Break{Caller: c.name, Kind: c.kind, Identity: c.identity, Way: why, Requests: Requests{Words: entry.words()}})
+				continue
+			}
+			a.build.hosts = hosts(to)
+			r := authz.Request{Principal: c.identity, SourceIP: c.in[0].Endpoint.IP, RemoteIP: c.in[0].Endpoint.IP, DestPort: to.to.Port, HTTP: true}
+			n, err := a.build.build(deciders, r, always)
+			a.count.Classes, a.count.Decisions = a.build.leaves, a.build.decisions
+			if err != nil {
+				return out, err
+			}
+			if n.any(missing) {
+				out = append(out, a.breaks(&finding{of: workloadOf(of), caller: c, to: to, said: n}, missing)...)
+			}
+		}
+		if !meant {
+			return out, fmt.Errorf("%s is not among the manifests", entry.who())
+		}
+	}
+	return out, nil
+}
+
+func (a *Allow) words() string {
+	r := Requests{Methods: a.Methods, Paths: a.Paths}
+	if len(r.Methods) == 0 {
+		r.Methods = []string{anything}
+	}
+	if len(r.Paths) == 0 {
+		r.Paths = []string{anything}
+	}
+	return r.words()
+}
+
+// words say a claim.
+func (c *Claim) words() string {
+	var parts []string
+	for _, a := range c.allows() {
+		parts = append(parts, a.who()+" "+a.words())
+	}
+	parts = slices.Compact(parts)
+	if len(parts) == 0 {
+		return c.Kind() + " nobody"
+	}
+	return c.Kind() + " " + strings.Join(parts, "; ")
+}
