@@ -10,6 +10,7 @@ import (
 
 	"artemis.example/adversary"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 )
 
 // Pod is one row of what runs.
@@ -62,6 +63,9 @@ func (s State) Ready() int {
 // Suite is what the handler shows and steers.
 type Suite interface {
 	State() State
+	// InForce returns the world that calls are judged by, and its stage; nil while
+	// there is none.
+	InForce() (stage string, w *topology.World)
 	// Changed is closed at the next change of the State.
 	Changed() <-chan struct{}
 	// SetStage returns when the next call is judged at that stage.

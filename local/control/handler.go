@@ -41,6 +41,7 @@ func NewHandler(suite Suite, decisions Decisions, attacks Attacks) *Handler {
 	h := &Handler{suite: suite, decisions: decisions, attacks: attacks, mux: http.NewServeMux()}
 	h.mux.HandleFunc("/_artemis/state", only(methodsRead, h.state))
 	h.mux.HandleFunc("/_artemis/decisions", only(methodsRead, h.recent))
+	h.mux.HandleFunc("/_artemis/who-can", only(methodsRead, h.whoCan))
 	h.mux.HandleFunc("/_artemis/events", only(methodsRead, h.events))
 	h.mux.HandleFunc("/_artemis/stage", only(methodsWrite, h.stage))
 	h.mux.HandleFunc("/_artemis/new-flight", only(methodsWrite, h.newFlight))

@@ -16,6 +16,7 @@ import (
 	"artemis.example/local/control"
 	"artemis.example/local/mesh"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/topology"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -25,6 +26,7 @@ type suite struct {
 	changed chan struct{}
 	calls   []control.Calls
 	flights int
+	world   *topology.World
 }
 
 func newSuite() *suite {
@@ -39,6 +41,8 @@ func (s *suite) State() control.State {
 	defer s.mu.Unlock()
 	return s.state
 }
+
+func (s *suite) InForce() (string, *topology.World) { return s.State().Stage, s.world }
 
 func (s *suite) Changed() <-chan struct{} {
 	s.mu.Lock()

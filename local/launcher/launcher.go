@@ -451,6 +451,13 @@ func (l *launcher) notify() {
 	l.changed = make(chan struct{})
 }
 
+// InForce returns the world that calls are judged by, and its stage.
+func (l *launcher) InForce() (stage string, w *topology.World) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stage, l.world
+}
+
 // Changed is closed at the next change of the State.
 func (l *launcher) Changed() <-chan struct{} {
 	l.mu.Lock()

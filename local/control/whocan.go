@@ -1,0 +1,39 @@
+package control
+
+import (
+	"net/http"
+
+	"artemis.example/policy/analysis"
+	"artemis.example/policy/topology"
+)
+
+// whoCan answers who can call ?to=, and with ?from= what that one can, for every
+// request and by every way, as things are now.
+func (h *Handler) whoCan(w http.ResponseWriter, r *http.Request) {
+	stage, world := h.suite.InForce()
+	if world == nil {
+		problem(w, http.StatusServiceUnavailable, "not-in-force", "no manifests are in force yet")
+		return
+	}
+	to, from := r.URL.Query().Get("to"), r.URL.Query().Get("from")
+	if to == "" {
+		problem(w, http.StatusBadRequest, "malformed", "say whom you ask about: ?to=CELL/COMPONENT")
+		return
+	}
+	running := map[string]bool{}
+	for _, p := range h.suite.State().Pods {
+		running[p.Name()] = true
+	}
+	var standIns []*topology.Pod
+	for _, p := range world.Pods {
+		if p.Kind == topology.App {
+			standIns = append(standIns, p)
+		}
+	}
+	said, err := analysis.WhoCan(analysis.Exactly(world), to, from, analysis.Options{Stage: stage, Running: running, StandIns: standIns})
+	if err != nil {
+		problem(w, http.StatusNotFound, "unknown-name", err.Error())
+		return
+	}
+	answer(w, said)
+}
