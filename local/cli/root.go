@@ -60,7 +60,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at),
 		newExecCommand(&at), newDecisionsCommand(&at), newWiretapCommand(&at),
-		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newAttackCommand(&at), newVersionCommand(),
+		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at), newDiffCommand(&at), newAttackCommand(&at), newVersionCommand(),
 		newNodeCommand(), newPodInitCommand(), newRequestCommand(),
 	)
 	return root

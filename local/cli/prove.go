@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"artemis.example/policy/analysis"
+	"github.com/spf13/cobra"
+)
+
+// newProveCommand makes `artemis prove`. Its exit code is 0 when every claim is
+// proven, 1 when one is broken or cannot be judged, 2 when nothing was judged.
+func newProveCommand(at *place) *cobra.Command {
+	var src source
+	var out format
+	var present bool
+	cmd := &cobra.Command{
+		Use:   "prove [CLAIMS.yaml]",
+		Short: "Whether claims hold for every request, or a request that breaks them",
+		Long: "prove judges claims of the forms only, never and always, in the words of allowFrom, for every request and by every way;\n" +
+			"docs/prove.md has the form. What breaks a claim comes with a line that sends such a request. Without an argument it judges\n" +
+			"the mission's own table of who may call whom: these callers, these methods and paths, and nobody else.\n\n" +
+			"Exit code: 0 all proven, 1 a claim is broken or something on the way cannot be judged, 2 nothing was judged.",
+		Example: "  artemis prove\n  artemis prove --stage open\n  artemis prove claims.yaml -f deploy/",
+		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			claims, title := analysis.Mission(), "the mission's table of who may call whom"
+			if len(args) == 1 {
+				data, err := os.ReadFile(args[0])
+				if err != nil {
+					return usageError{err}
+				}
+				if claims, err = analysis.ReadClaims(args[0], data); err != nil {
+					return usageError{err}
+				}
+				title = args[0]
+			} else if len(src.files) > 0 {
+				return usageError{errors.New("somebody else's manifests need claims of their own: artemis prove CLAIMS.yaml -f ...")}
+			}
+			if present {
+				if err := src.present(cmd, at); err != nil {
+					return err
+				}
+			}
+			in, options, err := src.judged(cmd, at, false)
+			if err != nil {
+				return err
+			}
+			p, err := analysis.Prove(in, claims, options)
+			if err != nil {
+				return usageError{err}
+			}
+			if out.name != "text" {
+				err = out.write(cmd.OutOrStdout(), struct {
+					document
+					*analysis.Proof
+				}{document{apiVersion, "Proof"}, p})
+			} else {
+				err = writeProof(cmd.OutOrStdout(), title, p)
+			}
+			if err == nil && p.Verdict != analysis.Proven {
+				err = exitError(1)
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&present, "present", false, "at the stage that the running suite is at")
+	src.addFlags(cmd)
+	out.addFlags(cmd)
+	return cmd
+}
+
+// present takes the stage from the suite that runs here.
+func (s *source) present(cmd *cobra.Command, at *place) error {
+	c, err := connect(at)
+	if err != nil {
+		return err
+	}
+	state, err := c.state(cmd.Context())
+	if err != nil {
+		return err
+	}
+	s.stage = state.Stage
+	return nil
+}
+
+// shownBreaks bounds what is shown of one claim, and of all.
+const shownBreaks, shownClaims = 2, 6
+
+func writeProof(w io.Writer, title string, p *analysis.Proof) error {
+	if _, err := fmt.Fprintln(w, proofSentence(title, p)); err != nil {
+		return err
+	}
+	broken, left := 0, 0
+	for i := range p.Claims {
+		c := &p.Claims[i]
+		switch c.Verdict {
+		case analysis.Proven:
+			continue
+		case analysis.NotJudged:
+			fmt.Fprintf(w, "\n%s: %s: not proven\n", c.To, c.Claim)
+			for _, n := range c.NotJudged {
+				fmt.Fprintf(w, "  not judged: %s\n", n)
+			}
+			continue
+		}
+		if broken++; broken > shownClaims {
+			left += len(c.Breaks)
+			continue
+		}
+		fmt.Fprintf(w, "\n%s: %s: broken\n", c.To, c.Claim)
+		for j := range c.Breaks {
+			if j >= shownBreaks {
+				fmt.Fprintf(w, "  and %d more\n", len(c.Breaks)-j)
+				break
+			}
+			b := &c.Breaks[j]
+			can := "can ask for"
+			if c.Claim == "always" {
+				can = "cannot ask for"
+			}
+			fmt.Fprintf(w, "  %s %s %s, by %s\n", b.Caller, can, b.Requests.Words, b.Way)
+			if b.Requests.Example.Command != "" {
+				fmt.Fprintf(w, "    %s\n", b.Requests.Example.Command)
+			}
+		}
+	}
+	if left > 0 {
+		fmt.Fprintf(w, "\n%d more claims are broken, by %d more classes of callers; -o json has all\n", broken-shownClaims, left)
+	}
+	_, err := fmt.Fprintf(w, "\nnot covered: %s\n", strings.Join(p.Not, "; "))
+	return err
+}
+
+// proofSentence says in a line what became of all claims.
+func proofSentence(title string, p *analysis.Proof) string {
+	at := ""
+	if p.Stage != "" {
+		at = " at stage " + p.Stage
+	}
+	switch p.Verdict {
+	case analysis.Proven:
+		return fmt.Sprintf("proven%s, for every request and by every way: %s, and nobody else (%s, %s, %d ways)",
+			at, title, count(p.Workloads, "workload", "workloads"), count(len(p.Claims), "claim", "claims"), p.Extent.Destinations)
+	case analysis.Broken:
+		return fmt.Sprintf("broken%s: %d of %s do not hold (%s)", at, p.Count(analysis.Broken), count(len(p.Claims), "claim", "claims"), title)
+	}
+	return fmt.Sprintf("not proven%s: %d of %s cannot be judged (%s)", at, p.Count(analysis.NotJudged), count(len(p.Claims), "claim", "claims"), title)
+}

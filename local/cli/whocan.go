@@ -1,0 +1,263 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"artemis.example/policy/analysis"
+	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
+	"github.com/spf13/cobra"
+)
+
+// newWhoCanCommand makes `artemis who-can`. Its exit code is 0 when the answer is
+// certain, 1 when something cannot be judged, 2 when there is nobody to ask about.
+func newWhoCanCommand(at *place) *cobra.Command {
+	var from string
+	var src source
+	var out format
+	cmd := &cobra.Command{
+		Use:   "who-can [TO]",
+		Short: "Who can call a workload, with what, by which way: the whole answer, for every request",
+		Long: "who-can looks at every request there can be: it cuts methods, paths, hosts, headers, identities and addresses into the classes\n" +
+			"that no rule on the way tells apart, and has one of each decided. Every way to the pods counts: each Service over them, their own\n" +
+			"address, each route of the gateway, a Service that nobody wrote. TO is a name as in explain; without it, all workloads are told of.\n\n" +
+			"Exit code: 0 the answer is certain, 1 something on the way cannot be judged, 2 nothing was judged.",
+		Example: "  artemis who-can orion/guidance-nav\n  artemis who-can orion/guidance-nav --from orion/life-support --stage mtls\n  artemis who-can shop/cart -f deploy/ -o json",
+		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, options, err := src.judged(cmd, at, true)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				args = analysis.Workloads(in)
+			}
+			var answers []*analysis.Answer
+			unsure := false
+			for _, to := range args {
+				a, err := analysis.WhoCan(in, to, from, options)
+				if err != nil {
+					return usageError{err}
+				}
+				unsure = unsure || a.Verdict != "proven"
+				answers = append(answers, a)
+			}
+			if out.name != "text" {
+				err = out.write(cmd.OutOrStdout(), struct {
+					document
+					Answers []*analysis.Answer `json:"answers"`
+				}{document{apiVersion, "WhoCan"}, answers})
+			} else {
+				err = writeWhoCan(cmd.OutOrStdout(), answers)
+			}
+			if err == nil && unsure {
+				err = exitError(1)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "tell of this caller only")
+	src.addFlags(cmd)
+	out.addFlags(cmd)
+	return cmd
+}
+
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// judged reads the manifests as analysis takes them. Of this project's, withAdversary
+// takes the attacker's pods into account; in any case they are there to send the
+// examples.
+func (s *source) judged(cmd *cobra.Command, at *place, withAdversary bool) (analysis.Input, analysis.Options, error) {
+	if len(s.files) > 0 {
+		read, stage, err := s.read(cmd, at)
+		if err != nil {
+			return analysis.Input{}, analysis.Options{}, err
+		}
+		in, err := analysis.Of(read)
+		return in, analysis.Options{Stage: stage}, err
+	}
+	if err := at.resolve(); err != nil {
+		return analysis.Input{}, analysis.Options{}, usageError{fmt.Errorf("%w; or say which manifests: -f FILE, -f DIR or -f -", err)}
+	}
+	alloc := topology.NewAllocator() // one, so that addresses are those of the running suite
+	build := func(adversary bool) (*topology.World, error) {
+		set, err := manifest.LoadStage(at.root, s.stage, adversary)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return topology.Build(set, alloc)
+	}
+	_, err := os.Stat(at.root + "/adversary/manifests")
+	there := err == nil
+	all, err := build(there)
+	if err != nil {
+		return analysis.Input{}, analysis.Options{}, err
+	}
+	o := analysis.Options{Stage: s.stage, Running: map[string]bool{}}
+	for _, p := range all.Pods {
+		if p.Kind == topology.App {
+			o.StandIns = append(o.StandIns, p)
+			o.Running[analysis.Name(p)] = true
+		}
+	}
+	asked := all
+	if there && !withAdversary {
+		if asked, err = build(false); err != nil {
+			return analysis.Input{}, analysis.Options{}, err
+		}
+	}
+	return analysis.Exactly(asked), o, nil
+}
+
+func writeWhoCan(w io.Writer, answers []*analysis.Answer) error {
+	for i, a := range answers {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		at := ""
+		if a.Stage != "" {
+			at = ", stage " + a.Stage
+		}
+		fmt.Fprintf(w, "%s%s: %s\n", a.To, at, a.Sentence)
+		if err := writeCallers(w, alike(a.Callers)); err != nil {
+			return err
+		}
+		for _, n := range a.NotJudged {
+			fmt.Fprintf(w, "not judged: %s\n", n)
+		}
+		fmt.Fprintf(w, "for every request, by %d ways; not covered: %s\n", len(a.Extent.Ways), strings.Join(a.Extent.Not, "; "))
+	}
+	return nil
+}
+
+// maxName bounds what stands in the column of names; more gets lines of its own.
+const maxName = 44
+
+func writeCallers(w io.Writer, groups []likeCallers) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, g := range groups {
+		if len(g.names) > maxName {
+			if err := t.Flush(); err != nil {
+				return err
+			}
+			for _, line := range wrapped(g.names, 110) {
+				fmt.Fprintf(w, "  %s\n", line)
+			}
+			g.names = ""
+		}
+		for j, r := range g.requests {
+			name := ""
+			if j == 0 {
+				name = g.names
+			}
+			mark := ""
+			if r.Uncertain {
+				mark = "  (not judged)"
+			}
+			fmt.Fprintf(t, "  %s\t%s\tby %s%s\n", name, r.Words, strings.Join(r.Ways, ", "), mark)
+		}
+	}
+	return t.Flush()
+}
+
+// wrapped breaks a text at spaces.
+func wrapped(s string, width int) []string {
+	var out []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if line != "" && len(line)+1+len(word) > width {
+			out, line = append(out, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(out, line)
+}
+
+// likeCallers are callers who may ask for the same.
+type likeCallers struct {
+	names    string
+	requests []analysis.Requests
+}
+
+// alike puts callers together who may ask for the same by the same ways, in order.
+func alike(callers []analysis.Admitted) []likeCallers {
+	var out []likeCallers
+	at := map[string]int{}
+	names := map[int][]string{}
+	for _, c := range callers {
+		var b strings.Builder
+		for _, r := range c.Requests {
+			fmt.Fprintf(&b, "%s|%s|%t\n", r.Words, r.Ways, r.Uncertain)
+		}
+		i, ok := at[b.String()]
+		if !ok {
+			i = len(out)
+			at[b.String()] = i
+			out = append(out, likeCallers{requests: c.Requests})
+		}
+		names[i] = append(names[i], c.Caller)
+	}
+	for i := range out {
+		out[i].names = together(names[i])
+	}
+	return out
+}
+
+// together writes many names in one line: those of one Cell with its name once.
+func together(names []string) string {
+	var out []string
+	cells := map[string][]string{}
+	var order []string
+	for _, n := range names {
+		cell, what, ok := strings.Cut(n, "/")
+		if !ok || strings.Contains(n, " ") {
+			out = append(out, n)
+			continue
+		}
+		if cells[cell] == nil {
+			order = append(order, cell)
+		}
+		cells[cell] = append(cells[cell], what)
+	}
+	var front []string
+	for _, cell := range order {
+		if list := cells[cell]; len(list) == 1 {
+			front = append(front, cell+"/"+list[0])
+		} else {
+			front = append(front, cell+"/{"+strings.Join(list, ", ")+"}")
+		}
+	}
+	return strings.Join(slices.Concat(front, shorter(out)), "; ")
+}
+
+// shorter writes names that begin alike once.
+func shorter(names []string) []string {
+	const other = "any other account of "
+	var places, rest []string
+	for _, n := range names {
+		if place, ok := strings.CutPrefix(n, other); ok && !strings.Contains(place, " ") {
+			places = append(places, place)
+		} else {
+			rest = append(rest, n)
+		}
+	}
+	if len(places) > 0 {
+		rest = append([]string{other + strings.Join(places, ", ")}, rest...)
+	}
+	return rest
+}
