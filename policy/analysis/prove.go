@@ -101,7 +101,7 @@ func (a *Analysis) judge(c *Claim, of *topology.Pod) Judged {
 			}
 			return nil
 		})
-		slices.SortStableFunc(j.Breaks, func(x, y Break) int { return surprise(x.Kind) - surprise(y.Kind) })
+		slices.SortStableFunc(j.Breaks, func(x, y Break) int { return x.surprise() - y.surprise() })
 	}
 	switch {
 	case len(j.Breaks) > 0:
@@ -115,8 +115,15 @@ func (a *Analysis) judge(c *Claim, of *topology.Pod) Judged {
 	return j
 }
 
-// surprise is the order in which breaks are told: first whom nobody wrote.
-func surprise(k Kind) int { return slices.Index([]Kind{Outside, Unmeshed, Account, Ingress, Workload}, k) }
+// surprise is the order in which breaks are told: first those that can be seen here
+// and now, and of them whom nobody wrote.
+func (b *Break) surprise() int {
+	n := slices.Index([]Kind{Account, Unmeshed, Outside, Ingress, Workload}, b.Kind)
+	if strings.HasPrefix(b.Requests.Example.Command, "kubectl") || b.Kind == Outside {
+		n += 10
+	}
+	return n
+}
 
 // telling makes the example of somebody who may ask for everything one of what the
 // claim is about, a write where there is one.
