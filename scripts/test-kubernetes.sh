@@ -17,6 +17,7 @@ fail() { printf 'FAILED  %s\n' "$*" >&2; exit 1; }
 # The second part runs inside the platform, see below.
 if [[ ${1:-} == --against-the-api ]]; then
   export KUBE_CONTEXT='' WITHOUT_PODS=1 WAIT=2m
+  stubs_order=$(mktemp)
   labels() { kubectl get namespace dp-default-orion-development-1bced798 -o jsonpath='{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}'; }
   count() { kubectl get "$1" -A -l openchoreo.dev/environment=development -o name | wc -l; }
 
@@ -32,15 +33,33 @@ if [[ ${1:-} == --against-the-api ]]; then
     scripts/stage.sh "$stage" >/dev/null
     case "$stage" in open) want=/ ;; mtls) want=ambient/ ;; zero-trust) want=ambient/waypoint ;; esac
     [[ $(labels) == "$want" ]] || fail "stage $stage: labels $(labels), want $want"
-    [[ $(. scripts/lib.sh && stage_in_force) == "$stage" ]] || fail "stage $stage is not read from the Cells"
+    [[ $(bash -c '. scripts/lib.sh; stage_in_force') == "$stage" ]] || fail "stage $stage is not read from the Cells"
     ok "stage $stage, and it is read from the Cells"
   done
   kubectl -n default patch projectreleasebinding orion-development --type merge -p '{"spec":{"environmentConfigs":{"stage":"mtls"}}}' >/dev/null
   for _ in $(seq 200); do [[ $(labels) == ambient/ ]] && break; read -rt 0.3 <> <(:) || true; done
-  if said=$(. scripts/lib.sh && stage_in_force 2>&1); then fail "Cells at different stages are taken for $said"; fi
+  if said=$(bash -c '. scripts/lib.sh; stage_in_force' 2>&1); then fail "Cells at different stages are taken for $said"; fi
   [[ $said == *"the Cells are at the stages"* ]] || fail "Cells at different stages: $said"
   scripts/stage.sh zero-trust >/dev/null
   ok "Cells that are at different stages are named, and brought to one"
+  # The order of a switch: what the watcher saw of Orion, change by change.
+  seen() { # what Orion shows now: labels, mode, and whether the L4 policy admits everybody
+    printf '%s %s %s\n' "$(labels)" "$(kubectl -n dp-default-orion-development-1bced798 get peerauthentication default -o jsonpath='{.spec.mtls.mode}')" \
+      "$(kubectl -n dp-default-orion-development-1bced798 get authorizationpolicy via-waypoint-only -o jsonpath='{.spec.rules}' | grep -qx '\[{}\]' && echo everybody || echo waypoint)"
+  }
+  : >"$stubs_order"
+  (while [[ -e $stubs_order ]]; do seen >>"$stubs_order.seen"; done) &
+  scripts/stage.sh open >/dev/null
+  scripts/stage.sh zero-trust >/dev/null
+  rm "$stubs_order"
+  wait
+  # Nobody is demanded to go a way that is not there: STRICT only with the label, the waypoint's rule only with its label.
+  if grep -E '^/ STRICT|^(/|ambient/) [A-Z]+ waypoint' "$stubs_order.seen"; then fail "a switch demands the new way before it is there, or takes it away while it is demanded"; fi
+  for step in '^ambient/ PERMISSIVE everybody' '^ambient/waypoint STRICT everybody'; do
+    grep -q "$step" "$stubs_order.seen" || fail "a switch has skipped the step '$step': $(sort "$stubs_order.seen" | uniq -c)"
+  done
+  rm "$stubs_order.seen"
+  ok "a switch changes labels and rules in the order that loses nobody's call"
   [[ $generation == "$(kubectl get deployments -A -o jsonpath='{range .items[*]}{.metadata.name}={.metadata.generation} {end}')" ]] || fail "a stage has changed a Deployment"
   ok "no Deployment was changed by deploy again or by a stage"
   if scripts/stage.sh closed >/dev/null 2>&1; then fail "stage closed was accepted"; fi
