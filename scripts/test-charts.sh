@@ -118,6 +118,26 @@ up() { # PROFILE ISTIO_PLATFORM
 has() { grep -qE -- "$2" "$work/$1.yaml" || fail "$1 is rendered without $2"; }
 hasnot() { if grep -qE -- "$2" "$work/$1.yaml"; then fail "$1 is rendered with $2"; fi; }
 
+# Without the internet: everything from files, nothing from where it is published.
+mkdir "$work/offline"
+: >"$work/images.tar"
+for c in base istiod cni ztunnel cert-manager openchoreo-control-plane; do mkdir "$work/offline/$c"; done
+: >"$work/offline/openchoreo-data-plane-1.2.3.tgz"
+stub docker 'case "$1" in --version) echo "Docker version 28.2.2";; info) echo "8 17179869184";; load) echo "docker $*" >>"$WORK/calls" ;; esac'
+stub helm 'case "$1" in version) echo "v3.20.2+g1" ;; *) echo "helm $*" >>"$WORK/calls" ;; esac'
+offline() { PATH=$work/bin:$PATH IMAGES=$work/images.tar CHARTS=$work/offline GATEWAY_API_CRDS=$work/crds.yaml scripts/k3d-up.sh >"$work/log" 2>&1; }
+rm -f "$work/calls"
+offline || fail "k3d-up without the internet: $(tail -n 5 "$work/log")"
+if grep -E -- '--repo|oci://|https://' "$work/calls"; then fail "k3d-up with CHARTS goes to the internet all the same"; fi
+for call in "docker load -q -i $work/images.tar" "k3d image import -c artemis $work/images.tar" "$work/offline/openchoreo-data-plane-1.2.3.tgz"; do
+  grep -qF -- "$call" "$work/calls" || fail "k3d-up without the internet does not: $call"
+done
+rm -r "$work/offline/ztunnel"
+if offline; then fail "k3d-up without the chart of ztunnel succeeds"; fi
+grep -q "has 0 charts ztunnel" "$work/log" || fail "a chart that is missing: $(tail -n 3 "$work/log")"
+ok "without the internet: images, charts and kinds come from files, and one that is missing is named"
+stub helm 'exec python3 "$WORK/helm.py" "$@"'
+
 # helm takes a DaemonSet on one node for ready when none of its pods is: the script has to look.
 for daemonset in istio-cni-node ztunnel; do
   if said=$(PATH=$work/bin:$PATH NEVER_READY=$daemonset scripts/k3d-up.sh 2>&1); then fail "k3d-up takes a $daemonset that is not ready for one that is"; fi
