@@ -38,17 +38,17 @@ var identities = []string{
 	"",
 }
 
-// clients returns every identity a connection with an address of its own.
+// clients returns every identity a tunnel with addresses of its own; those without an
+// identity go through the silent waypoint, which has a listener for them.
 func clients() []enforcer.Client {
 	var out []enforcer.Client
 	for i, id := range identities {
-		c := enforcer.Client{
+		out = append(out, enforcer.Client{
 			Principal: id,
 			Source:    netip.MustParseAddr(fmt.Sprintf("127.%d.%d.%d", i%3, i%5, 10+i)),
-			Dest:      netip.MustParseAddr(fmt.Sprintf("127.0.%d.%d", 100+i%4, 1+i%3)),
-			Port:      i % enforcer.Listeners,
-		}
-		out = append(out, c)
+			Dest:      enforcer.Destinations[i%len(enforcer.Destinations)],
+			Silent:    i%3 == 1 || id == "",
+		})
 	}
 	return out
 }

@@ -39,19 +39,19 @@ type tally struct {
 
 func (t *tally) add(o outcome) {
 	t.requests++
-	switch o.Status {
-	case 200:
+	switch {
+	case o.refused():
+		t.refused++
+	case o.Status == 200:
 		t.allowed++
 		if o.Rule != "" {
 			t.byAllowRule++
 		}
-	case 403:
+	default:
 		t.denied++
 		if o.Rule != "" {
 			t.byDenialRule++
 		}
-	default:
-		t.refused++
 	}
 	if o.Rule != "" {
 		t.byRule++
@@ -91,7 +91,7 @@ func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disa
 	for _, g := range groups {
 		engine := localEngine(g.policies, g.target)
 		for _, req := range g.requests {
-			theirs, err := envoyOutcome(verdicts[n], g.policies.allows)
+			theirs, err := envoyOutcome(verdicts[n], generated(req), g.policies.allows)
 			if err != nil {
 				return nil, fmt.Errorf("%w\n%s", err, describe(g.policies, r.clients[req.Client], req))
 			}
@@ -106,7 +106,7 @@ func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disa
 }
 
 func (r *referee) local(engine *authz.Engine, req enforcer.Request) outcome {
-	return localOutcome(engine, r.clients[req.Client], r.envoy.Port(req.Client), req)
+	return localOutcome(engine, r.clients[req.Client], req)
 }
 
 // allows reports whether a rule belongs to an ALLOW policy of the set.

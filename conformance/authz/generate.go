@@ -25,7 +25,6 @@ var target = translate.Target{Namespace: "cell-a", Waypoint: "waypoint", Service
 type generator struct {
 	*rand.Rand
 	clients []enforcer.Client
-	port    func(client int) uint16
 	seen    map[string]int // how often each field and operator was generated
 }
 
@@ -401,7 +400,7 @@ func (g *generator) condition(r enforcer.Request) *securityv1beta1.Condition {
 	case "source.trustDomain":
 		value = func() (string, string) { return g.trustDomain(c) }
 	case "destination.ip":
-		value = func() (string, string) { return g.block(c.Dest.String()) }
+		value = func() (string, string) { return g.block(c.Dest.Addr().String()) }
 	case "destination.port":
 		value = func() (string, string) { return g.portValue(r.Client) }
 	case "connection.sni":
@@ -572,7 +571,7 @@ func (g *generator) block(addr string) (string, string) {
 }
 
 func (g *generator) portValue(client int) (string, string) {
-	p := int(g.port(client))
+	p := int(g.clients[client].Dest.Port())
 	switch g.IntN(5) {
 	case 0:
 		return fmt.Sprint(p + 1), "another"

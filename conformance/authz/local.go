@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -12,33 +13,44 @@ import (
 	"artemis.example/conformance/translate"
 	"artemis.example/local/mesh/http1"
 	"artemis.example/policy/authz"
+	"artemis.example/policy/message"
 )
 
 // outcome is a decision in the form in which both sides are compared.
 type outcome struct {
-	// Status is 200, 403, or 400 for a request that no policy saw.
+	// Status is 200, 403, or what a request is answered that no policy saw.
 	Status int
+	// Body is the answer's where no policy saw the request.
+	Body string
 	// Rule is the rule that allowed or denied, empty where none did.
 	Rule string
-	// Path is the path that was matched, with the query; empty after a 400.
-	Path string
+	// Seen are the headers that the policies saw, pseudo-headers included, in lines.
+	Seen string
 }
 
 func (o outcome) String() string {
-	return fmt.Sprintf("%d, rule %q, path %q", o.Status, o.Rule, o.Path)
+	return fmt.Sprintf("%d %q, rule %q, seen\n\t%s", o.Status, o.Body, o.Rule, strings.ReplaceAll(o.Seen, "\n", "\n\t"))
 }
 
+// refused reports whether no policy saw the request.
+func (o outcome) refused() bool { return o.Seen == "" }
+
 // envoyOutcome reads Envoy's verdict. isAllow reports whether a rule stands in an
-// ALLOW policy: the audit filter names rules too.
-func envoyOutcome(v enforcer.Verdict, isAllow func(rule string) bool) (outcome, error) {
-	o := outcome{Status: v.Status, Path: v.Path}
-	switch v.Status {
-	case http.StatusBadRequest:
-		return outcome{Status: http.StatusBadRequest}, nil
-	case http.StatusNotFound: // a target that is neither a path nor a URL
-		if v.Details == "absolute_path_rejected" {
-			return outcome{Status: http.StatusBadRequest}, nil
+// ALLOW policy: the audit filter names rules too. generated is set where Envoy made
+// x-request-id up.
+func envoyOutcome(v enforcer.Verdict, generated bool, isAllow func(rule string) bool) (outcome, error) {
+	o := outcome{Status: v.Status}
+	if len(v.Seen) == 0 {
+		o.Body = v.Body
+		return o, nil
+	}
+	for i, line := range v.Seen {
+		if generated && strings.HasPrefix(line, "x-request-id=") {
+			v.Seen[i] = "x-request-id=generated"
 		}
+	}
+	o.Seen = strings.Join(v.Seen, "\n")
+	switch v.Status {
 	case http.StatusOK:
 		if isAllow(v.Rule) {
 			o.Rule = v.Rule
@@ -54,7 +66,7 @@ func envoyOutcome(v enforcer.Verdict, isAllow func(rule string) bool) (outcome, 
 		}
 		return o, nil
 	}
-	return o, fmt.Errorf("Envoy answered neither 200, 403 nor 400: %+v", v)
+	return o, fmt.Errorf("Envoy's policies saw a request that it answered neither 200 nor 403: %+v", v)
 }
 
 // localEngine is the project's evaluator for a waypoint's Service.
@@ -62,36 +74,69 @@ func localEngine(policies []*securityv1.AuthorizationPolicy, t translate.Target)
 	return authz.NewWaypoint(authz.Config{}, policies).ForService(t.Namespace, t.Waypoint, t.Service)
 }
 
-// localOutcome judges a request as the built-in waypoint does, by the same
-// steps (local/mesh, exchange.one): read the head, take the target, normalise
-// the path, decide.
-func localOutcome(e *authz.Engine, c enforcer.Client, port uint16, r enforcer.Request) outcome {
-	refused := outcome{Status: http.StatusBadRequest}
-	var head http1.Head
-	if err := http1.NewReader(bytes.NewReader(r.Bytes())).ReadRequest(&head, nil); err != nil {
-		return refused
+// localOutcome judges a request as the built-in waypoint does, by the reader that
+// it has: message.Head and message.Waypoint.See.
+func localOutcome(e *authz.Engine, c enforcer.Client, r enforcer.Request) outcome {
+	var head message.Head
+	err := http1.NewReader(bytes.NewReader(r.Bytes())).ReadRequest(&head, nil)
+	refusal := message.Refuse(err)
+	q := authz.Request{Principal: c.Principal, SourceIP: c.Source, DestIP: c.Dest.Addr(), DestPort: c.Dest.Port(), Header: http.Header{}, HTTP: true}
+	if err == nil {
+		_, refusal = message.Waypoint{Identity: c.WaypointIdentity(), ClientIdentity: !c.Silent}.See(&head, &q)
 	}
-	target, err := head.Path()
-	if err != nil {
-		return refused
-	}
-	if target != "*" {
-		if target, err = authz.NormalizePath(target); err != nil {
-			return refused
+	if refusal != nil {
+		if r.Method == http.MethodHead {
+			refusal.Body = ""
 		}
+		return outcome{Status: refusal.Status, Body: refusal.Body}
 	}
-	h := http.Header{}
-	head.Lines(h)
-	if head.Get("x-forwarded-proto") == "" {
-		h["X-Forwarded-Proto"] = []string{"https"} // a waypoint says http: its HTTP chains are behind the tunnel
-	}
-	res := e.Decide(&authz.Request{
-		Principal: c.Principal, SourceIP: c.Source, RemoteIP: head.Client(c.Source), DestIP: c.Dest, DestPort: port,
-		Method: head.Method, Host: head.Host, Path: path, Header: h, HTTP: true,
-	})
-	o := outcome{Status: http.StatusForbidden, Rule: res.Rule, Path: target}
+	res := e.Decide(&q)
+	o := outcome{Status: http.StatusForbidden, Rule: res.Rule, Seen: seen(&q, generated(r))}
 	if res.Allowed {
 		o.Status = http.StatusOK
 	}
 	return o
+}
+
+// generated reports whether a waypoint has to make x-request-id up.
+func generated(r enforcer.Request) bool {
+	for _, h := range r.Header {
+		if strings.EqualFold(h[0], "x-request-id") && strings.TrimSpace(h[1]) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// seen writes what policies see of a request as the enforcer does.
+func seen(q *authz.Request, generated bool) string {
+	lines := []string{":method=" + q.Method, ":scheme=" + q.Scheme, ":authority=" + q.Host, ":path=" + q.Path}
+	for name, values := range q.Header {
+		if authz.Joined(name) {
+			values = []string{strings.Join(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" }), ",")}
+		}
+		for _, v := range values {
+			if generated && name == "X-Request-Id" {
+				v = "generated"
+			}
+			lines = append(lines, strings.ToLower(name)+"="+v)
+		}
+	}
+	for i, l := range lines {
+		lines[i] = escaped(l)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func escaped(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }

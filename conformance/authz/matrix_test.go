@@ -104,7 +104,7 @@ func TestMatrix(t *testing.T) {
 	who := callers(w)
 	var clients []enforcer.Client
 	for i, c := range who {
-		clients = append(clients, enforcer.Client{Principal: c.identity, Source: netip.MustParseAddr(fmt.Sprintf("127.0.1.%d", i+1)), Dest: netip.MustParseAddr("127.0.0.1")})
+		clients = append(clients, enforcer.Client{Principal: c.identity, Source: netip.MustParseAddr(fmt.Sprintf("127.0.1.%d", i+1)), Dest: enforcer.Destinations[0], Silent: c.identity == ""})
 	}
 	r := startReferee(t, clients)
 	var total tally

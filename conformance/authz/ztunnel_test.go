@@ -151,7 +151,7 @@ func TestNodeProxyGenerated(t *testing.T) {
 	total, n, wrong := 0, 0, 0
 	reasons := map[authz.Reason]int{}
 	for batch := uint64(0); total < 6_000; batch++ {
-		g := &generator{Rand: rand.New(rand.NewPCG(*seed, 1_000_000+batch)), clients: clients(), port: func(i int) uint16 { return uint16(8080 + i%3) }, seen: map[string]int{}}
+		g := &generator{Rand: rand.New(rand.NewPCG(*seed, 1_000_000+batch)), clients: clients(), seen: map[string]int{}}
 		type workload struct {
 			namespace string
 			policies  policySet
@@ -192,7 +192,7 @@ func TestNodeProxyGenerated(t *testing.T) {
 				for g.clients[i].Principal != "" && !wellFormed.MatchString(g.clients[i].Principal) {
 					i = g.IntN(len(g.clients))
 				}
-				c := connection{g.clients[i].Principal, g.clients[i].Source, g.clients[i].Dest, g.port(g.IntN(3))}
+				c := connection{g.clients[i].Principal, g.clients[i].Source, g.clients[i].Dest.Addr(), g.clients[g.IntN(len(g.clients))].Dest.Port()}
 				if g.chance(15) {
 					c.identity = "spiffe://cluster.local/ns/" + w.namespace + "/sa/web"
 				}

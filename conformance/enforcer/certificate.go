@@ -6,13 +6,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net/url"
+	"os"
+	"path/filepath"
 	"time"
-
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
 // authority issues the certificates of one run. Unlike the mesh's own it issues
@@ -63,6 +64,34 @@ func (a *authority) issue(uri string) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-func inline(kind string, der []byte) *core.DataSource {
-	return &core.DataSource{Specifier: &core.DataSource_InlineBytes{InlineBytes: pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})}}
+// secretPath is where a waypoint's secret is.
+func secretPath(dir, cell, name string) string { return filepath.Join(dir, cell+"-"+name+".json") }
+
+// writeSecrets writes the two secrets that a waypoint asks for, as discovery responses.
+func (a *authority) writeSecrets(dir, cell string) error {
+	leaf, err := a.issue("spiffe://cluster.local/ns/" + cell + "/sa/waypoint")
+	if err != nil {
+		return err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+	if err != nil {
+		return fmt.Errorf("write the secrets of %s: %w", cell, err)
+	}
+	text := func(kind string, der []byte) object {
+		return object{"inlineString": string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))}
+	}
+	for name, secret := range map[string]object{
+		"default": {"tlsCertificate": object{"certificateChain": text("CERTIFICATE", leaf.Certificate[0]), "privateKey": text("PRIVATE KEY", key)}},
+		"ROOTCA":  {"validationContext": object{"trustedCa": text("CERTIFICATE", a.cert.Raw)}},
+	} {
+		secret["@type"], secret["name"] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", name
+		b, err := json.Marshal(object{"resources": []any{secret}})
+		if err == nil {
+			err = os.WriteFile(secretPath(dir, cell, name), b, 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("write the secrets of %s: %w", cell, err)
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package enforcer
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,44 +12,86 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
-// window is how many requests are under way on a connection at once. Envoy ends
-// a connection that pipelines local replies.
-const window = 1
-
-// client is one keep-alive connection that sends requests exactly as given.
+// client is one HBONE connection with one tunnel at a time that sends requests exactly
+// as given.
 type client struct {
-	source netip.Addr
-	dest   netip.AddrPort
-	conf   *tls.Config
-	conn   *tls.Conn
-	in     *bufio.Reader
+	source   netip.Addr
+	waypoint netip.AddrPort
+	dest     netip.AddrPort
+	conf     *tls.Config
+	hbone    *http2.ClientConn
+	out      *io.PipeWriter
+	body     io.ReadCloser
+	in       *bufio.Reader
 }
 
+// open opens a tunnel, if none is open.
 func (c *client) open(ctx context.Context) error {
-	if c.conn != nil {
+	if c.out != nil {
 		return nil
 	}
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0)), Timeout: 30 * time.Second}
-	raw, err := d.DialContext(ctx, "tcp4", c.dest.String())
+	if c.hbone == nil || !c.hbone.CanTakeNewRequest() {
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0)), Timeout: 30 * time.Second}
+		raw, err := d.DialContext(ctx, "tcp4", c.waypoint.String())
+		if err != nil {
+			return err
+		}
+		conn := tls.Client(raw, c.conf)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			raw.Close()
+			return err
+		}
+		if c.hbone, err = (&http2.Transport{}).NewClientConn(conn); err != nil {
+			conn.Close()
+			return err
+		}
+	}
+	in, out := io.Pipe()
+	req := &http.Request{Method: http.MethodConnect, Host: c.dest.String(), URL: &url.URL{Scheme: "https", Host: c.dest.String()}, Header: http.Header{}, Body: in}
+	resp, err := c.hbone.RoundTrip(req.WithContext(context.WithoutCancel(ctx)))
 	if err != nil {
-		return err
+		c.hbone.Close()
+		c.hbone = nil
+		return fmt.Errorf("open a tunnel to %s at %s: %w", c.dest, c.waypoint, err)
 	}
-	conn := tls.Client(raw, c.conf)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return err
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return fmt.Errorf("open a tunnel to %s: %s", c.dest, resp.Status)
 	}
-	c.conn, c.in = conn, bufio.NewReaderSize(conn, 32<<10)
+	c.out, c.body = out, resp.Body
+	c.in = bufio.NewReaderSize(resp.Body, 32<<10)
 	return nil
 }
 
+// within has the tunnel end when what is done with it takes too long.
+func (c *client) within(d time.Duration) (stop func()) {
+	body := c.body
+	t := time.AfterFunc(d, func() { body.Close() })
+	return func() { t.Stop() }
+}
+
+// end ends the tunnel, the connection stays.
+func (c *client) end() {
+	if c.out != nil {
+		c.out.Close()
+		c.body.Close()
+		c.out = nil
+	}
+}
+
 func (c *client) close() {
-	if c.conn != nil {
-		c.conn.Close()
-		c.conn = nil
+	c.end()
+	if c.hbone != nil {
+		c.hbone.Close()
+		c.hbone = nil
 	}
 }
 
@@ -74,48 +117,38 @@ func (c *client) await(ctx context.Context, set string, refused func() error) er
 }
 
 // send sends requests[i] for each i of mine and puts the answers into
-// verdicts[i]. Envoy ends a connection after some errors; what it had not
-// answered by then is sent again on a new one.
+// verdicts[i]. Envoy ends a tunnel after some errors; the next request then goes
+// through another one.
 func (c *client) send(ctx context.Context, requests []Judged, mine []int, verdicts []Verdict) error {
 	var out bytes.Buffer
-	for fails := 0; len(mine) > 0; {
-		if err := c.open(ctx); err != nil {
-			return err
-		}
-		n := min(window, len(mine))
-		out.Reset()
-		for _, i := range mine[:n] {
+	for _, i := range mine {
+		for attempt := 0; ; attempt++ {
+			if err := c.open(ctx); err != nil {
+				return err
+			}
+			out.Reset()
 			requests[i].write(&out, setHeader+": "+requests[i].Set+"\r\n")
-		}
-		_ = c.conn.SetDeadline(time.Now().Add(5 * time.Second))
-		_, werr := c.conn.Write(out.Bytes())
-		done := 0
-		for done < n {
-			i := mine[done]
+			stop := c.within(5 * time.Second)
+			_, werr := c.out.Write(out.Bytes())
 			v, last, err := c.read(requests[i].Method)
-			if err != nil {
-				c.close()
-				if done == 0 {
-					if fails++; fails > 3 {
-						return fmt.Errorf("%s %q: %w", requests[i].Method, requests[i].Target, errors.Join(werr, err))
-					}
+			stop()
+			if err == nil {
+				verdicts[i] = v
+				if last {
+					c.end()
 				}
 				break
 			}
-			verdicts[i] = v
-			fails = 0
-			done++
-			if last {
-				c.close()
-				break
+			c.end()
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if attempt >= 3 {
+				return fmt.Errorf("%s %q: %w", requests[i].Method, requests[i].Target, errors.Join(werr, err))
 			}
 		}
-		mine = mine[done:]
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // Bytes is the request as it goes over the wire, but for the header that names
@@ -127,20 +160,20 @@ func (r *Request) Bytes() []byte {
 }
 
 func (r *Request) write(out *bytes.Buffer, extra string) {
-	out.WriteString(r.Method)
-	out.WriteByte(' ')
-	out.WriteString(r.Target)
-	out.WriteString(" HTTP/1.1\r\nHost: ")
-	out.WriteString(r.Host)
-	out.WriteString("\r\n")
+	fmt.Fprintf(out, "%s %s %s\r\n", r.Method, r.Target, cmp.Or(r.Version, "HTTP/1.1"))
+	if !r.NoHost {
+		out.WriteString("Host: " + r.Host + "\r\n")
+	}
 	out.WriteString(extra)
+	chunked := false
 	for _, h := range r.Header {
-		out.WriteString(h[0])
-		out.WriteString(": ")
-		out.WriteString(h[1])
-		out.WriteString("\r\n")
+		out.WriteString(h[0] + ": " + h[1] + "\r\n")
+		chunked = chunked || strings.EqualFold(h[0], "transfer-encoding")
 	}
 	out.WriteString("\r\n")
+	if chunked {
+		out.WriteString("0\r\n\r\n")
+	}
 }
 
 var head = &http.Request{Method: http.MethodHead}
@@ -160,9 +193,14 @@ func (c *client) read(method string) (v Verdict, last bool, err error) {
 	if err != nil {
 		return Verdict{}, false, err
 	}
-	v = Verdict{Status: resp.StatusCode, Details: resp.Header.Get("x-details"), Rule: resp.Header.Get("x-rule"), Path: resp.Header.Get("x-path")}
-	if v.Details == "" {
-		v.Body = string(body)
+	v = Verdict{Status: resp.StatusCode, Details: resp.Header.Get("x-details"), Rule: resp.Header.Get("x-rule"), Body: string(body)}
+	if seen := resp.Header.Get("x-seen"); seen != "" && seen != "-" {
+		for line := range strings.SplitSeq(seen, "%&") {
+			if !strings.HasPrefix(line, setHeader+"=") {
+				v.Seen = append(v.Seen, line)
+			}
+		}
+		slices.Sort(v.Seen)
 	}
 	if v.Rule == "-" {
 		v.Rule = ""

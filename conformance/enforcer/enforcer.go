@@ -1,14 +1,13 @@
-// Package enforcer has a real Envoy judge requests by many sets of RBAC filters
-// at once. It sends raw HTTP/1.1 request lines over mTLS, each from a client
-// with an identity and an address of its own, and reads Envoy's verdict, the
-// rule that decided and the path that it saw. What the verdict should be is not
-// its business.
+// Package enforcer has a real Envoy, configured by istiod's code as two waypoints,
+// judge requests by many sets of RBAC filters at once. It sends raw HTTP/1.1 requests
+// through HBONE tunnels, each from a client with an identity and an address of its
+// own, and reads Envoy's answer, the rule that decided and every header that the
+// policies saw. What the answer should be is not its business.
 package enforcer
 
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,47 +15,47 @@ import (
 	"strconv"
 	"strings"
 
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"artemis.example/conformance/envoy"
 )
 
-// Client is where requests come from: one keep-alive connection.
+// Client is where requests come from: one tunnel.
 type Client struct {
 	// Principal is the only URI in the client's certificate. Empty: it presents
-	// none and the proxy knows of none.
+	// none and the waypoint, the silent one, knows of none.
 	Principal string
-	// Source is the address it connects from, Dest the one it connects to, both
-	// within 127/8.
-	Source, Dest netip.Addr
-	// Port is the index of the listener it connects to, below Listeners.
-	Port int
+	// Source is the address it connects from, within 127/8.
+	Source netip.Addr
+	// Dest is the Service that its tunnel leads to, one of Destinations.
+	Dest netip.AddrPort
+	// Silent has it go through the waypoint that does not say who calls.
+	Silent bool
 }
-
-// Listeners is how many ports there are.
-const Listeners = 3
 
 // Request is one request, sent exactly as it stands.
 type Request struct {
 	Client         int
 	Method, Target string
-	Host           string
-	Header         [][2]string
+	// Host is its Host; with NoHost there is none.
+	Host   string
+	NoHost bool
+	Header [][2]string
+	// Version is HTTP/1.1 where it is empty.
+	Version string
 }
 
 // Verdict is what Envoy made of a request.
 type Verdict struct {
-	// Status is 200 (allowed), 403 (denied) or 400 (refused before any policy).
 	Status int
-	// Details is %RESPONSE_CODE_DETAILS%, empty on a 400.
+	// Details is %RESPONSE_CODE_DETAILS%, empty where the codec refused the request.
 	Details string
 	// Rule is the rule that the last RBAC filter which had one named.
 	Rule string
-	// Path is :path as Envoy has it after normalisation, with the query.
-	Path string
+	// Seen are the headers that the policies saw, pseudo-headers included, sorted, as
+	// "name=value" with all that is no printable ASCII escaped. Empty where none did.
+	Seen []string
 	// Body is the answer where there are no details.
 	Body string
 }
@@ -76,29 +75,21 @@ func Start(ctx context.Context, bin, dir string, clients []Client) (*Envoy, erro
 		return nil, err
 	}
 	e := &Envoy{routesPath: filepath.Join(dir, "routes.pb")}
-	var listeners []*listener.Listener
-	for i := range Listeners {
-		for _, identity := range []bool{true, false} {
-			l, err := ca.listener(listenerName(i, identity), identity, e.routesPath)
-			if err != nil {
-				return nil, err
-			}
-			listeners = append(listeners, l)
+	for _, cell := range []string{vouching, silent} {
+		if err := ca.writeSecrets(dir, cell); err != nil {
+			return nil, err
 		}
 	}
 	if err := writeRoutes(e.routesPath, "0", routes(map[string][]*rbac.RBAC{"none": nil})); err != nil {
 		return nil, err
 	}
-	conf, err := config(listeners)
+	listeners, clusters, err := resources(dir, e.routesPath)
 	if err != nil {
 		return nil, err
 	}
-	b, err := protojson.Marshal(conf)
+	b, err := bootstrap(listeners, clusters)
 	if err != nil {
-		return nil, fmt.Errorf("make the bootstrap: %w", err)
-	}
-	if !json.Valid(b) {
-		return nil, errors.New("make the bootstrap: no valid JSON")
+		return nil, err
 	}
 	if e.process, err = envoy.Start(ctx, bin, dir, b, 2); err != nil {
 		return nil, err
@@ -109,32 +100,28 @@ func Start(ctx context.Context, bin, dir string, clients []Client) (*Envoy, erro
 		return nil, err
 	}
 	for _, c := range clients {
-		conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+		conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}}
+		listener := "nobody"
 		if c.Principal != "" {
 			cert, err := ca.issue(c.Principal)
 			if err != nil {
 				e.Close()
 				return nil, err
 			}
-			conf.Certificates = []tls.Certificate{cert}
+			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+			listener = "connect_terminate-" + c.cell()
 		}
-		port := ports[listenerName(c.Port, c.Principal != "")]
+		port, ok := ports[listener]
+		if !ok {
+			e.Close()
+			return nil, fmt.Errorf("Envoy has no listener %s, only %v", listener, ports)
+		}
 		e.clients = append(e.clients, &client{
-			source: c.Source, dest: netip.AddrPortFrom(c.Dest, port), conf: conf,
+			source: c.Source, waypoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port), dest: c.Dest, conf: conf,
 		})
 	}
 	return e, nil
 }
-
-func listenerName(i int, identity bool) string {
-	if identity {
-		return "identity-" + strconv.Itoa(i)
-	}
-	return "nobody-" + strconv.Itoa(i)
-}
-
-// Port is the destination port of a client's connection.
-func (e *Envoy) Port(client int) uint16 { return e.clients[client].dest.Port() }
 
 // Close ends the connections and Envoy.
 func (e *Envoy) Close() {
@@ -180,7 +167,7 @@ func (e *Envoy) Decide(ctx context.Context, sets map[string][]*rbac.RBAC, reques
 				return fmt.Errorf("wait for the policies: %w", err)
 			}
 			if err := e.clients[c].send(ctx, requests, mine, verdicts); err != nil {
-				return fmt.Errorf("send requests: %w\n%s", err, e.process.Log())
+				return fmt.Errorf("send requests: %w", err)
 			}
 			return nil
 		})

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -52,7 +53,7 @@ func Generate(w *topology.World) ([]xds.Config, error) {
 			if p.Kind != topology.Waypoint {
 				continue
 			}
-			c, err := one(d, p)
+			c, err := one(d, w, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +67,7 @@ func Generate(w *topology.World) ([]xds.Config, error) {
 	return out, nil
 }
 
-func one(d *istioxds.FakeDiscoveryServer, p *topology.Pod) (xds.Config, error) {
+func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (xds.Config, error) {
 	labels := map[string]string{
 		label.IoK8sNetworkingGatewayGatewayName.Name: p.Name,
 		label.GatewayManaged.Name:                    constants.ManagedGatewayMeshControllerLabel,
@@ -77,7 +78,7 @@ func one(d *istioxds.FakeDiscoveryServer, p *topology.Pod) (xds.Config, error) {
 		// writes istio.hashable_string, a filter state factory that core Envoy lacks.
 		IstioVersion: &model.IstioVersion{Major: 1, Minor: 29, Patch: 1},
 		Metadata: &model.NodeMetadata{Namespace: p.Namespace, Labels: labels,
-			Annotations: map[string]string{"ambient.istio.io/xfcc-include-client-identity": "true"}},
+			Annotations: map[string]string{topology.AnnotationXFCC: strconv.FormatBool(w.WaypointGateway(p.Ref).XFCC)}},
 	})
 	c := xds.Config{Waypoint: p.Ref}
 	for _, l := range d.Listeners(proxy) {

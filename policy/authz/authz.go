@@ -41,8 +41,9 @@ type Request struct {
 	// Principal is the caller's SPIFFE ID as in its certificate, spiffe://
 	// included; empty when it has proven none.
 	Principal string
-	// SourceIP is the peer of the connection, RemoteIP the client that
-	// x-forwarded-for names where that is trusted, otherwise the same.
+	// SourceIP is the peer of the connection: node proxies know it, waypoints do not.
+	// RemoteIP is the client that x-forwarded-for names where that is trusted,
+	// otherwise the same.
 	SourceIP, RemoteIP netip.Addr
 	// DestIP and DestPort are the Service's address and port at a waypoint, the
 	// pod's at a node proxy.
@@ -103,7 +104,8 @@ type ruleSet struct {
 }
 
 // Skip is a part of a policy that a proxy does not get, because the field does not
-// exist there or has a value that cannot be read. istiod says so in its log only.
+// exist there or has a value that cannot be read, or that comes to nothing there.
+// istiod says so in its log, if at all.
 type Skip struct {
 	Policy string `json:"policy"`
 	Rule   string `json:"rule"`

@@ -133,8 +133,8 @@ func TestWaypoint(t *testing.T) {
 		{"the sources of a rule are alternatives", onService("rules: [{from: [{source: {namespaces: [x]}}, {source: {namespaces: [cell-b]}}]}]"), request(), yes},
 		{"the fields of a source go together", onService("rules: [{from: [{source: {namespaces: [cell-b], ipBlocks: [10.9.0.0/16]}}]}]"), request(), no},
 		{"from, to and when go together", onService("rules: [{from: [{source: {namespaces: [cell-b]}}], to: [{operation: {methods: [GET]}}], when: [{key: source.ip, values: [10.9.0.0/16]}]}]"), request(), no},
-		{"conditions go together", onService("rules: [{when: [{key: source.ip, values: [10.244.0.0/16]}, {key: destination.port, values: [\"8080\"]}]}]"), request(), yes},
-		{"values and notValues of a condition go together", when("source.ip", "values: [10.244.0.0/16], notValues: [10.244.1.0/24]"), request(), no},
+		{"conditions go together", onService("rules: [{when: [{key: remote.ip, values: [10.244.0.0/16]}, {key: destination.port, values: [\"8080\"]}]}]"), request(), yes},
+		{"values and notValues of a condition go together", when("remote.ip", "values: [10.244.0.0/16], notValues: [10.244.1.0/24]"), request(), no},
 		{"a positive and a negative field go together", onService("rules: [{to: [{operation: {paths: [\"/p*\"], notPaths: [/position]}}]}]"), request(), no},
 		{"a negative list refuses any of its values", onService("rules: [{to: [{operation: {notMethods: [PUT, GET]}}]}]"), request(), no},
 
@@ -184,11 +184,15 @@ func TestWaypoint(t *testing.T) {
 		{"notTrustDomains refuses its own", from1("notTrustDomains", "cluster.local"), request(), no},
 
 		// addresses
-		{"an ipBlock is compared with the connection's peer", from1("ipBlocks", "10.244.1.0/24"), request(forwarded("1.2.3.4")), yes},
-		{"an ipBlock without a length is one address", from1("ipBlocks", "10.244.1.5"), request(from("10.244.1.6")), no},
+		{"no ipBlock has the caller in it: the connection comes out of the tunnel", from1("ipBlocks", "10.244.1.0/24"), request(forwarded("1.2.3.4")), no},
+		{"not even the block of all", from1("ipBlocks", "0.0.0.0/0"), request(), no},
+		{"a DENY by ipBlocks denies nobody", onService("action: DENY\nrules: [{from: [{source: {ipBlocks: [0.0.0.0/0]}}]}]"), request(), open},
+		{"notIpBlocks refuses nobody", from1("notIpBlocks", "0.0.0.0/0"), request(), yes},
+		{"nor does a condition on source.ip", when("source.ip", "notValues: [0.0.0.0/0]"), request(), yes},
 		{"a remoteIpBlock is compared with the forwarded client", from1("remoteIpBlocks", "1.2.3.0/24"), request(forwarded("1.2.3.4")), yes},
-		{"notIpBlocks refuses its own", from1("notIpBlocks", "10.244.0.0/16"), request(), no},
-		{"an IPv6 block matches", from1("ipBlocks", "\"fd00::/8\""), request(from("fd00::1")), yes},
+		{"a remoteIpBlock without a length is one address", from1("remoteIpBlocks", "10.244.1.5"), request(forwarded("10.244.1.6")), no},
+		{"notRemoteIpBlocks refuses its own", from1("notRemoteIpBlocks", "10.244.0.0/16"), request(), no},
+		{"an IPv6 block matches", from1("remoteIpBlocks", "\"fd00::/8\""), request(forwarded("fd00::1")), yes},
 
 		// methods, hosts, paths, ports
 		{"a method matches exactly", to1("methods", "GET"), request(), yes},

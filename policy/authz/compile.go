@@ -14,6 +14,9 @@ import (
 // errHTTPOnly is why a field cannot be had where the proxy sees bytes alone.
 var errHTTPOnly = errors.New("the proxy sees bytes alone here, no HTTP request")
 
+// errNoAddress is why a field never matches at a waypoint.
+var errNoAddress = errors.New("the connection comes out of the tunnel here and has no address: it is in no block")
+
 // errNotAtNode is why a field cannot be had at a node proxy.
 var errNotAtNode = errors.New("node proxies do not get this field")
 
@@ -111,7 +114,7 @@ type envoy struct {
 	// deny drops a field that cannot be had instead of the whole rule: a wider
 	// denial.
 	deny bool
-	// skip takes the fields that are dropped.
+	// skip takes the fields that are dropped or come to nothing.
 	skip func(field string, why error)
 }
 
@@ -122,7 +125,7 @@ func (e envoy) source(s *securityv1beta1.Source) ([]field, error) {
 		{spec{"trustDomains", s.TrustDomains, s.NotTrustDomains}, field{attr: attrPrincipal}, trustDomainValue, false},
 		{spec{"namespaces", s.Namespaces, s.NotNamespaces}, field{attr: attrPrincipal}, namespaceValue, false},
 		{spec{"remoteIpBlocks", s.RemoteIpBlocks, s.NotRemoteIpBlocks}, field{attr: attrRemoteIP}, addressValue, false},
-		{spec{"ipBlocks", s.IpBlocks, s.NotIpBlocks}, field{attr: attrSourceIP}, addressValue, false},
+		{spec{"ipBlocks", s.IpBlocks, s.NotIpBlocks}, field{attr: attrTunnelIP}, addressValue, false},
 		{spec{"requestPrincipals", s.RequestPrincipals, s.NotRequestPrincipals}, field{}, unsupported, true},
 	})
 }
@@ -140,7 +143,7 @@ func (e envoy) condition(c *securityv1beta1.Condition) (field, error) {
 	k := candidate{spec: spec{c.GetKey(), c.GetValues(), c.GetNotValues()}}
 	switch key := c.GetKey(); {
 	case key == "source.ip":
-		k.field, k.value = field{attr: attrSourceIP}, addressValue
+		k.field, k.value = field{attr: attrTunnelIP}, addressValue
 	case key == "remote.ip":
 		k.field, k.value = field{attr: attrRemoteIP}, addressValue
 	case key == "source.namespace":
@@ -191,6 +194,9 @@ func (e envoy) fields(candidates []candidate) ([]field, error) {
 			err = errHTTPOnly
 		}
 		if err == nil {
+			if f.attr == attrTunnelIP {
+				e.skip(c.name, errNoAddress)
+			}
 			out = append(out, f)
 			continue
 		}

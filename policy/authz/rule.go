@@ -40,6 +40,9 @@ const (
 	attrNamespace                  // of the identity, ztunnel's view
 	attrAccount                    // namespace/service account, ztunnel's view
 	attrSourceIP
+	// attrTunnelIP is the peer of the connection to Envoy: within a waypoint that is
+	// the end of the tunnel, which has no IP address and is in no block.
+	attrTunnelIP
 	attrRemoteIP
 	attrDestIP
 	attrDestPort
@@ -104,6 +107,8 @@ func (f *field) any(ms []matcher, req *Request) bool {
 		return ok && anyAccount(ms, ns, sa)
 	case attrSourceIP:
 		return anyAddr(ms, req.SourceIP.Unmap())
+	case attrTunnelIP:
+		return false
 	case attrRemoteIP: // Envoy keeps what x-forwarded-for says: ::ffff:10.0.0.1 is in no IPv4 block
 		return anyAddr(ms, req.RemoteIP)
 	case attrDestIP:

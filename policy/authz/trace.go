@@ -85,6 +85,8 @@ func (f *field) got(req *Request) string {
 		return strings.TrimPrefix(req.Principal, spiffePrefix)
 	case attrSourceIP:
 		return req.SourceIP.String()
+	case attrTunnelIP:
+		return "no address: at a waypoint the connection comes out of the tunnel"
 	case attrRemoteIP:
 		return req.RemoteIP.String()
 	case attrDestIP:

@@ -150,7 +150,7 @@ func compileEnvoy(cfg Config, p *securityv1.AuthorizationPolicy) *policy {
 		}{{false, &out.http, &out.httpSkips}, {true, &out.tcp, &out.tcpSkips}} {
 			d := envoy{namespace: p.Namespace, trustDomain: cfg.TrustDomain, tcp: chain.tcp, deny: out.deny}
 			d.skip = func(field string, why error) {
-				s := Skip{Policy: out.key, Rule: id, Field: field, Why: why.Error(), Whole: !out.deny}
+				s := Skip{Policy: out.key, Rule: id, Field: field, Why: why.Error(), Whole: !out.deny && why != errNoAddress}
 				if !slices.Contains(*chain.skips, s) {
 					*chain.skips = append(*chain.skips, s)
 				}
