@@ -33,7 +33,7 @@ func (f *field) attribute() Attribute {
 	switch f.attr {
 	case attrPrincipal, attrIdentity, attrNamespace, attrAccount:
 		return AttributePrincipal
-	case attrSourceIP:
+	case attrSourceIP, attrTunnelIP:
 		return AttributeSourceIP
 	case attrDestIP:
 		return AttributeDestIP
@@ -211,7 +211,7 @@ func (f *field) value(m *matcher, written string) Value {
 	v := Value{Text: written, Block: m.prefix, Port: m.port}
 	v.Key = fmt.Sprintf("%d %d %q %q %s %d %s/%s %s", f.attr, m.op, m.s, m.parts, m.prefix, m.port, m.ns, m.sa, written)
 	switch f.attr {
-	case attrSourceIP, attrRemoteIP, attrDestIP, attrDestPort:
+	case attrSourceIP, attrTunnelIP, attrRemoteIP, attrDestIP, attrDestPort:
 		return v
 	case attrAccount:
 		v.Pattern = automaton.Or(spiffe().Some(automaton.NoSlash).Literal("/ns/" + m.ns + "/sa/" + m.sa))
