@@ -58,7 +58,7 @@ func newRootCommand() *cobra.Command {
 	root.PersistentFlags().StringVar(&at.root, "root", "", "the project's directory (default: the one that holds openchoreo/rendered, from here upwards or beside the program)")
 	root.PersistentFlags().StringVar(&at.state, "state-dir", "", "where the running suite keeps its logs and sockets (default: .artemis in the project's directory)")
 	root.AddCommand(
-		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at),
+		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at), newApplyCommand(&at),
 		newExecCommand(&at), newDecisionsCommand(&at), newWiretapCommand(&at),
 		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at), newDiffCommand(&at), newAttackCommand(&at), newVersionCommand(),
 		newNodeCommand(), newPodInitCommand(), newRequestCommand(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"text/tabwriter"
 
 	"artemis.example/local/control"
@@ -36,6 +37,9 @@ func writeTable(w io.Writer, s control.State) error {
 	fmt.Fprintf(w, "\n%d of %d ready, stage %s, capture %s, waypoint %s\n", s.Ready(), len(s.Pods), s.Stage, captureWords(s.Capture), s.Waypoint)
 	if s.CaptureNote != "" {
 		fmt.Fprintf(w, "capture: %s\n", s.CaptureNote)
+	}
+	if len(s.Unprotected) > 0 {
+		fmt.Fprintf(w, "protection was given up on purpose:\n%s\n", strings.Join(s.Unprotected, "\n"))
 	}
 	if s.Problem != "" {
 		fmt.Fprintf(w, "the manifests on disk are not in force, the last good ones are:\n%s\n", s.Problem)

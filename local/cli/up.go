@@ -62,6 +62,7 @@ func newUpCommand(at *place) *cobra.Command {
 	f.BoolVar(&o.detach, "detach", false, "return when everything is ready and leave it running")
 	f.StringVar(&o.capture, "capture", "", "how a pod's traffic is taken: netns (Linux; no way around it) or proxy (anywhere; cooperative); default: netns where it works")
 	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin, or envoy (real Envoys, configured by istiod's own code; needs `make envoy` and the capture netns)")
+	f.BoolVar(&o.AcceptLoss, "accept-loss", false, "start in spite of protection that the manifests of a Cell lack")
 	f.BoolVar(&o.withoutAdversary, "without-adversary", false, "leave the attacker's pods out")
 	f.StringVar(&o.gateway, "gateway", "127.0.0.1:19080", "where the gateway listens")
 	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject", "what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")

@@ -44,8 +44,9 @@ type State struct {
 	CaptureNote string    `json:"captureNote,omitempty"` // why it is not netns
 	Waypoint    string    `json:"waypoint"`
 	StartedAt   time.Time `json:"startedAt"`
-	Gateway     string    `json:"gateway"`           // address of the gateway's port on this machine
-	Problem     string    `json:"problem,omitempty"` // what is wrong with the manifests on disk while an earlier set is in force
+	Gateway     string    `json:"gateway"`               // address of the gateway's port on this machine
+	Problem     string    `json:"problem,omitempty"`     // what is wrong with the manifests on disk while an earlier set is in force
+	Unprotected []string  `json:"unprotected,omitempty"` // what Cells lack of their protection because somebody accepted that
 	Pods        []Pod     `json:"pods"`
 }
 
@@ -70,6 +71,9 @@ type Suite interface {
 	Changed() <-chan struct{}
 	// SetStage returns when the next call is judged at that stage.
 	SetStage(ctx context.Context, stage string) error
+	// Apply puts the manifests on disk in force. Those that protect less than
+	// before, or less than a Cell needs, only when that is accepted.
+	Apply(ctx context.Context, acceptLoss bool) error
 	// NewFlight starts the mission's services again, all at once, so that none is
 	// left from which another could learn that a flight was under way.
 	NewFlight(ctx context.Context) error

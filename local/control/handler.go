@@ -44,6 +44,7 @@ func NewHandler(suite Suite, decisions Decisions, attacks Attacks) *Handler {
 	h.mux.HandleFunc("/_artemis/who-can", only(methodsRead, h.whoCan))
 	h.mux.HandleFunc("/_artemis/events", only(methodsRead, h.events))
 	h.mux.HandleFunc("/_artemis/stage", only(methodsWrite, h.stage))
+	h.mux.HandleFunc("/_artemis/apply", only(methodsWrite, h.apply))
 	h.mux.HandleFunc("/_artemis/new-flight", only(methodsWrite, h.newFlight))
 	h.mux.HandleFunc("/_artemis/listen", only(methodsWrite, h.listen))
 	h.mux.HandleFunc("/_artemis/attacks", only(methodsRead, h.listAttacks))
@@ -111,6 +112,28 @@ func (h *Handler) attack(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, result)
+}
+
+// apply puts the manifests on disk in force now.
+func (h *Handler) apply(w http.ResponseWriter, r *http.Request) {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != jsonType {
+		problem(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "the content type has to be "+jsonType)
+		return
+	}
+	var body struct {
+		AcceptLoss bool `json:"acceptLoss"`
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&body); err != nil || d.More() {
+		problem(w, http.StatusBadRequest, "malformed", `the body has to be {"acceptLoss":true|false}`)
+		return
+	}
+	if err := h.suite.Apply(r.Context(), body.AcceptLoss); err != nil {
+		problem(w, http.StatusConflict, "not-put-in-force", err.Error())
+		return
+	}
+	answer(w, h.suite.State())
 }
 
 func (h *Handler) recent(w http.ResponseWriter, r *http.Request) {

@@ -70,6 +70,13 @@ func (s *suite) Listen(_ context.Context, pod string) (control.Heard, error) {
 	return control.Heard{Stage: "open", Pod: pod, Source: "a test"}, nil
 }
 
+func (s *suite) Apply(_ context.Context, acceptLoss bool) error {
+	if !acceptLoss {
+		return errors.New("istio/cells/orion.yaml: at stage zero-trust: no waypoint for orion")
+	}
+	return nil
+}
+
 func (s *suite) SetStage(_ context.Context, stage string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,6 +123,10 @@ func TestTheHandlerRefusesWhatItShould(t *testing.T) {
 		{"two documents", "POST", "/_artemis/stage", `{"stage":"open"}{}`, jsonType, 400, "malformed"},
 		{"a body without end", "POST", "/_artemis/stage", `{"stage":"` + strings.Repeat("a", 5000) + `"}`, jsonType, 400, "malformed"},
 		{"manifests that cannot be loaded", "POST", "/_artemis/stage", `{"stage":"mtls"}`, jsonType, 409, "stage-refused"},
+		{"manifests that lose protection", "POST", "/_artemis/apply", `{"acceptLoss":false}`, jsonType, 409, "not-put-in-force"},
+		{"a loss that is accepted", "POST", "/_artemis/apply", `{"acceptLoss":true}`, jsonType, 200, ""},
+		{"a loss accepted by a form", "POST", "/_artemis/apply", "acceptLoss=true", form, 415, "unsupported-media-type"},
+		{"a loss accepted in other words", "POST", "/_artemis/apply", `{"accept":true}`, jsonType, 400, "malformed"},
 		{"the wrong method", "GET", "/_artemis/stage", "", "", 405, "method-not-allowed"},
 		{"a write where there is only reading", "POST", "/_artemis/state", "{}", jsonType, 405, "method-not-allowed"},
 		{"an attack of the campaign", "POST", "/_artemis/attacks/maneuver", "", "", 200, ""},

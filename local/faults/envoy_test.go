@@ -82,6 +82,13 @@ func TestAWaypointMayGoAndComeBack(t *testing.T) {
 		}
 	}
 	put(t, file, strings.Join(kept, "\n---\n"))
+	s.until("its loss is reported", 20*time.Second, func() bool {
+		now, err := s.status()
+		return err == nil && strings.Contains(now.Problem, "istio/cells/orion.yaml: at stage zero-trust: no waypoint")
+	})
+	if out, err := s.ask("apply", "--accept-loss"); err != nil {
+		t.Fatalf("accept the loss: %v\n%s", err, out)
+	}
 	s.until("the waypoint is gone", 20*time.Second, func() bool {
 		now, err := s.status()
 		if err != nil {

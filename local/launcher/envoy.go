@@ -20,6 +20,7 @@ import (
 	"artemis.example/local/identity"
 	"artemis.example/local/mesh"
 	"artemis.example/local/xds"
+	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
 )
 
@@ -40,8 +41,6 @@ var xdsAddress = netip.MustParseAddrPort("10.96.0.12:15010")
 // code in a program of its own. A nil *envoys has none.
 type envoys struct {
 	envoy, config string // paths of the programs
-	root          string
-	adversary     bool
 	alloc         *topology.Allocator
 	mesh          *mesh.Mesh
 
@@ -50,19 +49,21 @@ type envoys struct {
 	now     map[topology.Ref]xds.Config
 }
 
-// generate has the configuration of every waypoint of a world written.
-func (e *envoys) generate(ctx context.Context, stage string) ([]xds.Config, error) {
+// generate has the configuration of every waypoint of a project at a stage
+// written, from the manifests that were read and checked, whatever the files hold
+// by now.
+func (e *envoys) generate(ctx context.Context, stage string, p *manifest.Project) ([]xds.Config, error) {
 	if e == nil {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, configLimit)
 	defer cancel()
-	request, err := json.Marshal(xds.Request{Stage: stage, Adversary: e.adversary, Addresses: e.alloc.Given()})
+	request, err := json.Marshal(xds.Request{Stage: stage, Files: p.Files(), Addresses: e.alloc.Given()})
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, e.config)
-	cmd.Dir, cmd.Stdin = e.root, bytes.NewReader(request)
+	cmd.Stdin = bytes.NewReader(request)
 	cmd.Env = []string{"PILOT_ENABLE_AMBIENT=true", "HOME=/nonexistent"}
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said

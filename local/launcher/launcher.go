@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +37,7 @@ type Options struct {
 	Adversary           bool    // run the attacker's manifests too, where there are some
 	Gateway             string  // address of the gateway's port, to be shown
 	CaptureNote         string  // why the capture is not netns
+	AcceptLoss          bool    // start in spite of protection that Cells lack
 	TimeScale           float64 // mission seconds per second after lift-off, instead of what the manifests say; 0 leaves it to them
 	StartedAt           time.Time
 }
@@ -65,13 +65,15 @@ type launcher struct {
 	envoys  *envoys // nil when the mesh itself is the waypoints
 	alloc   *topology.Allocator
 
-	applying  sync.Mutex // one change of the world at a time
-	mu        sync.Mutex
-	world     *topology.World
-	stage     string
-	problem   string
-	processes []*process
-	changed   chan struct{}
+	applying    sync.Mutex        // one change of the world at a time
+	project     *manifest.Project // in force; changed while applying
+	mu          sync.Mutex
+	world       *topology.World
+	stage       string
+	problem     string
+	unprotected []string // what Cells lack, on purpose
+	processes   []*process
+	changed     chan struct{}
 }
 
 // Run starts the suite and keeps it running until ctx ends; then it drains and
@@ -101,7 +103,7 @@ func Run(ctx context.Context, o Options, h Handed) error {
 	}
 	if o.Waypoint == "envoy" {
 		l.envoys = &envoys{
-			envoy: h.Envoy, config: h.Config, root: h.Root, adversary: l.options.Adversary, alloc: l.alloc, mesh: m,
+			envoy: h.Envoy, config: h.Config, alloc: l.alloc, mesh: m,
 			servers: map[topology.Ref]*xds.Server{}, now: map[topology.Ref]xds.Config{},
 		}
 	}
@@ -130,44 +132,6 @@ func Run(ctx context.Context, o Options, h Handed) error {
 	}
 	l.stopAll()
 	return nil
-}
-
-// load reads the manifests of a stage and makes a world of them.
-func (l *launcher) load(stage string) (*topology.World, []workload, error) {
-	set, err := manifest.LoadStage(l.handed.Root, stage, l.options.Adversary)
-	if err != nil {
-		return nil, nil, err
-	}
-	w, err := topology.Build(set, l.alloc)
-	if err != nil {
-		return nil, nil, err
-	}
-	loads, err := workloads(set)
-	if l.options.TimeScale != 0 {
-		for i := range loads {
-			loads[i].Env = append(loads[i].Env, fmt.Sprintf("MISSION_TIME_SCALE=%g", l.options.TimeScale))
-		}
-	}
-	return w, append(loads, l.envoys.workloads(w)...), err
-}
-
-func (l *launcher) start(ctx context.Context) error {
-	w, loads, err := l.load(l.stage)
-	if err != nil {
-		return err
-	}
-	l.world = w
-	configs, err := l.envoys.generate(ctx, l.stage)
-	if err != nil {
-		return err
-	}
-	if err := l.mesh.Apply(l.stage, w); err != nil {
-		return err
-	}
-	if err := l.envoys.set(ctx, configs, l.runs); err != nil {
-		return err
-	}
-	return l.reconcile(ctx, w, loads)
 }
 
 // reconcile makes what runs what the workloads ask for.
@@ -362,46 +326,6 @@ func (c controlListener) Accept() (net.Conn, error) {
 	}
 }
 
-// SetStage loads the manifests of a stage and makes them the ones in force.
-func (l *launcher) SetStage(ctx context.Context, stage string) error { return l.apply(ctx, stage) }
-
-// apply reads everything again and puts it in force, or leaves all as it is.
-func (l *launcher) apply(ctx context.Context, stage string) error {
-	l.applying.Lock()
-	defer l.applying.Unlock()
-	w, loads, err := l.load(cmp.Or(stage, l.currentStage()))
-	if err != nil {
-		return err
-	}
-	stage = cmp.Or(stage, l.currentStage())
-	configs, err := l.envoys.generate(ctx, stage)
-	if err != nil {
-		return err
-	}
-	// A waypoint knows its Services before anybody is sent through it, and as long
-	// as anybody is.
-	through := slices.ContainsFunc(w.Services, func(s *topology.Service) bool { return s.Waypoint != nil })
-	if through {
-		if err := l.envoys.set(ctx, configs, l.runs); err != nil {
-			return err
-		}
-	}
-	if err := l.mesh.Apply(stage, w); err != nil {
-		return fmt.Errorf("put the manifests in force: %w", err)
-	}
-	l.mu.Lock()
-	l.world, l.stage, l.problem = w, stage, ""
-	l.mu.Unlock()
-	if !through {
-		if err := l.envoys.set(ctx, configs, l.runs); err != nil {
-			return err
-		}
-	}
-	err = l.reconcile(context.WithoutCancel(ctx), w, loads)
-	l.notify()
-	return err
-}
-
 func (l *launcher) currentWorld() *topology.World {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -470,7 +394,7 @@ func (l *launcher) State() control.State {
 	l.mu.Lock()
 	s := control.State{
 		Stage: l.stage, Capture: l.node.Name(), CaptureNote: l.options.CaptureNote, Waypoint: l.options.Waypoint,
-		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Pods: []control.Pod{},
+		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Unprotected: l.unprotected, Pods: []control.Pod{},
 	}
 	processes, world := slices.Clone(l.processes), l.world
 	l.mu.Unlock()

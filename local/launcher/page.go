@@ -29,7 +29,7 @@ const (
 func (l *launcher) NewFlight(ctx context.Context) error {
 	l.applying.Lock()
 	defer l.applying.Unlock()
-	w, loads, err := l.load(l.currentStage())
+	w, loads, err := l.makeWorld(l.project, l.currentStage())
 	if err != nil {
 		return err
 	}

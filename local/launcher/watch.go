@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
+	"artemis.example/policy/manifest"
 	"github.com/fsnotify/fsnotify"
 )
 
@@ -16,13 +16,9 @@ import (
 // editor writes in several steps.
 const settle = 80 * time.Millisecond
 
-// watched are the directories whose manifests run.
-func (l *launcher) watched() []string {
-	dirs := []string{filepath.Join("openchoreo", "rendered"), filepath.Join("istio", "cells"), filepath.Join("istio", "stages")}
-	if l.options.Adversary {
-		dirs = append(dirs, filepath.Join("adversary", "manifests"))
-	}
-	return dirs
+// path returns where a file of the project is.
+func (l *launcher) path(name string) string {
+	return filepath.Join(l.handed.Root, filepath.FromSlash(name))
 }
 
 // watch puts edited manifests in force until ctx ends. A bad edit is reported
@@ -33,9 +29,13 @@ func (l *launcher) watch(ctx context.Context) error {
 		return err
 	}
 	defer w.Close()
-	for _, dir := range l.watched() {
-		if err := addTree(w, filepath.Join(l.handed.Root, dir)); err != nil {
-			return fmt.Errorf("watch %s: %w", dir, err)
+	for _, folder := range manifest.Folders(l.options.Adversary) {
+		if err := addTree(w, l.path(folder)); err != nil {
+			return fmt.Errorf("watch %s: %w", folder, err)
+		}
+		// One that is taken away and put back is seen by what holds it.
+		if err := w.Add(filepath.Dir(l.path(folder))); err != nil {
+			return fmt.Errorf("watch %s: %w", filepath.Dir(folder), err)
 		}
 	}
 	timer := time.NewTimer(0)
@@ -60,13 +60,13 @@ func (l *launcher) watch(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			return err
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				return err
+			}
+			timer.Reset(settle) // some edits were not told: read all
 		case <-timer.C:
-			if err := l.apply(ctx, ""); err != nil && ctx.Err() == nil {
-				fmt.Fprintf(os.Stderr, "artemis: the manifests on disk are not in force, the last good ones are:\n%v\n", err)
-				l.setProblem(err.Error())
-			} else if err == nil {
-				fmt.Fprintln(os.Stderr, "artemis: the edited manifests are in force")
+			if l.edited(ctx) {
+				timer.Reset(settle)
 			}
 		}
 	}

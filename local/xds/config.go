@@ -16,7 +16,7 @@ import (
 // manifests in its working directory.
 type Request struct {
 	Stage     string                `json:"stage"`
-	Adversary bool                  `json:"adversary"`
+	Files     map[string][]byte     `json:"files"`     // of the manifest.Project, by path
 	Addresses map[string]netip.Addr `json:"addresses"` // what topology.Allocator has given
 }
 

@@ -1,51 +1,11 @@
 package manifest
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 
-	"artemis.example/catalog"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
-
-// LoadStage loads what is in force at a stage: openchoreo/rendered and
-// istio/cells, with istio/stages/STAGE over them except at zero-trust, and
-// adversary/manifests where asked for. Root is the project's directory.
-func LoadStage(root, stage string, withAdversary bool) (*Set, error) {
-	if !slices.Contains(catalog.Stages(), stage) {
-		return nil, fmt.Errorf("stage %q: there are only %q", stage, catalog.Stages())
-	}
-	paths := []string{filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells")}
-	if withAdversary {
-		paths = append(paths, filepath.Join(root, "adversary", "manifests"))
-	}
-	set, err := Load(paths...)
-	if err != nil {
-		return nil, fmt.Errorf("stage %s: %w", stage, err)
-	}
-	if stage == catalog.ZeroTrust {
-		return set, nil
-	}
-	dir := filepath.Join(root, "istio", "stages", stage)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("stage %s: %s is missing; make render writes it", stage, dir)
-	}
-	over, err := Load(dir)
-	if err != nil {
-		return nil, fmt.Errorf("stage %s: %w", stage, err)
-	}
-	for key, origin := range over.Origins {
-		if _, ok := set.Origins[key]; !ok {
-			return nil, fmt.Errorf("stage %s: %s:%d: %s %s replaces nothing; a stage only changes objects that exist at every stage", stage, origin.File, origin.Line, key.Kind, key)
-		}
-	}
-	return set.Overlay(over), nil
-}
 
 // Overlay returns a new Set with the objects of over in place of those of the
 // same kind, namespace and name, and those that are new behind them. Both Sets

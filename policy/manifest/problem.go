@@ -21,6 +21,7 @@ const (
 	CodeUnknownKind     Code = "unknown-kind"     // a kind that local mode does not implement
 	CodeUnknownField    Code = "unknown-field"    // a field that the kind does not have
 	CodeNotImplemented  Code = "not-implemented"  // a field or value that local mode does not implement
+	CodeCut             Code = "cut"              // a file that ends before its end, or holds nothing
 	CodeInvalid         Code = "invalid"          // a value that the API server or istiod would refuse
 )
 

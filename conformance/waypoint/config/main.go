@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	for _, s := range istiolog.Scopes() {
 		s.SetOutputLevel(istiolog.NoneLevel)
 	}
-	set, err := manifest.LoadStage(".", req.Stage, req.Adversary)
+	set, err := manifest.NewProject(".", req.Files).Stage(req.Stage)
 	if err != nil {
 		return err
 	}
