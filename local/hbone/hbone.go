@@ -41,6 +41,9 @@ var (
 	// ErrClosed is what a stream's user sees after closing it.
 	ErrClosed = errors.New("hbone: stream closed")
 
+	// ErrForward is what Forward fails with when its connection takes no more.
+	ErrForward = errors.New("hbone: the connection forwarded to takes no more")
+
 	errGone = errors.New("hbone: connection is gone") // nothing was processed: try another
 	errFull = errors.New("hbone: connection has no stream left")
 )

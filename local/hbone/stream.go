@@ -3,6 +3,7 @@ package hbone
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -40,6 +41,7 @@ type Stream struct {
 	sink    syscall.RawConn
 	moved   func()
 	waiting bool
+	broken  func()
 
 	// Guarded by c.mu.
 	sendable   sync.Cond
@@ -198,6 +200,9 @@ func (s *Stream) fail(err error) {
 	if s.readErr == nil {
 		s.readErr = err
 	}
+	if s.broken != nil {
+		s.broken()
+	}
 	s.readable.Broadcast()
 	s.mu.Unlock()
 	s.c.mu.Lock()
@@ -227,6 +232,15 @@ func (s *Stream) forget() {
 	if done {
 		c.close(errGone, http2.ErrCodeNo)
 	}
+}
+
+// OnBreak has f called when the other end breaks the stream, or the connection
+// under it breaks; nil takes that back, and f is not running any more then. It may
+// not use the stream.
+func (s *Stream) OnBreak(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = f
 }
 
 // Read reads what the peer sent.
@@ -272,7 +286,7 @@ func (s *Stream) give() int {
 
 // Forward writes what arrives to a connection until the stream ends; moved is
 // called for each piece. It is a copy that wakes nobody for bytes which the
-// connection takes at once.
+// connection takes at once. An error of that connection's own is an ErrForward.
 func (s *Stream) Forward(dst *net.TCPConn, buf []byte, moved func()) error {
 	raw, err := dst.SyscallConn()
 	if err != nil {
@@ -291,7 +305,7 @@ func (s *Stream) Forward(dst *net.TCPConn, buf []byte, moved func()) error {
 		if n > 0 {
 			moved()
 			if _, err := dst.Write(buf[:n]); err != nil {
-				return err
+				return fmt.Errorf("%w: %w", ErrForward, err)
 			}
 		}
 		if errors.Is(err, io.EOF) {

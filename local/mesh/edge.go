@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"artemis.example/policy/topology"
@@ -23,15 +22,4 @@ type Edge struct {
 type Refusal struct {
 	Code   string // for programs, from a closed set
 	Detail string // one sentence for people
-}
-
-// write answers with an RFC 9457 problem document.
-func (f *Refusal) write(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(http.StatusForbidden)
-	// The client went away: nobody is left to be told.
-	_ = json.NewEncoder(w).Encode(map[string]any{
-		"type": "about:blank", "title": http.StatusText(http.StatusForbidden), "status": http.StatusForbidden,
-		"code": f.Code, "detail": f.Detail,
-	})
 }

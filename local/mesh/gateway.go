@@ -2,19 +2,20 @@ package mesh
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"artemis.example/local/mesh/http1"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/message"
@@ -24,259 +25,279 @@ import (
 // gateway is the north/south gateway: HTTPRoutes on a plain HTTP listener, and
 // the mesh behind it.
 type gateway struct {
-	m         *Mesh
-	transport *http.Transport
-	proxy     *httputil.ReverseProxy
+	m  *Mesh
+	up upstreams
 
 	mu     sync.Mutex
-	server []*http.Server
+	open   map[io.Closer]struct{} // listeners, connections, and the servers of Edges
 	closed bool
 }
 
-// gatewayRequest is one request on its way through the gateway.
-type gatewayRequest struct {
-	state   *state
-	route   *topology.Route
-	target  *url.URL
-	start   time.Time
-	request decision.Record
-}
-
-type gatewayRequestKey struct{}
-
-func newGateway(m *Mesh) *gateway {
-	g := &gateway{m: m}
-	g.transport = &http.Transport{
-		DialContext:           g.dial,
-		DisableCompression:    true,
-		MaxIdleConnsPerHost:   32,
-		IdleConnTimeout:       60 * time.Second,
-		ExpectContinueTimeout: time.Second,
-	}
-	g.proxy = &httputil.ReverseProxy{
-		Rewrite:       g.rewrite,
-		Transport:     g.transport,
-		FlushInterval: -1,
-		ErrorHandler:  g.failed,
-		ErrorLog:      log.New(io.Discard, "", 0),
-		ModifyResponse: func(r *http.Response) error {
-			if r.StatusCode == http.StatusSwitchingProtocols && r.Request.Header.Get("Upgrade") == "" {
-				return errors.New("the protocol was changed, and nobody asked for that")
-			}
-			g.note(r.Request.Context(), r.StatusCode, decision.Allowed, "")
-			r.Header.Set("server", "istio-envoy")
-			return nil
-		},
-	}
-	return g
-}
+func newGateway(m *Mesh) *gateway { return &gateway{m: m, open: map[io.Closer]struct{}{}} }
 
 // applied ends the unused connections of the state before.
-func (g *gateway) applied() { g.transport.CloseIdleConnections() }
+func (g *gateway) applied() { g.up.drop() }
+
+// keep reports whether the gateway is still open; if so, c ends with it.
+func (g *gateway) keep(c io.Closer) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.open[c] = struct{}{}
+	}
+	return !g.closed
+}
+
+func (g *gateway) forget(c io.Closer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.open, c)
+}
 
 func (g *gateway) serve(ln net.Listener, edge Edge) error {
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.route(w, r, edge) })
-	srv := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headTimeout,
-		IdleTimeout:       keepAlive,
-		MaxHeaderBytes:    60 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0),
-	}
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
+	if !g.keep(ln) {
 		return errors.Join(http.ErrServerClosed, ln.Close())
 	}
-	g.server = append(g.server, srv)
-	g.mu.Unlock()
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the gateway: %w", err)
+	defer g.forget(ln)
+	at := &gatewayListener{gateway: g, edge: edge}
+	if edge.Handler != nil {
+		at.own = newHandedListener(ln.Addr())
+		server := &http.Server{Handler: edge.Handler, ReadHeaderTimeout: headTimeout, ErrorLog: log.New(io.Discard, "", 0)}
+		if !g.keep(server) {
+			return errors.Join(http.ErrServerClosed, ln.Close())
+		}
+		defer g.forget(server)
+		defer server.Close()
+		go func() { _ = server.Serve(at.own) }()
 	}
-	return nil
+	for {
+		conn, err := ln.Accept()
+		var temporary interface{ Temporary() bool }
+		switch {
+		case err == nil:
+			go at.take(conn)
+		case errors.As(err, &temporary) && temporary.Temporary():
+			time.Sleep(5 * time.Millisecond) // out of descriptors: others have to end first
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		default:
+			return fmt.Errorf("serve the gateway: %w", err)
+		}
+	}
+}
+
+// take serves one client.
+func (l *gatewayListener) take(conn net.Conn) {
+	defer conn.Close()
+	if !l.keep(conn) {
+		return
+	}
+	defer l.forget(conn)
+	l.m.serveHTTP(conn, nil, func() httpRole { return &gatewayHTTP{gatewayListener: l, client: conn.RemoteAddr()} })
 }
 
 func (g *gateway) close() error {
 	g.mu.Lock()
 	g.closed = true
-	servers := g.server
+	open := g.open
+	g.open = map[io.Closer]struct{}{}
 	g.mu.Unlock()
-	var errs []error
-	for _, s := range servers {
-		errs = append(errs, s.Close())
+	for c := range open {
+		_ = c.Close()
 	}
-	g.transport.CloseIdleConnections()
-	return errors.Join(errs...)
+	g.up.close()
+	return nil
 }
 
-// route routes one request.
-func (g *gateway) route(w http.ResponseWriter, r *http.Request, edge Edge) {
-	if edge.Own != nil && edge.Own(r.Host) {
-		edge.Handler.ServeHTTP(w, r)
-		return
-	}
-	s := g.m.state.Load()
+// gatewayListener is the gateway at one listener.
+type gatewayListener struct {
+	*gateway
+	edge Edge
+	own  *handedListener // reaches the Edge's Handler; nil without one
+}
+
+// gatewayHTTP is the gateway's role for the requests of one client.
+type gatewayHTTP struct {
+	*gatewayListener
+	client net.Addr
+	// Of the present request.
+	state *state
+	toOwn bool // it is the Edge's
+	route *topology.Route
+	query authz.Request
+}
+
+func (h *gatewayHTTP) begin() *state {
+	h.state, h.toOwn, h.route = h.m.state.Load(), false, nil
+	return h.state
+}
+
+func (h *gatewayHTTP) record(s *state) decision.Record {
 	if s == nil {
-		http.Error(w, "no healthy upstream", http.StatusServiceUnavailable)
-		return
+		return decision.Record{}
 	}
-	p := &gatewayRequest{state: s, start: time.Now()}
-	p.request = decision.Record{
-		From: peerOf(s.world.Gateway), Hop: decision.HopGateway, At: p.start, Method: r.Method,
-		TraceID: traceID(r.Header.Get("traceparent")),
-	}
-	p.request.From.Address = r.RemoteAddr
-	ctx := context.WithValue(r.Context(), gatewayRequestKey{}, p)
-	w.Header().Set("server", "istio-envoy")
-	raw, err := gatewayTarget(r)
-	if err != nil {
-		g.note(ctx, http.StatusBadRequest, decision.Failed, "bad request: "+err.Error())
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	path, query, _ := strings.Cut(raw, "?")
-	p.request.Path = path
-	route, rewritten := s.world.Route(r.Host, path)
-	if route == nil {
-		g.note(ctx, http.StatusNotFound, decision.Failed, "no HTTPRoute for "+r.Host+path)
-		if edge.Handler != nil {
-			edge.Handler.ServeHTTP(w, r)
-			return
-		}
-		w.WriteHeader(http.StatusNotFound)
-		return
-	}
-	p.route = route
-	if route.Service == nil {
-		g.note(ctx, http.StatusInternalServerError, decision.Failed, "the HTTPRoute names a Service that does not exist")
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
-	p.request.To = g.to(route)
-	if edge.Admit != nil {
-		if refusal := edge.Admit(r.Method, r.Host, r.Header, route.Service); refusal != nil {
-			g.note(ctx, http.StatusForbidden, decision.Failed, "refused at the gateway: "+refusal.Detail)
-			refusal.write(w)
-			return
-		}
-	}
-	p.target = requestURL(backendHost(route), rewritten, query)
-	g.proxy.ServeHTTP(w, r.WithContext(ctx))
+	rec := decision.Record{From: peerOf(s.world.Gateway), Hop: decision.HopGateway}
+	rec.From.Address = h.client.String()
+	return rec
 }
 
-// gatewayTarget returns the normalised path and query of a request.
-func gatewayTarget(r *http.Request) (string, error) {
-	for i := range len(r.Method) {
-		if c := r.Method[i]; 'a' <= c && c <= 'z' {
-			return "", errors.New("unknown method")
-		}
+func (h *gatewayHTTP) idle() *upstreams { return &h.up }
+
+func (h *gatewayHTTP) decide(s *state, req *message.Head, rec *decision.Record) (string, *localReply) {
+	h.query = authz.Request{}
+	target, refused := message.Waypoint{}.See(req, &h.query)
+	if refused != nil {
+		return "", refusal(refused, rec)
 	}
-	raw := r.RequestURI
-	if raw == "" || r.URL.IsAbs() { // absolute form, or a request that no listener made
-		raw = r.URL.RequestURI()
+	if h.edge.Own != nil && h.edge.Own(req.Host) {
+		return h.handOver(rec, target)
 	}
-	return authz.NormalizePath(raw)
+	if s == nil {
+		return "", reply(http.StatusServiceUnavailable, "no healthy upstream")
+	}
+	path, query, asked := strings.Cut(target, "?")
+	rec.Path, rec.Verdict = path, decision.Failed
+	var rewritten string
+	h.route, rewritten = s.world.Route(req.Host, path)
+	switch {
+	case h.route == nil && h.own != nil:
+		rec.Status, rec.Reason = http.StatusNotFound, "no HTTPRoute for "+req.Host+path
+		h.m.note(s, *rec)
+		return h.handOver(rec, target)
+	case h.route == nil || req.Method == http.MethodConnect:
+		rec.Reason = "no HTTPRoute for " + req.Host + path
+		return "", reply(http.StatusNotFound, "")
+	case h.route.Service == nil:
+		rec.Reason = "the HTTPRoute names a Service that does not exist"
+		return "", reply(http.StatusInternalServerError, "")
+	}
+	rec.To = h.to()
+	if refused := h.admit(req); refused != nil {
+		rec.Reason = "refused at the gateway: " + refused.Detail
+		return "", refused.reply()
+	}
+	rec.Reason = "routed by HTTPRoute " + h.route.String()
+	if asked {
+		rewritten += "?" + query
+	}
+	return rewritten, nil
 }
 
-func (g *gateway) to(r *topology.Route) decision.Peer {
+// handOver passes a request to the Edge's Handler as it is. That keeps records of
+// its own.
+func (h *gatewayHTTP) handOver(rec *decision.Record, target string) (string, *localReply) {
+	if h.own == nil {
+		return "", reply(http.StatusNotFound, "")
+	}
+	h.toOwn = true
+	rec.Hop = ""
+	return target, nil
+}
+
+func (h *gatewayHTTP) admit(req *message.Head) *Refusal {
+	if h.edge.Admit == nil {
+		return nil
+	}
+	header := http.Header{}
+	for _, f := range req.Fields {
+		header.Add(f.Name, f.Value)
+	}
+	return h.edge.Admit(req.Method, req.Host, header, h.route.Service)
+}
+
+func (h *gatewayHTTP) to() decision.Peer {
 	var to decision.Peer
-	if b := r.Service.Backends(r.Port); len(b) > 0 {
+	if b := h.route.Service.Backends(h.route.Port); len(b) > 0 {
 		to = peerOf(b[0].Pod)
 	}
-	to.Namespace, to.Service = r.Service.Namespace, r.Service.Name
+	to.Namespace, to.Service = h.route.Service.Namespace, h.route.Service.Name
 	return to
 }
 
-// backendHost names the backend for the transport, which keeps its connections
-// by this name.
-func backendHost(r *topology.Route) string {
-	return fmt.Sprintf("%s:%d", r.Service.Host, r.Port)
+// reply is an RFC 9457 problem document.
+func (f *Refusal) reply() *localReply {
+	b, err := json.Marshal(map[string]any{
+		"type": "about:blank", "title": http.StatusText(http.StatusForbidden), "status": http.StatusForbidden,
+		"code": f.Code, "detail": f.Detail,
+	})
+	if err != nil {
+		return reply(http.StatusForbidden, f.Code)
+	}
+	return &localReply{http.StatusForbidden, "application/problem+json", string(b) + "\n"}
 }
 
-// requestURL puts a path that is escaped already into a URL that is written as
-// it stands.
-func requestURL(host, path, query string) *url.URL {
-	u := &url.URL{Scheme: "http", Host: host, RawQuery: query}
-	if decoded, err := url.PathUnescape(path); err == nil {
-		u.Path, u.RawPath = decoded, path
-		if u.EscapedPath() == path {
-			return u
+// requestHead writes the request as the backend gets it: with the client's
+// address, and without a claim of an identity that nobody has proven here.
+func (h *gatewayHTTP) requestHead(b []byte, req *message.Head, target string) []byte {
+	b = requestLine(b, req, target)
+	for f := range req.Seen {
+		switch {
+		case h.toOwn:
+		case isXFCC(f.Name), strings.EqualFold(f.Name, "x-forwarded-for"), strings.EqualFold(f.Name, "x-forwarded-proto"):
+			continue
+		}
+		b = appendField(b, f.Name, f.Value)
+	}
+	if !h.toOwn {
+		client := addrPort(h.client).Addr().String()
+		if said, _ := req.Joined("x-forwarded-for"); said != "" {
+			client = said + "," + client
+		}
+		b = appendField(appendField(b, "x-forwarded-for", client), "x-forwarded-proto", "http")
+	}
+	b = appendTE(b, req)
+	return endOfHead(b, req)
+}
+
+func (h *gatewayHTTP) upstream(s *state, fresh bool) (*upstream, error) {
+	if h.toOwn {
+		conn, err := h.own.dial(h.client)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errNoRoute, err)
+		}
+		return &upstream{Conn: conn, reader: http1.NewReader(conn)}, nil
+	}
+	to := backend{service: h.route.Service.Ref, port: h.route.Port}
+	if !fresh {
+		if c := h.up.get(to); c != nil {
+			return c, nil
 		}
 	}
-	u.Path, u.RawPath = "", ""
-	u.Opaque = path
-	return u
+	conn, err := h.dial(context.Background(), s, to)
+	if err != nil {
+		return nil, err
+	}
+	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: to}, nil
 }
 
-func (g *gateway) rewrite(r *httputil.ProxyRequest) {
-	p := r.In.Context().Value(gatewayRequestKey{}).(*gatewayRequest)
-	r.Out.URL = p.target
-	r.Out.Host = r.In.Host
-	r.Out.Header.Del(message.XFCC)
-	if prior := r.In.Header.Values("X-Forwarded-For"); len(prior) > 0 {
-		r.Out.Header["X-Forwarded-For"] = prior
-	}
-	r.SetXForwarded()
+// changed has the connection end as that to the backend does, which is judged by
+// its own way.
+func (h *gatewayHTTP) changed() func(*state) disposition {
+	return func(*state) disposition { return keep }
 }
 
-func (g *gateway) note(ctx context.Context, status int, verdict decision.Verdict, reason string) {
-	p, ok := ctx.Value(gatewayRequestKey{}).(*gatewayRequest)
-	if !ok {
-		return
-	}
-	rec := p.request
-	rec.Status, rec.Verdict, rec.Reason, rec.DurationUS = status, verdict, reason, time.Since(p.start).Microseconds()
-	if verdict == decision.Allowed {
-		rec.Reason = "routed by HTTPRoute " + p.route.String()
-	}
-	g.m.note(p.state, rec)
-}
-
-func (g *gateway) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
-		w.WriteHeader(499)
-		return
-	}
-	g.note(r.Context(), http.StatusServiceUnavailable, decision.Failed, "the backend could not be reached: "+err.Error())
-	w.Header().Set("content-type", "text/plain")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = io.WriteString(w, "upstream connect error or disconnect/reset before headers. reset reason: connection termination")
-}
-
-// dial opens a connection to a backend for the transport: through the Service's
-// waypoint where the label says so, otherwise to a pod.
-func (g *gateway) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+// dial opens a connection to a backend: through the Service's waypoint where the
+// label says so, otherwise to a pod.
+func (g *gateway) dial(ctx context.Context, s *state, to backend) (net.Conn, error) {
 	m := g.m
-	s := m.state.Load()
-	host, portText, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	port, err := netip.ParseAddrPort("0.0.0.0:" + portText)
-	if err != nil {
-		return nil, err
-	}
-	r := m.routeIngress(s, host, port.Port())
-	src := s.world.Gateway
+	r := m.routeIngress(s, to)
 	conn, err := m.dial(ctx, s, r)
 	if err != nil {
-		m.noteFailure(s, src, r, err)
+		m.noteFailure(s, s.world.Gateway, r, err)
 		return nil, err
 	}
 	return &gatewayConn{Conn: conn, link: m.track(s, nil, func(now *state) disposition {
-		return m.reevaluateRoute(now, r, m.routeIngress(now, host, port.Port()))
+		return m.reevaluateRoute(now, r, m.routeIngress(now, to))
 	}, func() { abort(conn) })}, nil
 }
 
 // routeIngress finds the gateway's next leg to a Service.
-func (m *Mesh) routeIngress(s *state, host string, port uint16) route {
-	name, rest, _ := strings.Cut(host, ".")
-	namespace, _, _ := strings.Cut(rest, ".")
-	svc := s.world.Service(topology.Ref{Namespace: namespace, Name: name})
+func (m *Mesh) routeIngress(s *state, to backend) route {
+	svc := s.world.Service(to.service)
 	if svc == nil {
-		return route{failure: "no Service " + host}
+		return route{failure: "no Service " + to.service.String()}
 	}
-	return m.route(s, s.world.Gateway, topology.Destination{Service: svc, Port: port})
+	return m.route(s, s.world.Gateway, topology.Destination{Service: svc, Port: to.port})
 }
 
 // gatewayConn notes on its link what moves.
@@ -300,8 +321,86 @@ func (c *gatewayConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// Alive reports whether nothing has ended or arrived on the connection.
+func (c *gatewayConn) Alive() bool { return alive(c.Conn) }
+
+// Reset ends the connection as one that breaks.
+func (c *gatewayConn) Reset() error {
+	c.link.done()
+	abort(c.Conn)
+	return nil
+}
+
 // Close ends the connection.
 func (c *gatewayConn) Close() error {
 	c.link.done()
 	return c.Conn.Close()
+}
+
+// handedListener is a listener whose connections are handed to it, or opened
+// within the process.
+type handedListener struct {
+	addr  net.Addr
+	conns chan net.Conn
+	over  chan struct{}
+	ended atomic.Bool
+}
+
+func newHandedListener(addr net.Addr) *handedListener {
+	return &handedListener{addr: addr, conns: make(chan net.Conn), over: make(chan struct{})}
+}
+
+// Accept returns the next connection.
+func (l *handedListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.over:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept.
+func (l *handedListener) Close() error {
+	if l.ended.CompareAndSwap(false, true) {
+		close(l.over)
+	}
+	return nil
+}
+
+// Addr is that of the listener which this one stands behind.
+func (l *handedListener) Addr() net.Addr { return l.addr }
+
+func (l *handedListener) hand(c net.Conn) error {
+	select {
+	case l.conns <- c:
+		return nil
+	case <-l.over:
+		return net.ErrClosed
+	}
+}
+
+// dial opens a connection that seems to come from an address.
+func (l *handedListener) dial(from net.Addr) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	if err := l.hand(fromAddr{theirs, from}); err != nil {
+		return nil, errors.Join(err, ours.Close(), theirs.Close())
+	}
+	return ours, nil
+}
+
+// fromAddr is a connection with the address of the one for whom it was opened.
+type fromAddr struct {
+	net.Conn
+	from net.Addr
+}
+
+func (c fromAddr) RemoteAddr() net.Addr { return c.from }
+
+// backend is where connections that may be used again lead: a pod's port, or at
+// the gateway a Service's.
+type backend struct {
+	pod     netip.AddrPort
+	service topology.Ref
+	port    uint16
 }

@@ -235,7 +235,6 @@ func TestMessagesThatTwoReadersCouldReadDifferentlyAreRefused(t *testing.T) {
 		{"no host", "GET /position HTTP/1.1\r\n\r\n", "400"},
 		{"the length made hop by hop", "POST /position HTTP/1.1\r\nHost: x\r\nConnection: content-length\r\nContent-Length: 40\r\n\r\n" + smuggled, "400"},
 		{"another version", "GET /position HTTP/3.0\r\nHost: x\r\n\r\n", "426"},
-		{"HTTP/2 without TLS", http2.ClientPreface, "400"},
 		{"a NUL", "GET /position HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n", "400"},
 		{"a head that is too large", "GET /position HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 70<<10) + "\r\n\r\n", "431"},
 		{"too many headers", "GET /position HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 300) + "\r\n", "431"},

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -182,7 +183,7 @@ func abort(c net.Conn) {
 var buffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
 
 // carry moves bytes between a caller and a callee until both are done, or until
-// one side breaks; the other then breaks too.
+// one side breaks; the other then breaks too, after what has arrived.
 func (l *link) carry(caller, callee net.Conn) {
 	done := make(chan struct{})
 	go func() {
@@ -196,44 +197,57 @@ func (l *link) carry(caller, callee net.Conn) {
 }
 
 // pump moves bytes from src to dst; answer tells that they come from the callee.
+// A dst that takes no more ends this direction only: what it sent before it broke,
+// the whole answer perhaps, is still on its way to src.
 func (l *link) pump(dst, src net.Conn, answer bool) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
+	err := l.copy(dst, src, *buf, answer)
+	switch {
+	case err == nil:
+		if h, ok := dst.(halfCloser); ok {
+			_ = h.CloseWrite()
+		} else {
+			_ = dst.Close()
+		}
+	case errors.Is(err, errTakesNoMore):
+		// What is still read now would otherwise turn the end of src into a reset.
+		_ = src.SetReadDeadline(time.Now().Add(lingerFor))
+		for err = nil; err == nil; _, err = src.Read(*buf) {
+		}
+	default:
+		flush(dst)
+		abort(dst)
+		abort(src)
+	}
+}
+
+// errTakesNoMore is returned when writing has failed, not reading.
+var errTakesNoMore = errors.New("the other end takes no more")
+
+func (l *link) copy(dst, src net.Conn, buf []byte, answer bool) error {
 	if st, ok := src.(*hbone.Stream); ok {
 		if tcp, ok := dst.(*net.TCPConn); ok {
-			err := st.Forward(tcp, *buf, func() { l.note(answer) })
-			if err != nil {
-				abort(dst)
-				abort(src)
-				return
+			err := st.Forward(tcp, buf, func() { l.note(answer) })
+			if errors.Is(err, hbone.ErrForward) {
+				return fmt.Errorf("%w: %w", errTakesNoMore, err)
 			}
-			_ = tcp.CloseWrite()
-			return
+			return err
 		}
 	}
 	for {
-		n, err := src.Read(*buf)
+		n, err := src.Read(buf)
 		if n > 0 {
 			l.note(answer)
-			if _, werr := dst.Write((*buf)[:n]); werr != nil {
-				abort(src)
-				abort(dst)
-				return
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return fmt.Errorf("%w: %w", errTakesNoMore, err)
 			}
 		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
-			if h, ok := dst.(halfCloser); ok {
-				_ = h.CloseWrite()
-			} else {
-				_ = dst.Close()
-			}
-			return
-		default:
-			abort(dst)
-			abort(src)
-			return
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

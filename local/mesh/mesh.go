@@ -72,6 +72,7 @@ type Mesh struct {
 	closed    bool
 
 	gateway *gateway
+	http2   *http2Server
 }
 
 // New returns a Mesh without a world: Apply comes first, then the pods.
@@ -94,6 +95,7 @@ func New(cfg Config) (*Mesh, error) {
 	}
 	m.pool = hbone.NewPool(cfg.Node.Dial)
 	m.gateway = newGateway(m)
+	m.http2 = newHTTP2Server(m)
 	return m, nil
 }
 
@@ -238,6 +240,7 @@ func (m *Mesh) Close() error {
 	m.pods, m.waypoints, m.external = map[topology.Ref]*nodeProxy{}, map[topology.Ref]*waypoint{}, map[topology.Ref]*externalWaypoint{}
 	m.mu.Unlock()
 	err := m.gateway.close()
+	m.http2.close()
 	for _, n := range pods {
 		n.close()
 	}

@@ -2,8 +2,8 @@ package mesh
 
 import (
 	"net"
-	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"artemis.example/local/mesh/http1"
@@ -15,11 +15,11 @@ const (
 	idleFor = 60 * time.Second
 )
 
-// upstream is a waypoint's connection to a pod, used by one request at a time.
+// upstream is a connection to a backend, used by one request at a time.
 type upstream struct {
 	net.Conn
 	reader *http1.Reader
-	to     netip.AddrPort
+	to     backend
 	used   bool // has served a request before
 	since  time.Time
 }
@@ -27,16 +27,25 @@ type upstream struct {
 // upstreams keeps the unused ones.
 type upstreams struct {
 	mu     sync.Mutex
-	idle   map[netip.AddrPort][]*upstream
+	idle   map[backend][]*upstream
 	timer  *time.Timer
 	closed bool
 }
 
-// alive is what can tell whether an unused connection is still good.
-type alive interface{ Alive() bool }
+// alive reports whether an unused connection is still good: nothing has ended or
+// arrived on it.
+func alive(c net.Conn) bool {
+	switch c := c.(type) {
+	case interface{ Alive() bool }:
+		return c.Alive()
+	case syscall.Conn:
+		return quiet(c)
+	}
+	return false
+}
 
 // get returns the connection that was used last, nil when there is none.
-func (u *upstreams) get(to netip.AddrPort) *upstream {
+func (u *upstreams) get(to backend) *upstream {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for {
@@ -47,7 +56,7 @@ func (u *upstreams) get(to netip.AddrPort) *upstream {
 		c := list[len(list)-1]
 		list[len(list)-1] = nil
 		u.idle[to] = list[:len(list)-1]
-		if c.Conn.(alive).Alive() {
+		if alive(c.Conn) {
 			c.used = true
 			return c
 		}
@@ -58,8 +67,7 @@ func (u *upstreams) get(to netip.AddrPort) *upstream {
 // put takes a connection back. One that cannot tell whether it is alive is not
 // worth keeping.
 func (u *upstreams) put(c *upstream) {
-	a, ok := c.Conn.(alive)
-	if !ok || c.reader.Buffered() > 0 || !a.Alive() {
+	if c.reader.Buffered() > 0 || !alive(c.Conn) {
 		_ = c.Close()
 		return
 	}
@@ -72,7 +80,7 @@ func (u *upstreams) put(c *upstream) {
 		return
 	}
 	if u.idle == nil {
-		u.idle = map[netip.AddrPort][]*upstream{}
+		u.idle = map[backend][]*upstream{}
 	}
 	u.idle[c.to] = append(u.idle[c.to], c)
 	if u.timer == nil {
@@ -89,7 +97,7 @@ func (u *upstreams) sweep() {
 	for to, list := range u.idle {
 		kept := list[:0]
 		for _, c := range list {
-			if now.Sub(c.since) < idleFor && c.Conn.(alive).Alive() {
+			if now.Sub(c.since) < idleFor && alive(c.Conn) {
 				kept = append(kept, c)
 				continue
 			}
@@ -104,7 +112,8 @@ func (u *upstreams) sweep() {
 	}
 }
 
-func (u *upstreams) close() {
+// drop closes the unused connections.
+func (u *upstreams) drop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, list := range u.idle {
@@ -113,4 +122,12 @@ func (u *upstreams) close() {
 		}
 	}
 	u.idle = nil
+}
+
+// close closes the unused connections, and every one that comes back.
+func (u *upstreams) close() {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	u.drop()
 }

@@ -266,14 +266,14 @@ func (h *Head) readFraming() (framing, error) {
 		}
 	}
 	if f.hosts > 0 {
-		h.Host, _ = h.joined("host")
+		h.Host, _ = h.Joined("host")
 	}
 	if f.expects {
-		value, _ := h.joined("expect")
+		value, _ := h.Joined("expect")
 		h.Expect = strings.EqualFold(value, "100-continue")
 	}
 	if f.upgrades {
-		h.Upgrade, _ = h.joined("upgrade")
+		h.Upgrade, _ = h.Joined("upgrade")
 	}
 	if f.chunked && f.sized {
 		return f, Malformed("content-length and transfer-encoding")
@@ -352,7 +352,7 @@ func (h *Head) readNominated() error {
 		h.nominated = slices.DeleteFunc(h.nominated, func(n string) bool { return strings.EqualFold(n, "http2-settings") })
 	}
 	if h.upgrading {
-		h.connection, _ = h.joined("connection")
+		h.connection, _ = h.Joined("connection")
 		h.nominated = h.nominated[:0]
 		return nil
 	}
@@ -365,7 +365,7 @@ func (h *Head) readNominated() error {
 		}
 	}
 	options := 0
-	value, _ := h.joined("connection")
+	value, _ := h.Joined("connection")
 	for option := range strings.SplitSeq(value, ",") {
 		if option != "" {
 			options++
@@ -374,7 +374,7 @@ func (h *Head) readNominated() error {
 	if options >= maxNominated {
 		return Malformed("connection names %d fields", options)
 	}
-	if te, _ := h.joined("te"); len(te) >= 256 && containsFold(h.nominated, "te") {
+	if te, _ := h.Joined("te"); len(te) >= 256 && containsFold(h.nominated, "te") {
 		return Malformed("te is too long")
 	}
 	return nil

@@ -175,7 +175,7 @@ func (h *Head) path() (path, scheme string, refused *Refusal) {
 
 // scheme is what x-forwarded-proto says, where it is a scheme.
 func (h *Head) scheme() string {
-	said, _ := h.joined("x-forwarded-proto")
+	said, _ := h.Joined("x-forwarded-proto")
 	if strings.EqualFold(said, "https") {
 		return "https"
 	}
@@ -273,7 +273,7 @@ func each(s string, is func(byte) bool) bool {
 // trusts it, as nobody tells it otherwise (Envoy use_remote_address false,
 // Utility::getLastAddressFromXFF).
 func (h *Head) Client(peer netip.Addr) netip.Addr {
-	last, _ := h.joined("x-forwarded-for")
+	last, _ := h.Joined("x-forwarded-for")
 	if i := strings.LastIndexByte(last, ','); i >= 0 && i+1 < len(last) {
 		last = last[i+1:]
 	}
@@ -283,9 +283,9 @@ func (h *Head) Client(peer netip.Addr) netip.Addr {
 	return peer
 }
 
-// joined returns the lines of a field as Envoy joins those of the headers that it
+// Joined returns the lines of a field as Envoy joins those of the headers that it
 // keeps in one: by commas, empty lines left out; and whether there is any.
-func (h *Head) joined(name string) (value string, given bool) {
+func (h *Head) Joined(name string) (value string, given bool) {
 	for _, f := range h.Fields {
 		if len(f.Name) != len(name) || !strings.EqualFold(f.Name, name) {
 			continue
@@ -348,7 +348,7 @@ func (h *Head) lines(lines http.Header) {
 		name := textproto.CanonicalMIMEHeaderKey(f.Name)
 		lines[name] = append(lines[name], f.Value)
 	}
-	if te, stays := h.transferEncodings(); stays {
+	if te, stays := h.TE(); stays {
 		lines["Te"] = []string{te}
 	}
 	if h.upgrading {
@@ -366,7 +366,7 @@ func (h *Head) lines(lines http.Header) {
 // refererStays reports whether the referer, if there is one, is a URL or a path to
 // Envoy (source/common/http/utility.cc, isSafe... of Url::initialize).
 func (h *Head) refererStays() bool {
-	s, _ := h.joined("referer")
+	s, _ := h.Joined("referer")
 	if !each(s, func(c byte) bool { return c > ' ' && c < 0x7f }) || strings.IndexByte(s, '#') >= 0 {
 		return false
 	}
@@ -381,10 +381,10 @@ func (h *Head) refererStays() bool {
 	return !strings.Contains(first, ":")
 }
 
-// transferEncodings returns what Envoy keeps of te, and whether it keeps any:
+// TE returns what Envoy keeps of te and passes on, and whether it keeps any:
 // trailers, and an empty value.
-func (h *Head) transferEncodings() (value string, stays bool) {
-	all, given := h.joined("te")
+func (h *Head) TE() (value string, stays bool) {
+	all, given := h.Joined("te")
 	if !given {
 		return "", false
 	}

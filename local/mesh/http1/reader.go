@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"sync"
 
 	"artemis.example/policy/message"
@@ -25,6 +26,7 @@ type Reader struct {
 	src  io.Reader
 	buf  []byte
 	r, w int
+	err  error
 }
 
 // NewReader returns a Reader without a buffer: it takes one when it first reads.
@@ -46,6 +48,23 @@ func (r *Reader) Release() {
 	}
 	r.buf, r.r, r.w = nil, 0, 0
 }
+
+// Await reads what comes next, if nothing is buffered.
+func (r *Reader) Await() error {
+	if r.Buffered() > 0 {
+		return nil
+	}
+	return r.fill(message.MaxHead)
+}
+
+// Peek returns what is read but not used.
+func (r *Reader) Peek() []byte { return r.buf[r.r:r.w] }
+
+// More reads more behind what is buffered.
+func (r *Reader) More() error { return r.fill(message.MaxHead) }
+
+// Err returns the error with which the connection has ended, nil while it has not.
+func (r *Reader) Err() error { return r.err }
 
 // Take returns what is read but not used, and forgets it.
 func (r *Reader) Take() []byte {
@@ -79,6 +98,9 @@ func (r *Reader) fill(limit int) error {
 	}
 	if err == nil {
 		err = io.ErrNoProgress
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		r.err = err
 	}
 	return err
 }

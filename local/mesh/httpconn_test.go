@@ -242,7 +242,7 @@ func TestAChangeOfProtocolThatNobodyAskedFor(t *testing.T) {
 	t.Run("behind the gateway", func(t *testing.T) {
 		r.serve(r.pods[app("houston", "flight-director")], 8080, http.HandlerFunc(switching))
 		res, err := r.ingress(http.MethodGet, "/flight-director-http/mission/status", nil)
-		if err != nil || res.StatusCode != http.StatusServiceUnavailable {
+		if err != nil || res.StatusCode != http.StatusSwitchingProtocols || res.Header.Get("Upgrade") != "" {
 			t.Errorf("%v, %v", res, err)
 		}
 	})

@@ -1,0 +1,297 @@
+package mesh
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"artemis.example/local/hbone"
+	"artemis.example/local/mesh/http1"
+	"artemis.example/policy/decision"
+	"artemis.example/policy/message"
+)
+
+const (
+	headTimeout = 10 * time.Second // from a request's first byte to the end of its head
+	keepAlive   = 5 * time.Minute  // between requests
+	bodyTimeout = 5 * time.Minute  // between two pieces of a request's body
+	// lingerFor is how long a connection that ends with an answer is still read, so
+	// that what its caller has sent meanwhile does not reset it over the answer.
+	lingerFor = time.Second
+)
+
+// httpRole is who serves the requests of an HTTP connection: a waypoint or the
+// gateway. One serves one connection, whose requests come one after the other.
+type httpRole interface {
+	// begin returns the state in force, under which a request is decided.
+	begin() *state
+	// record begins the record of a request. One without a hop is not kept.
+	record(s *state) decision.Record
+	// decide completes the record, and returns as what path and query the request
+	// goes on, or what answers it here.
+	decide(s *state, req *message.Head, rec *decision.Record) (target string, refused *localReply)
+	// requestHead appends the head with which the request goes on.
+	requestHead(b []byte, req *message.Head, target string) []byte
+	// upstream connects to where it goes, by a connection that has served before
+	// unless fresh is asked for.
+	upstream(s *state, fresh bool) (*upstream, error)
+	// idle is where the connection goes when it is free.
+	idle() *upstreams
+	// changed returns what a new state makes of a connection whose protocol the
+	// request has changed.
+	changed() func(now *state) disposition
+}
+
+// localReply is an answer of the proxy's own.
+type localReply struct {
+	status            int
+	contentType, body string
+}
+
+func reply(status int, body string) *localReply {
+	return &localReply{status: status, contentType: "text/plain", body: body}
+}
+
+// refusal is the answer to a request that no policy gets to see.
+func refusal(r *message.Refusal, rec *decision.Record) *localReply {
+	rec.Layer, rec.Verdict, rec.Reason = 0, decision.Failed, "bad request: "+r.Error()
+	return reply(r.Status, r.Body)
+}
+
+// httpConn is one HTTP/1.1 connection of a caller: requests and answers, one after
+// the other.
+type httpConn struct {
+	m        *Mesh
+	conn     net.Conn
+	role     httpRole
+	in       *http1.Reader
+	request  message.Head
+	response message.Head
+	call     httpCall
+	out      []byte // the request's head; a request that is still being sent owns it
+	back     []byte // the answer's
+	closing  bool
+}
+
+// serveHTTP serves HTTP on a caller's connection until it ends. first is what was
+// read off it already. newRole makes who answers: one for all requests of HTTP/1,
+// one for each of HTTP/2.
+func (m *Mesh) serveHTTP(conn net.Conn, first []byte, newRole func() httpRole) {
+	x := newHTTPConn(m, conn)
+	if len(first) > 0 {
+		x.in = http1.NewReader(io.MultiReader(strings.NewReader(string(first)), conn))
+		_ = x.in.Await()
+	}
+	if x.await() {
+		if x.speaksHTTP2() {
+			m.http2.serve(conn, x.in.Take(), newRole)
+			return
+		}
+		x.role = newRole()
+		x.serve()
+	}
+	x.end()
+}
+
+func newHTTPConn(m *Mesh, conn net.Conn) *httpConn {
+	return &httpConn{m: m, conn: conn, in: http1.NewReader(conn)}
+}
+
+// serve serves the requests of HTTP/1.1.
+func (x *httpConn) serve() {
+	for !x.closing && x.await() && x.one() {
+	}
+}
+
+// await waits for the next request to begin.
+func (x *httpConn) await() bool {
+	if x.in.Buffered() > 0 {
+		return true
+	}
+	x.in.Release()
+	_ = x.conn.SetReadDeadline(time.Now().Add(keepAlive))
+	var err error
+	if st, ok := x.conn.(*hbone.Stream); ok {
+		err = st.Await() // holds no buffer meanwhile
+	} else {
+		err = x.in.Await()
+	}
+	_ = x.conn.SetReadDeadline(time.Time{})
+	return err == nil
+}
+
+// end ends the connection: in order, so that the last answer arrives.
+func (x *httpConn) end() {
+	if half, ok := x.conn.(halfCloser); ok && half.CloseWrite() == nil {
+		if _, tunnel := x.conn.(*hbone.Stream); !tunnel && x.closing {
+			_ = x.conn.SetReadDeadline(time.Now().Add(lingerFor))
+			_, _ = io.Copy(io.Discard, x.conn)
+		}
+	}
+	_ = x.conn.Close()
+}
+
+// one serves one request; false ends the connection.
+func (x *httpConn) one() bool {
+	slow := false
+	err := x.in.ReadRequest(&x.request, func() {
+		slow = true
+		_ = x.conn.SetReadDeadline(time.Now().Add(headTimeout))
+	})
+	if slow {
+		_ = x.conn.SetReadDeadline(time.Time{})
+	}
+	start := time.Now()
+	s := x.role.begin()
+	unreadable := message.Refuse(err)
+	if err != nil && unreadable == nil {
+		if !slow {
+			return false
+		}
+		unreadable = &message.Refusal{Status: http.StatusRequestTimeout, Err: err}
+	}
+	rec := x.role.record(s)
+	rec.At = start
+	req := &x.request
+	if unreadable != nil {
+		x.request = message.Head{Minor: 1, Close: true}
+		return x.refuse(s, rec, refusal(unreadable, &rec))
+	}
+	if req.Expect { // Envoy answers for the pod, before anything else
+		if _, err := io.WriteString(x.conn, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
+			return false
+		}
+	}
+	rec.Method, rec.TraceID = req.Method, traceID(req.Get("traceparent"))
+	target, refused := x.role.decide(s, req, &rec)
+	if refused != nil {
+		return x.refuse(s, rec, refused)
+	}
+	return x.forward(s, target, rec)
+}
+
+// refuse records and sends an answer of the proxy's own.
+func (x *httpConn) refuse(s *state, rec decision.Record, r *localReply) bool {
+	rec.Status, rec.DurationUS = r.status, time.Since(rec.At).Microseconds()
+	x.note(s, rec)
+	return x.reply(r)
+}
+
+func (x *httpConn) note(s *state, rec decision.Record) {
+	if s != nil && rec.Hop != "" {
+		x.m.note(s, rec)
+	}
+}
+
+// reply sends an answer of the proxy's own. When the request has a body that has
+// not come yet, the connection ends with it: nobody waits for it.
+func (x *httpConn) reply(r *localReply) bool {
+	if x.request.Body != message.NoBody || x.request.Close {
+		x.closing = true
+	}
+	b := append(x.back[:0], "HTTP/1.1 "...)
+	if status, ok := grpcStatus(&x.request, r.status); ok {
+		b = append(b, "200 OK\r\ncontent-length: 0\r\ncontent-type: application/grpc\r\ngrpc-status: "...)
+		b = append(strconv.AppendInt(b, int64(status), 10), "\r\n"...)
+		if r.body != "" {
+			b = append(append(append(b, "grpc-message: "...), grpcMessage(r.body)...), "\r\n"...)
+		}
+		r = &localReply{}
+	} else {
+		b = strconv.AppendInt(b, int64(r.status), 10)
+		b = append(append(append(b, ' '), http.StatusText(r.status)...), "\r\n"...)
+		b = append(strconv.AppendInt(append(b, "content-length: "...), int64(len(r.body)), 10), "\r\n"...)
+		if r.body != "" {
+			b = append(append(append(b, "content-type: "...), r.contentType...), "\r\n"...)
+		}
+	}
+	b = append(b, "date: "...)
+	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	b = append(b, "\r\nserver: istio-envoy\r\n"...)
+	if x.closing {
+		b = append(b, "connection: close\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	if x.request.Method != http.MethodHead {
+		b = append(b, r.body...)
+	}
+	x.back = b
+	_, err := x.conn.Write(b)
+	return err == nil && !x.closing
+}
+
+// grpcStatus returns the status that a caller who speaks gRPC gets in place of an
+// HTTP status (Envoy, source/common/grpc/status.cc, httpToGrpcStatus).
+func grpcStatus(req *message.Head, status int) (int, bool) {
+	kind := req.Get("content-type")
+	if rest, ok := strings.CutPrefix(kind, "application/grpc"); !ok || rest != "" && rest[0] != '+' {
+		return 0, false
+	}
+	switch status {
+	case http.StatusBadRequest:
+		return 13, true // INTERNAL
+	case http.StatusUnauthorized:
+		return 16, true // UNAUTHENTICATED
+	case http.StatusForbidden:
+		return 7, true // PERMISSION_DENIED
+	case http.StatusNotFound:
+		return 12, true // UNIMPLEMENTED
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return 14, true // UNAVAILABLE
+	}
+	return 2, true // UNKNOWN
+}
+
+// grpcMessage escapes as gRPC does (its protocol over HTTP/2, Percent-Encoded).
+func grpcMessage(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c >= ' ' && c < 0x7f && c != '%' {
+			b.WriteByte(c)
+		} else {
+			const digits = "0123456789ABCDEF"
+			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
+		}
+	}
+	return b.String()
+}
+
+// traceID returns the trace of a traceparent, nothing where it is not what W3C's
+// Trace Context calls one: version, trace and span in lower-case hexadecimal.
+func traceID(traceparent string) string {
+	const length = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	version, rest, _ := strings.Cut(traceparent, "-")
+	trace, rest, _ := strings.Cut(rest, "-")
+	span, flags, _ := strings.Cut(rest, "-")
+	if version != "00" && len(flags) > 2 && flags[2] == '-' { // later versions may say more
+		flags = flags[:2]
+	}
+	if len(traceparent) < length || version == "ff" ||
+		!lowerHex(version, 2) || !lowerHex(trace, 32) || !lowerHex(span, 16) || !lowerHex(flags, 2) ||
+		strings.Trim(trace, "0") == "" || strings.Trim(span, "0") == "" {
+		return ""
+	}
+	return trace
+}
+
+func lowerHex(s string, length int) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == length
+}
+
+// errorReply is the answer for a backend that cannot be reached or does not answer.
+func errorReply(err error) *localReply {
+	if errors.Is(err, errNoRoute) {
+		return reply(http.StatusServiceUnavailable, "no healthy upstream")
+	}
+	return reply(http.StatusServiceUnavailable,
+		"upstream connect error or disconnect/reset before headers. reset reason: connection termination")
+}
