@@ -9,8 +9,15 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 )
+
+// NodeIP is the node's own address in the pod network: probes come from it.
+var NodeIP = netip.AddrFrom4([4]byte{10, 244, 0, 1})
+
+// Path is the PATH of commands that are run in pods.
+const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Node is the one machine that the pods run on.
 type Node interface {
@@ -59,7 +66,35 @@ type Pod interface {
 	// programs: nothing under netns; HTTP_PROXY, the address and the ports to
 	// listen on under proxy.
 	Environ() []string
-	// Start starts a command inside the pod's network.
+	// Start starts the pod's program inside the pod's network.
 	Start(cmd *exec.Cmd) error
 	Close() error
+}
+
+// Confined is a Pod with an inside, which commands can be run in. Under a
+// cooperative capture there is none.
+type Confined interface {
+	// StartCommand starts a command in cmd.Dir, or in / where the pod has no such
+	// directory. With terminal its standard input is one of OpenTerminal's. Its
+	// process passes signals on to it and ends with its exit code, or as a shell
+	// says it: 126 when it cannot be executed, 127 when there is none, 128 and the
+	// number of the signal that ended it.
+	StartCommand(cmd *exec.Cmd, terminal bool) error
+	// OpenTerminal makes a terminal of the pod's own: the end that shows it, and
+	// the one for a command.
+	OpenTerminal() (master, inner *os.File, err error)
+	// LookPath finds a program as the pod's programs do.
+	LookPath(name string) (string, error)
+}
+
+// Attended is a Pod that can say whether its node proxy is there.
+type Attended interface {
+	// CheckProxy returns nil when the proxy takes connections that the pod opens.
+	CheckProxy(ctx context.Context) error
+}
+
+// HostPIDs is a Node whose processes have other numbers outside.
+type HostPIDs interface {
+	// HostPID returns the number that people see, or pid where it cannot be told.
+	HostPID(pid int) int
 }

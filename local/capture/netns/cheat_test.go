@@ -100,14 +100,19 @@ func cheats() map[string]func([]string) (string, error) {
 			}
 			return done(unix.Setns(fd, unix.CLONE_NEWNET))
 		},
-		// /proc shows the node's processes: a directory of it can stand for one.
-		"kill": func([]string) (string, error) {
-			fd, err := unix.Open("/proc/1", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		"list":      list,
+		"open":      openDescriptors,
+		"processes": processes,
+		"chmod": func(a []string) (string, error) { // as CVE-2019-5736: through a descriptor opened for reading
+			f, err := os.Open(a[0])
 			if err != nil {
 				return "", err
 			}
-			return done(unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0))
+			return done(f.Chmod(0o4755))
 		},
+		"call":    func(a []string) (string, error) { return done(calls()[a[0]]()) },
+		"fork":    fork,
+		"sleep":   func([]string) (string, error) { time.Sleep(time.Minute); return "", nil },
 		"resolve": func(a []string) (string, error) { x, err := net.LookupHost(a[0]); return fmt.Sprint(x), err },
 		"look":    func([]string) (string, error) { i, err := net.Interfaces(); return fmt.Sprint(len(i)), err },
 	}

@@ -26,7 +26,10 @@ func init() { runtime.LockOSThread() }
 // node. The files become its descriptors from 3 on, the working directory is
 // the present one. It has to be started by the main goroutine: the node is
 // killed when the thread that started it ends, however that happens.
-func Command(args []string, files []*os.File) (*exec.Cmd, error) {
+//
+// Nothing else comes along: whatever descriptors this process inherited itself are
+// closed in the node (CVE-2024-21626).
+func Command(args []string, files []*os.File) (*Cmd, error) {
 	root, err := isHostRoot()
 	if err != nil {
 		return nil, err
@@ -46,8 +49,16 @@ func Command(args []string, files []*os.File) (*exec.Cmd, error) {
 		cmd.SysProcAttr.GidMappings[0].HostID = nobody
 		cmd.SysProcAttr.GidMappingsEnableSetgroups = true
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 0, Gid: 0}
+		pods := syscall.SysProcIDMap{ContainerID: 1, HostID: freeUsers(), Size: podUsers}
+		cmd.SysProcAttr.UidMappings = append(cmd.SysProcAttr.UidMappings, pods)
+		cmd.SysProcAttr.GidMappings = append(cmd.SysProcAttr.GidMappings, pods)
+		return &Cmd{Cmd: cmd}, nil
 	}
-	return cmd, nil
+	c := &Cmd{Cmd: cmd, uids: subordinate("/etc/subuid"), gids: subordinate("/etc/subgid")}
+	if c.gids == 0 {
+		c.uids = 0
+	}
+	return c, nil
 }
 
 // Owner returns the user and group on the host that own what the node writes.

@@ -9,6 +9,8 @@ package netns
 import (
 	"errors"
 	"net/netip"
+
+	"artemis.example/local/capture"
 )
 
 // ErrUnavailable is wrapped by every error that says that this machine, and not
@@ -19,13 +21,16 @@ var ErrUnavailable = errors.New("network namespaces cannot be used here")
 // The addresses that hold in every node and pod. They are the defaults of k3s:
 // pods in 10.244.0.0/16, the name server at 10.96.0.10.
 var (
-	// NodeIP is the node's own address: probes come from it.
-	NodeIP = netip.AddrFrom4([4]byte{10, 244, 0, 1})
+	// NodeIP is the node's own address.
+	NodeIP = capture.NodeIP
 	// PodNetwork is what every pod, waypoint and gateway address lies in.
 	PodNetwork = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, 0, 0}), 16)
 	// NameServer is the address in a pod's resolv.conf.
 	NameServer = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 )
+
+// ProgramPath returns where pods find a program of Config.Programs.
+func ProgramPath(name string) string { return "/run/artemis/" + name }
 
 // Ports on 127.0.0.1 of a pod to which its traffic is redirected, and the mark
 // on the node proxy's own sockets inside a pod, which a pod has no right to set.

@@ -23,22 +23,36 @@ type Config struct {
 	// Hide names directories that no pod may see, such as the one with the
 	// control socket: Unix sockets do not care about network namespaces.
 	Hide []string
+	// Programs are those that run in pods, by name: ProgramPath says where. They
+	// are copied, so that they may be closed once the node is made.
+	Programs map[string]*os.File
 }
 
 // Node is the network of the one machine that the pods run on. Its loopback
 // holds every address of the pod network; nothing leads out of it.
 type Node struct {
-	hide     []string
+	view     *view
+	users    int // how many user numbers, from 1 on, there are for pods; 0: they share ours
 	hostProc int // the host's /proc, in which processes have the numbers that people see
 
 	mu   sync.Mutex
 	pods map[*Pod]struct{}
+	used map[int]bool // user numbers of pods
+	stop context.CancelFunc
 }
 
 // NewNode makes the present process, started by Command, a node. An error that
 // wraps ErrUnavailable means that this machine does not allow it.
 func NewNode(cfg Config) (*Node, error) {
-	n := &Node{hide: cfg.Hide, hostProc: -1, pods: map[*Pod]struct{}{}}
+	n := &Node{hostProc: -1, pods: map[*Pod]struct{}{}, used: map[int]bool{}}
+	if err := awaitUsers(); err != nil {
+		return nil, err
+	}
+	// A thread may have been closed to others meanwhile: pods' user maps are
+	// written through /proc.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		return nil, err
+	}
 	if fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 		n.hostProc = fd
 	}
@@ -50,6 +64,13 @@ func NewNode(cfg Config) (*Node, error) {
 	// thread finds its own namespace there.
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return nil, Unavailable(fmt.Errorf("mount /proc: %w", err))
+	}
+	var err error
+	if n.users, err = usersFor(); err != nil {
+		return nil, err
+	}
+	if n.view, err = newView(cfg.Programs, cfg.Hide); err != nil {
+		return nil, Unavailable(fmt.Errorf("bring the programs of pods: %w", err))
 	}
 	if err := setUpLoopback(netlink.NewHandle, NodeIP); err != nil {
 		return nil, fmt.Errorf("set up the node's network: %w", err)
@@ -107,13 +128,18 @@ func (n *Node) AddPod(spec capture.PodSpec) (capture.Pod, error) {
 }
 
 func (n *Node) addPod(spec capture.PodSpec) (*Pod, error) {
-	p, err := newPod(spec, n.hide)
+	user, err := n.takeUser()
 	if err != nil {
 		return nil, err
 	}
-	p.node = n
+	p, err := newPod(spec, n.view, user)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if err != nil {
+		delete(n.used, user)
+		return nil, err
+	}
+	p.node = n
 	n.pods[p] = struct{}{}
 	return p, nil
 }
@@ -137,14 +163,31 @@ func (n *Node) forget(p *Pod) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.pods, p)
+	delete(n.used, p.user)
+}
+
+// takeUser returns a user number that no other pod has, or 0, our own, where there
+// are none.
+func (n *Node) takeUser() (int, error) {
+	if n.users == 0 {
+		return 0, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for user := 1; user <= n.users; user++ {
+		if !n.used[user] {
+			n.used[user] = true
+			return user, nil
+		}
+	}
+	return 0, fmt.Errorf("all %d user numbers are taken", n.users)
 }
 
 // HostPID returns the number that a process of the node has on the host, or pid
 // where it cannot be told. A pidfd's fdinfo, read through a /proc of another
 // process namespace, gives the number in that one (proc(5), pidfd).
-func HostPID(node capture.Node, pid int) int {
-	n, ok := node.(*Node)
-	if !ok || n.hostProc < 0 {
+func (n *Node) HostPID(pid int) int {
+	if n.hostProc < 0 {
 		return pid
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)

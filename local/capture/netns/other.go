@@ -16,7 +16,10 @@ func unavailable() error {
 }
 
 // Command fails: there is no node on this system.
-func Command([]string, []*os.File) (*exec.Cmd, error) { return nil, unavailable() }
+func Command([]string, []*os.File) (*Cmd, error) { return nil, unavailable() }
+
+// Cmd is a node that is about to start.
+type Cmd struct{ *exec.Cmd }
 
 // Owner returns the present user.
 func Owner() (uid, gid int, err error) { return os.Geteuid(), os.Getegid(), nil }
@@ -25,10 +28,10 @@ func Owner() (uid, gid int, err error) { return os.Geteuid(), os.Getegid(), nil 
 func Unavailable(err error) error { return err }
 
 // Config is what a node is made from.
-type Config struct{ Hide []string }
+type Config struct {
+	Hide     []string
+	Programs map[string]*os.File
+}
 
 // NewNode fails: there is no node on this system.
 func NewNode(Config) (capture.Node, error) { return nil, unavailable() }
-
-// HostPID returns pid.
-func HostPID(_ capture.Node, pid int) int { return pid }

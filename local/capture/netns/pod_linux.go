@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,10 +9,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"artemis.example/local/capture"
+	"artemis.example/local/capture/netns/inside"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -28,14 +33,15 @@ type Pod struct {
 	spec    capture.PodSpec
 	network netns.NsHandle
 	mounts  int
+	user    int // in the node's user namespace; of no other pod, unless it is 0
 	traffic net.Listener
 	names   *nameServer
 	closing sync.Once
 	handles sync.RWMutex // held for reading while somebody enters the namespaces
 }
 
-func newPod(spec capture.PodSpec, hide []string) (_ *Pod, err error) {
-	p := &Pod{spec: spec, network: netns.None(), mounts: -1}
+func newPod(spec capture.PodSpec, v *view, user int) (_ *Pod, err error) {
+	p := &Pod{spec: spec, user: user, network: netns.None(), mounts: -1}
 	defer func() {
 		if err != nil {
 			p.release()
@@ -49,7 +55,7 @@ func newPod(spec capture.PodSpec, hide []string) (_ *Pod, err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("new mount namespace: %w", err)
 		}
-		if err = mountFiles(search, hide); err != nil {
+		if err = v.mount(search, user); err != nil {
 			return err
 		}
 		// The pod's own /sys/class/net instead of the host's. Only for looks, so
@@ -128,6 +134,10 @@ func originalDestination(c *net.TCPConn) (netip.AddrPort, error) {
 // DialApp connects to the pod's program from inside the pod, with src as its
 // peer.
 func (p *Pod) DialApp(ctx context.Context, src netip.Addr, port uint16) (net.Conn, error) {
+	return p.dial(ctx, src, netip.AddrPortFrom(p.spec.IP, port))
+}
+
+func (p *Pod) dial(ctx context.Context, src netip.Addr, dst netip.AddrPort) (net.Conn, error) {
 	d := net.Dialer{Control: func(network, address string, rc syscall.RawConn) error {
 		return errors.Join(latePort(network, address, rc), onSocket(rc, func(fd int) error {
 			return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, proxyMark)
@@ -143,36 +153,129 @@ func (p *Pod) DialApp(ctx context.Context, src netip.Addr, port uint16) (net.Con
 	}
 	var conn net.Conn
 	err := inNetwork(p.network, func() (err error) {
-		conn, err = d.DialContext(ctx, "tcp4", netip.AddrPortFrom(p.spec.IP, port).String())
+		conn, err = d.DialContext(ctx, "tcp4", dst.String())
 		return err
 	})
 	return conn, err
 }
 
+// CheckProxy dials the listener that the pod's connections are redirected to: Accept
+// ends a connection that was meant for nobody.
+func (p *Pod) CheckProxy(ctx context.Context) error {
+	conn, err := p.dial(ctx, netip.Addr{}, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), capturePort))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		return errors.New("it takes no connections")
+	}
+	return nil
+}
+
 // Environ adds nothing: in here the manifests hold literally.
 func (p *Pod) Environ() []string { return nil }
 
-// Start starts a command in the pod. It has a user namespace of its own below
-// the node's and so no rights over the pod's network: it cannot change the
-// rules, set a mark, open a raw socket or enter another pod. In its own process
-// namespace it cannot signal other pods, and its children end when it does.
-// Setsid, Setctty and Ctty are taken from the command.
+// Start starts the pod's program. It has a user namespace of its own below the
+// node's, and a user of its own where there are some, and so no rights over the
+// pod's network: it cannot change the rules, set a mark, open a raw socket or enter
+// another pod. In its own process namespace it neither sees nor signals other
+// pods, and its children end when it does. Package inside has what the process
+// does before it becomes the program.
 func (p *Pod) Start(cmd *exec.Cmd) error {
-	attr := &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWIPC,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: appUser, HostID: 0, Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: appUser, HostID: 0, Size: 1}},
-		// No Pdeathsig: the thread that forks is about to end. The node is process
-		// 1 of its process namespace, nothing in it outlives it.
+	return p.start(cmd, inside.Program, &syscall.SysProcAttr{Setsid: true})
+}
+
+// StartCommand starts a command that a person has run in the pod. With terminal
+// its standard input is one, which becomes its controlling terminal.
+func (p *Pod) StartCommand(cmd *exec.Cmd, terminal bool) error {
+	if terminal {
+		return p.start(cmd, inside.Terminal, &syscall.SysProcAttr{Setsid: true, Setctty: true})
 	}
-	if a := cmd.SysProcAttr; a != nil {
-		attr.Setsid, attr.Setctty, attr.Ctty = a.Setsid, a.Setctty, a.Ctty
+	return p.start(cmd, inside.Command, &syscall.SysProcAttr{Setsid: true})
+}
+
+func (p *Pod) start(cmd *exec.Cmd, mode inside.Mode, attr *syscall.SysProcAttr) error {
+	attr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWNS | unix.CLONE_NEWUTS
+	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: appUser, HostID: p.user, Size: 1}}
+	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: appUser, HostID: p.user, Size: 1}}
+	attr.GidMappingsEnableSetgroups = maySetGroups()
+	attr.Credential = &syscall.Credential{Uid: appUser, Gid: appUser, NoSetGroups: !maySetGroups()}
+	if err := p.own(cmd); err != nil {
+		return fmt.Errorf("hand pod %s its standard streams: %w", p.spec.Name, err)
 	}
-	cmd.SysProcAttr, cmd.Dir = attr, "/"
+	// For mounting /proc and for giving up what else there is.
+	attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP}
+	// No Pdeathsig: the thread that forks is about to end. The node is process 1 of
+	// its process namespace, nothing in it outlives it.
+	cmd.Args = inside.Args(mode, cmp.Or(cmd.Dir, "/"), cmd.Path, cmd.Args)
+	cmd.Path, cmd.SysProcAttr, cmd.Dir = insideProg, attr, "/"
+	return p.within(cmd.Start)
+}
+
+// OpenTerminal makes a terminal that is the pod's: of the host's none can be seen
+// in there.
+func (p *Pod) OpenTerminal() (master, inner *os.File, err error) {
+	err = p.within(func() error {
+		fd, err := unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+			return errors.Join(err, unix.Close(fd))
+		}
+		peer, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+		if e != 0 {
+			return errors.Join(e, unix.Close(fd))
+		}
+		master, inner = os.NewFile(uintptr(fd), "terminal"), os.NewFile(peer, "terminal")
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a terminal in pod %s: %w", p.spec.Name, err)
+	}
+	return master, inner, nil
+}
+
+// LookPath finds a program where a shell of the pod would.
+func (p *Pod) LookPath(name string) (path string, err error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	err = p.within(func() error {
+		for _, dir := range filepath.SplitList(capture.Path) {
+			file := filepath.Join(dir, name)
+			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+				path = file
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: not found in the pod, whose PATH is %s", name, capture.Path)
+	})
+	return path, err
+}
+
+// own gives the descriptors that a command gets to its user, so that it may open
+// them again by /dev/stdout and the like.
+func (p *Pod) own(cmd *exec.Cmd) error {
+	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		if f, ok := stream.(*os.File); ok && f != nil {
+			if err := f.Chown(p.user, p.user); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// within runs fn on a thread that is in the pod's network and sees its files.
+func (p *Pod) within(fn func() error) error {
 	p.handles.RLock()
 	defer p.handles.RUnlock()
 	if !p.network.IsOpen() {
-		return fmt.Errorf("start in pod %s: %w", p.spec.Name, net.ErrClosed)
+		return fmt.Errorf("enter pod %s: %w", p.spec.Name, net.ErrClosed)
 	}
 	return spendThread(func() error {
 		if err := netns.Set(p.network); err != nil {
@@ -184,7 +287,7 @@ func (p *Pod) Start(cmd *exec.Cmd) error {
 		if err := unix.Setns(p.mounts, unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("enter the pod's mounts: %w", err)
 		}
-		return cmd.Start()
+		return fn()
 	})
 }
 
