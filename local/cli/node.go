@@ -20,10 +20,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// handover is what belongs to the host and is handed into the node: a socket
+// inheritedFDs is what belongs to the host and is handed into the node: a socket
 // stays in the network namespace in which it was opened, so nothing has to be
 // relayed.
-type handover struct {
+type inheritedFDs struct {
 	gateway net.Listener
 	control *net.UnixListener
 	execs   *net.UnixListener
@@ -34,7 +34,7 @@ type handover struct {
 	envoy, config *os.File
 }
 
-// The node's descriptors, in the order of handover.files.
+// The node's descriptors, in the order of inheritedFDs.
 const (
 	fdGateway = iota + 3
 	fdControl
@@ -47,6 +47,12 @@ const (
 	fdConfig
 )
 
+// The names of the programs that run in pods.
+const (
+	serviceProgram = "service"
+	envoyProgram   = "envoy"
+)
+
 // nodeOptionsVariable carries the launcher's options into the node.
 const nodeOptionsVariable = "ARTEMIS_NODE"
 
@@ -57,7 +63,7 @@ type nodeVerdict struct {
 }
 
 // runNode starts this program again as a node and waits for its end.
-func runNode(ctx context.Context, at place, o launcher.Options, h handover) error {
+func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) error {
 	options, err := encodeOptions(o)
 	if err != nil {
 		return err
@@ -149,7 +155,7 @@ func filled(text string) (*os.File, error) {
 }
 
 // runHere runs the suite in this process, with the capture that needs no node.
-func runHere(ctx context.Context, o launcher.Options, h handover) error {
+func runHere(ctx context.Context, o launcher.Options, h inheritedFDs) error {
 	node, err := proxy.NewNode()
 	if err != nil {
 		return err
@@ -177,16 +183,16 @@ func newNodeCommand() *cobra.Command {
 			if err := os.Unsetenv(nodeOptionsVariable); err != nil {
 				return err
 			}
-			last := fdToken
-			if options.Waypoint == "envoy" {
-				last = fdConfig
-			}
-			for fd := fdGateway; fd <= last; fd++ {
-				syscall.CloseOnExec(fd)
-			}
 			verdict := os.NewFile(fdVerdict, "verdict")
-			node, err := netns.NewNode(netns.Config{Hide: args})
-			if err := tell(verdict, err); err != nil {
+			programs := map[string]*os.File{serviceProgram: os.NewFile(fdService, serviceProgram)}
+			if options.Waypoint == "envoy" {
+				programs[envoyProgram] = os.NewFile(fdEnvoy, envoyProgram)
+			}
+			node, err := netns.NewNode(netns.Config{Hide: args, Programs: programs})
+			for _, f := range programs {
+				f.Close() // pods have copies
+			}
+			if err := reportReady(verdict, err); err != nil {
 				return err
 			}
 			if err != nil {
@@ -195,7 +201,7 @@ func newNodeCommand() *cobra.Command {
 				}
 				return err
 			}
-			h, err := received(node)
+			h, err := adopt(node)
 			if err != nil {
 				return err
 			}
@@ -204,7 +210,8 @@ func newNodeCommand() *cobra.Command {
 	}
 }
 
-func tell(w io.WriteCloser, err error) error {
+// reportReady tells the process that started this one whether it is a node.
+func reportReady(w io.WriteCloser, err error) error {
 	var v nodeVerdict
 	if errors.Is(err, netns.ErrUnavailable) {
 		v.Unavailable = err.Error()[min(len(err.Error()), len(netns.ErrUnavailable.Error())):]
@@ -212,10 +219,10 @@ func tell(w io.WriteCloser, err error) error {
 	return errors.Join(json.NewEncoder(w).Encode(v), w.Close())
 }
 
-// received takes up what handover gave. The program and the directory of the
-// logs are used through their descriptors: the node may not be allowed to walk
-// to them, as below root's home when root started it.
-func received(node capture.Node) (launcher.Handed, error) {
+// adopt takes up what was inherited. The directory of the logs is used through its
+// descriptor: the node may not be allowed to walk to it, as below root's home when
+// root started it.
+func adopt(node capture.Node) (launcher.Handed, error) {
 	var listeners [3]net.Listener
 	for i := range listeners {
 		f := os.NewFile(uintptr(fdGateway+i), "listener")
@@ -241,10 +248,10 @@ func received(node capture.Node) (launcher.Handed, error) {
 	}
 	return launcher.Handed{
 		Node: node, Token: string(secret), Gateway: listeners[0], Control: listeners[1], Execs: execs,
-		Service: filepath.Join("/proc/self/fd", fmt.Sprint(fdService)),
+		Service: netns.ProgramPath(serviceProgram),
 		Logs:    filepath.Join("/proc/self/fd", fmt.Sprint(fdLogs)),
 		Root:    ".",
-		Envoy:   filepath.Join("/proc/self/fd", fmt.Sprint(fdEnvoy)),
+		Envoy:   netns.ProgramPath(envoyProgram),
 		Config:  filepath.Join("/proc/self/fd", fmt.Sprint(fdConfig)),
 	}, nil
 }

@@ -21,6 +21,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // Main runs artemis with the arguments and gives its exit code: 0, 1 for a
 // failure, 2 for wrong usage, or what a command that was run inside a pod gave.
 func Main(args []string) int {
+	keepDescriptors()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := newRootCommand()
@@ -60,8 +61,8 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at), newApplyCommand(&at),
 		newExecCommand(&at), newDecisionsCommand(&at), newWiretapCommand(&at),
-		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at), newDiffCommand(&at), newAttackCommand(&at), newVersionCommand(),
-		newNodeCommand(), newPodInitCommand(), newRequestCommand(),
+		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at), newDiffCommand(&at), newVersionCommand(),
+		newNodeCommand(), newRequestCommand(),
 	)
 	return root
 }

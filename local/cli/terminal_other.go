@@ -2,22 +2,14 @@
 
 package cli
 
-import (
-	"errors"
-	"os"
-	"syscall"
-)
+import "os"
 
-// relay is only needed where a pod has an inside.
-type relay struct{ inner *os.File }
+// screen is only needed where a pod has an inside.
+type screen struct{}
 
-func newRelay(_, _ *os.File) (*relay, error) { return nil, errors.New("only on Linux") }
+func newScreen(_, _, _ *os.File) *screen { return nil }
 
-func (*relay) start()       {}
-func (*relay) drain()       {}
-func (*relay) Close() error { return nil }
-
-func foreground(bool) *syscall.SysProcAttr { return nil }
+func (*screen) restore() {}
 
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)

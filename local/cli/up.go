@@ -155,7 +155,7 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		return err
 	}
 	o.Gateway, o.StartedAt = gateway.Addr().String(), time.Now()
-	h := handover{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), token: token, envoy: envoy, config: config}
+	h := inheritedFDs{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), token: token, envoy: envoy, config: config}
 
 	// The main thread stays with the node: it is killed when that thread ends.
 	watching, stopWatching := context.WithCancel(ctx)

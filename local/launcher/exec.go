@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,40 +16,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExecRequest asks to run a command inside a pod, on the three descriptors that
-// come with it. After it, each byte on the connection is the number of a signal
-// for the command; its end ends the command.
+// ExecRequest asks to run a command inside a pod. The answer comes in two parts,
+// the first with descriptors: the near ends of pipes to the command's standard
+// input, output and error, or of its terminal. After the request, each byte on the
+// connection is the number of a signal for the command; its end ends the command.
+// Nothing of who asks comes into the pod: no descriptor and no environment.
 type ExecRequest struct {
 	Namespace, Component string
 	Argv                 []string
-	Env                  []string
 	Dir                  string // where the command runs, if the pod has it; else in /
-	Terminal             bool   // the descriptors are a terminal of the command's own
+	Terminal             bool   // it gets a terminal of its own
+	Term                 string // which kind of terminal shows it
 }
 
-// ExecReply is how it went.
+// ExecReply is how it went. Started is the first part's: the command runs, or it
+// is to be run by the one who asked.
 type ExecReply struct {
-	Code  int
-	Error string
-	// Environ is set where the command is to be run by the one who asked, with
-	// this added to its environment: a cooperative capture has no inside.
+	Started bool
+	Code    int
+	Error   string
+	// Here has the one who asked run the command, with Environ added to its
+	// environment: a cooperative capture has no inside.
 	Here    bool
 	Environ []string
 }
 
-// initCommand is the hidden command of artemis that is process 1 for a command
-// run in a pod: without one, a program that does not handle signals could not
-// be interrupted.
-const initCommand = "pod-init"
-
-const maxExecRequest = 1 << 20
+const (
+	maxExecRequest = 1 << 20
+	// requestLimit bounds how long a request may take to come.
+	requestLimit = 10 * time.Second
+)
 
 func (l *launcher) serveExec(ln *net.UnixListener) {
-	for {
+	for backOff := time.Millisecond; ; {
 		conn, err := ln.AcceptUnix()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		if err != nil { // out of descriptors, for one: that passes
+			time.Sleep(backOff)
+			backOff = min(2*backOff, time.Second)
+			continue
+		}
+		backOff = time.Millisecond
 		go func() {
 			defer conn.Close()
 			reply, err := l.exec(conn)
@@ -65,60 +72,99 @@ func (l *launcher) serveExec(ln *net.UnixListener) {
 }
 
 func (l *launcher) exec(conn *net.UnixConn) (ExecReply, error) {
-	req, stdio, err := receiveExec(conn)
-	defer func() {
-		for _, f := range stdio {
-			f.Close()
-		}
-	}()
+	req, err := receiveExec(conn)
 	if err != nil {
 		return ExecReply{}, err
 	}
-	pod := l.podOf(req.Namespace, req.Component)
-	if pod == nil {
+	p := l.processOf(req.Namespace, req.Component)
+	if p == nil {
 		return ExecReply{}, fmt.Errorf("no pod %s/%s", req.Namespace, req.Component)
 	}
-	if l.node.Name() != "netns" {
-		return ExecReply{Here: true, Environ: pod.Environ()}, nil
+	pod, ok := p.pod.(capture.Confined)
+	if !ok {
+		return ExecReply{Started: true, Here: true, Environ: p.pod.Environ()}, nil
 	}
-	return l.runInPod(conn, pod, req, stdio)
-}
-
-func (l *launcher) runInPod(conn *net.UnixConn, pod capture.Pod, req ExecRequest, stdio []*os.File) (ExecReply, error) {
-	path, err := lookPath(req.Argv[0], req.Env)
+	path, err := pod.LookPath(req.Argv[0])
 	if err != nil {
 		return ExecReply{}, err
 	}
-	mode := "plain"
-	if req.Terminal {
-		mode = "terminal"
+	cmd := &exec.Cmd{Path: path, Args: req.Argv, Dir: req.Dir, Env: append(p.environ(), "PATH="+capture.Path, "HOME=/tmp")}
+	if req.Term != "" {
+		cmd.Env = append(cmd.Env, "TERM="+req.Term)
 	}
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe",
-		Args: append([]string{"artemis", initCommand, mode, req.Dir, path}, req.Argv...),
-		Env:  append(req.Env, pod.Environ()...),
+	near, err := streams(cmd, pod, req.Terminal)
+	if err != nil {
+		return ExecReply{}, err
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio[0], stdio[1], stdio[2]
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: req.Terminal}
-	if err := pod.Start(cmd); err != nil {
+	defer closeAll(near)
+	far := []*os.File{cmd.Stdin.(*os.File), cmd.Stdout.(*os.File), cmd.Stderr.(*os.File)}
+	err = pod.StartCommand(cmd, req.Terminal)
+	closeAll(far)
+	if err != nil {
 		return ExecReply{}, fmt.Errorf("start %s: %w", filepath.Base(path), err)
 	}
+	err = sendStreams(conn, near)
+	closeAll(near)
+	return awaitCommand(conn, cmd, err)
+}
+
+// streams gives a command its standard streams, and returns their other ends.
+func streams(cmd *exec.Cmd, pod capture.Confined, terminal bool) (near []*os.File, err error) {
+	if terminal {
+		master, inner, err := pod.OpenTerminal()
+		if err != nil {
+			return nil, err
+		}
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = inner, inner, inner
+		return []*os.File{master}, nil
+	}
+	var all [6]*os.File
+	for i := range 3 {
+		if all[2*i], all[2*i+1], err = os.Pipe(); err != nil {
+			closeAll(all[:2*i])
+			return nil, fmt.Errorf("make a pipe: %w", err)
+		}
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = all[0], all[3], all[5]
+	return []*os.File{all[1], all[2], all[4]}, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close() // it may be closed already
+	}
+}
+
+func sendStreams(conn *net.UnixConn, files []*os.File) error {
+	data, err := json.Marshal(ExecReply{Started: true})
+	if err != nil {
+		return err
+	}
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = int(f.Fd())
+	}
+	_, _, err = conn.WriteMsgUnix(append(data, '\n'), unix.UnixRights(fds...), nil)
+	return err
+}
+
+// awaitCommand waits for a command's end, and ends it when who asked is gone.
+func awaitCommand(conn *net.UnixConn, cmd *exec.Cmd, gone error) (ExecReply, error) {
 	ended := make(chan struct{})
 	go func() {
-		for signals := make([]byte, 1); ; {
-			if _, err := conn.Read(signals); err != nil {
-				break
+		for signals := make([]byte, 1); gone == nil; {
+			if _, gone = conn.Read(signals); gone == nil {
+				_ = cmd.Process.Signal(syscall.Signal(signals[0]))
 			}
-			_ = cmd.Process.Signal(syscall.Signal(signals[0]))
 		}
-		_ = cmd.Process.Signal(syscall.SIGTERM) // who asked is gone: so is the command
+		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
 		case <-time.After(time.Second):
 			_ = cmd.Process.Kill()
 		}
 	}()
-	err = cmd.Wait()
+	err := cmd.Wait()
 	close(ended)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -130,61 +176,44 @@ func (l *launcher) runInPod(conn *net.UnixConn, pod capture.Pod, req ExecRequest
 	return ExecReply{Code: cmd.ProcessState.ExitCode()}, nil
 }
 
-// receiveExec reads a request and its descriptors. Its sender is known by the
-// socket's file, which is ours alone, and by being outside: no process of a pod
-// may ask, whatever user it is.
-func receiveExec(conn *net.UnixConn) (ExecRequest, []*os.File, error) {
+// receiveExec reads a request. Its sender is known by the socket's file, which is
+// ours alone, and by being outside: no process of a pod may ask, whatever user it
+// is.
+func receiveExec(conn *net.UnixConn) (ExecRequest, error) {
 	var req ExecRequest
 	if err := fromOutside(conn); err != nil {
-		return req, nil, err
+		return req, err
 	}
-	buf, oob := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(3*4))
-	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
-	if err != nil {
-		return req, nil, err
+	_ = conn.SetReadDeadline(time.Now().Add(requestLimit))
+	defer conn.SetReadDeadline(time.Time{})
+	var length [4]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return req, fmt.Errorf("read the request: %w", err)
 	}
-	var files []*os.File
-	if messages, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil {
-		for _, m := range messages {
-			fds, err := unix.ParseUnixRights(&m)
-			if err != nil {
-				return req, files, err
-			}
-			for _, fd := range fds {
-				unix.CloseOnExec(fd)
-				files = append(files, os.NewFile(uintptr(fd), "stdio"))
-			}
-		}
+	size := int(length[0])<<24 | int(length[1])<<16 | int(length[2])<<8 | int(length[3])
+	if size > maxExecRequest {
+		return req, fmt.Errorf("a command line of %d bytes: at most %d", size, maxExecRequest)
 	}
-	if len(files) != 3 {
-		return req, files, fmt.Errorf("a request comes with three descriptors, not %d", len(files))
+	data := make([]byte, size)
+	if _, err := io.ReadFull(conn, data); err != nil {
+		return req, fmt.Errorf("read the request: %w", err)
 	}
-	d := json.NewDecoder(io.LimitReader(io.MultiReader(bytes.NewReader(buf[:n]), conn), maxExecRequest))
-	if err := d.Decode(&req); err != nil {
-		return req, files, fmt.Errorf("read the request: %w", err)
+	if err := json.Unmarshal(data, &req); err != nil {
+		return req, fmt.Errorf("read the request: %w", err)
 	}
 	if len(req.Argv) == 0 {
-		return req, files, errors.New("no command")
+		return req, errors.New("no command")
 	}
-	return req, files, nil
+	return req, nil
 }
 
-// lookPath finds a program in the PATH of who asks for it.
-func lookPath(name string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil
+// Encode returns the request as it goes over the socket: its length in four bytes,
+// highest first, and JSON; what follows are signals.
+func (r ExecRequest) Encode() ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
 	}
-	for _, e := range env {
-		value, ok := strings.CutPrefix(e, "PATH=")
-		if !ok {
-			continue
-		}
-		for _, dir := range filepath.SplitList(value) {
-			path := filepath.Join(dir, name)
-			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil {
-				return path, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("%s: not found in the PATH", name)
+	n := len(data)
+	return append([]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, data...), nil
 }

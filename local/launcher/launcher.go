@@ -193,22 +193,25 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 		return nil, err
 	}
 	p := &process{
-		workload: load, pod: network, probeIP: nodeIP, changed: l.notify,
-		hostPID: func(pid int) int { return hostPID(l.node, pid) },
-		output:  func(log *os.File) io.Writer { return log },
+		workload: load, pod: network, probeIP: capture.NodeIP, changed: l.notify,
+		hostPID: func(pid int) int { return pid },
+		output:  func(log io.Writer) io.Writer { return log },
 		ready:   func() {},
+	}
+	if n, ok := l.node.(capture.HostPIDs); ok {
+		p.hostPID = n.HostPID
 	}
 	if load.Role == roleWaypoint {
 		err = l.envoys.attach(ref, network)
 		p.command = func() (*exec.Cmd, error) { return l.envoys.command(ref, pod.IP) }
-		p.output = func(log *os.File) io.Writer { return l.envoys.output(ref, log) }
+		p.output = func(log io.Writer) io.Writer { return l.envoys.output(ref, log) }
 		p.ready = func() { l.mesh.SetWaypointReady(ref) }
 	} else {
 		err = l.mesh.AttachPod(ref, network)
 		p.command = func() (*exec.Cmd, error) {
 			return &exec.Cmd{
 				Path: l.handed.Service, Args: []string{"service"},
-				Env: append(append([]string{"HOSTNAME=" + load.Deployment}, load.Env...), network.Environ()...),
+				Env: p.environ(),
 			}, nil
 		}
 	}
@@ -345,12 +348,12 @@ func (l *launcher) setProblem(text string) {
 	l.notify()
 }
 
-func (l *launcher) podOf(namespace, component string) capture.Pod {
+func (l *launcher) processOf(namespace, component string) *process {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range l.processes {
 		if p.workload.Namespace == namespace && p.workload.Component == component {
-			return p.pod
+			return p
 		}
 	}
 	return nil

@@ -1,43 +1,40 @@
 package launcher
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
-	"time"
+	"sync"
 )
 
 // A pod's log is emptied when it is longer than maxLog, as a kubelet's default
 // has it; what it held is kept until the next time, beside it.
 const (
-	maxLog   = 10 << 20
-	logCheck = 5 * time.Second
-	oldLog   = ".1"
+	maxLog = 10 << 20
+	oldLog = ".1"
 )
 
-// keepShort keeps a log from growing without end, until ctx ends.
-func keepShort(ctx context.Context, log *os.File) {
-	tick := time.NewTicker(logCheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			// A disk that takes no copy has the log emptied all the same.
-			_ = rotate(log, maxLog)
-		}
-	}
+// podLog is the log of a pod's program. It never takes more room than two limits,
+// however fast the program writes.
+type podLog struct {
+	mu    sync.Mutex
+	file  *os.File
+	limit int64
 }
 
-// rotate empties a log that is longer than limit. The program that writes it has
-// the file open and appends, so it goes on at the beginning.
-func rotate(log *os.File, limit int64) error {
-	info, err := log.Stat()
-	if err != nil || info.Size() <= limit {
-		return err
+// Write never fails: a disk that takes no more costs the lines, not the program.
+func (l *podLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if info, err := l.file.Stat(); err == nil && info.Size()+int64(len(p)) > l.limit {
+		_ = rotate(l.file) // where no copy fits the log is emptied all the same
 	}
+	_, _ = l.file.Write(p)
+	return len(p), nil
+}
+
+// rotate empties a log that appends, and keeps what it held.
+func rotate(log *os.File) error {
 	return errors.Join(copyFile(log.Name()+oldLog, log.Name()), log.Truncate(0))
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -26,15 +27,16 @@ const (
 	steady       = 30 * time.Second
 
 	quickProbe = 20 * time.Millisecond // until it is ready for the first time
+	lastWords  = time.Second           // until the log of a program that ended is whole
 )
 
 // process keeps the process of one workload running.
 type process struct {
 	workload workload
 	pod      capture.Pod
-	command  func() (*exec.Cmd, error) // a fresh one for each start
-	output   func(log *os.File) io.Writer
-	ready    func() // at every probe that succeeds
+	command  func() (*exec.Cmd, error)     // a fresh one for each start
+	output   func(log io.Writer) io.Writer // of what it prints
+	ready    func()                        // at every probe that succeeds
 	hostPID  func(int) int
 	probeIP  netip.Addr // where probes come from
 	openLog  func() (*os.File, error)
@@ -126,11 +128,12 @@ func (p *process) runOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd.Stdout, cmd.Stderr = p.output(log), log
 	p.update(func(v *control.Pod) { v.State = "starting" })
-	if err := p.pod.Start(cmd); err != nil {
+	finish, err := p.startLogged(cmd, &podLog{file: log, limit: maxLog})
+	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	defer finish()
 	p.update(func(v *control.Pod) { v.State, v.PID = "running", p.hostPID(cmd.Process.Pid) })
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -143,7 +146,6 @@ func (p *process) runOnce(ctx context.Context) error {
 			unhealthy <- err
 		}
 	})
-	prober.Go(func() { keepShort(probing, log) })
 	defer prober.Wait()
 	defer stopProbing()
 
@@ -159,6 +161,47 @@ func (p *process) runOnce(ctx context.Context) error {
 		p.terminate(cmd, ended)
 		return ctx.Err()
 	}
+}
+
+// environ is what the manifests and the capture give the pod's programs.
+func (p *process) environ() []string {
+	return slices.Concat([]string{"HOSTNAME=" + p.workload.Deployment}, p.workload.Env, p.pod.Environ())
+}
+
+// startLogged starts the pod's program with pipes to its log: a file of the host is
+// not for it to hold. finish, to be called when the program has ended, waits for
+// its last words, if not for long: another program of the pod may hold the pipe.
+func (p *process) startLogged(cmd *exec.Cmd, log io.Writer) (finish func(), err error) {
+	var far, near []*os.File
+	var copied sync.WaitGroup
+	for i, to := range []io.Writer{p.output(log), log} {
+		read, write, err := os.Pipe()
+		if err != nil {
+			closeAll(append(far, near...))
+			return nil, err
+		}
+		far, near = append(far, write), append(near, read)
+		if i == 0 {
+			cmd.Stdout = write
+		} else {
+			cmd.Stderr = write
+		}
+		copied.Go(func() { _, _ = io.Copy(to, read) }) // it ends with the pipe
+	}
+	err = p.pod.Start(cmd)
+	closeAll(far)
+	finish = func() {
+		for _, f := range near {
+			_ = f.SetReadDeadline(time.Now().Add(lastWords))
+		}
+		copied.Wait()
+		closeAll(near)
+	}
+	if err != nil {
+		finish()
+		return nil, err
+	}
+	return finish, nil
 }
 
 func (p *process) terminate(cmd *exec.Cmd, ended <-chan error) {
@@ -202,7 +245,7 @@ func (p *process) probe(ctx context.Context) error {
 	lastAlive := time.Now()
 	for {
 		if ready.Period > 0 {
-			err := p.check(ctx, ready)
+			err := p.checkReady(ctx)
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -242,6 +285,24 @@ func (p *process) probe(ctx context.Context) error {
 		case <-next.C:
 		}
 	}
+}
+
+// checkReady asks the program, and whether the pod's node proxy takes what it
+// sends: a pod without its proxy reaches nobody.
+func (p *process) checkReady(ctx context.Context) error {
+	if err := p.check(ctx, p.workload.Readiness); err != nil {
+		return err
+	}
+	pod, ok := p.pod.(capture.Attended)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.workload.Readiness.Timeout)
+	defer cancel()
+	if err := pod.CheckProxy(ctx); err != nil {
+		return fmt.Errorf("its node proxy: %w", err)
+	}
+	return nil
 }
 
 func (p *process) check(ctx context.Context, c probe) error {
