@@ -112,6 +112,8 @@ func cheats() map[string]func([]string) (string, error) {
 		},
 		"call":    func(a []string) (string, error) { return done(calls()[a[0]]()) },
 		"fork":    fork,
+		"eat":     eat,
+		"hold":    hold,
 		"sleep":   func([]string) (string, error) { time.Sleep(time.Minute); return "", nil },
 		"resolve": func(a []string) (string, error) { x, err := net.LookupHost(a[0]); return fmt.Sprint(x), err },
 		"look":    func([]string) (string, error) { i, err := net.Interfaces(); return fmt.Sprint(len(i)), err },

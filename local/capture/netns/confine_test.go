@@ -3,9 +3,11 @@
 package netns_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"artemis.example/local/capture"
@@ -77,6 +80,49 @@ func fork([]string) (string, error) {
 		started = append(started, c)
 	}
 	return "no end", nil
+}
+
+// eat takes that many MiB of memory, in processes of as many each.
+func eat(a []string) (string, error) {
+	sum, err1 := strconv.Atoi(a[0])
+	each, err2 := strconv.Atoi(a[1])
+	if err := errors.Join(err1, err2); err != nil {
+		return "", err
+	}
+	for ; sum > each; sum -= each {
+		if err := exec.Command("/proc/self/exe", cheatCommand, "eat", strconv.Itoa(each), strconv.Itoa(each)).Start(); err != nil {
+			return "", err
+		}
+	}
+	b, err := unix.Mmap(-1, 0, sum<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
+	if err != nil {
+		return "", err
+	}
+	time.Sleep(time.Minute)
+	return strconv.Itoa(len(b)), nil
+}
+
+// hold tries to open so many connections, and says how many there were in the end
+// and how many of them were still open.
+func hold(a []string) (string, error) {
+	count, err := strconv.Atoi(a[1])
+	if err != nil {
+		return "", err
+	}
+	var conns []net.Conn
+	for range count {
+		if c, err := net.DialTimeout("tcp4", a[0], 2*time.Second); err == nil {
+			conns = append(conns, c)
+		}
+	}
+	open := 0
+	for _, c := range conns {
+		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			open++
+		}
+	}
+	return fmt.Sprintf("%d of %d", open, len(conns)), nil
 }
 
 func raw(call, a, b, c uintptr) error {
@@ -245,6 +291,92 @@ func TestAForkBombIsThePodsOwn(t *testing.T) {
 	}
 	if said, code := inPod(t, guidance, "processes"); code != 0 {
 		t.Errorf("its neighbour: %q", said)
+	}
+}
+
+func TestMemoryBeyondAPodsBoundEndsWhatTookIt(t *testing.T) {
+	comms := addPod(t, newNode(t), "comms-system", commsIP)
+	for name, each := range map[string]int{"one process": 700, "many processes": 60} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			said, code := inPod(t, comms, "eat", "700", strconv.Itoa(each))
+			if code != -1 || said != "" { // killed
+				t.Errorf("after %v: %q, code %d", time.Since(began), said, code)
+			}
+		})
+	}
+	if said, code := inPod(t, comms, "eat", "5000", "5000"); code != 3 || !strings.Contains(said, "cannot allocate") {
+		t.Errorf("more than a process may have at all: %q, code %d", said, code)
+	}
+}
+
+func TestAFloodOfANameServerIsThePodsOwn(t *testing.T) {
+	n := newNode(t)
+	comms, guidance := addPod(t, n, "comms-system", commsIP), addPod(t, n, "guidance-nav", guidanceIP)
+	before := descriptors(t)
+	holding := exec.Command("/proc/self/exe", cheatCommand, "hold", "10.96.0.10:53", "1500")
+	out, err := holding.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := comms.Start(holding); err != nil {
+		t.Fatal(err)
+	}
+	most := 0
+	said := make(chan string, 1)
+	go func() { b, _ := io.ReadAll(out); said <- string(b) }()
+	for done := false; !done; {
+		most = max(most, descriptors(t))
+		select {
+		case s := <-said:
+			var open, opened int
+			if k, _ := fmt.Sscanf(s, "done: %d of %d", &open, &opened); k != 2 || open == 0 || open > 64 {
+				t.Errorf("the flood says %q", s)
+			}
+			done = true
+		default:
+		}
+	}
+	_ = holding.Wait()
+	if most > before+200 {
+		t.Errorf("the node held %d descriptors during the flood, %d before", most, before)
+	}
+	if said, _ := inPod(t, guidance, "resolve", "guidance-nav"); said != "done: [10.96.0.8]" {
+		t.Errorf("a neighbour's question: %q", said)
+	}
+	if said, _ := inPod(t, comms, "resolve", "guidance-nav"); said != "done: [10.96.0.8]" {
+		t.Errorf("its own question afterwards: %q", said)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
+}
+
+func TestAPodWhoseProxyIsGoneIsNoticed(t *testing.T) {
+	comms := addPod(t, newNode(t), "comms-system", commsIP)
+	attended := comms.(capture.Attended)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := attended.CheckProxy(ctx); err == nil {
+		t.Error("nobody takes what the pod opens, and the check says that all is well")
+	}
+	go func() { // a node proxy
+		for {
+			c, err := comms.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	if err := attended.CheckProxy(t.Context()); err != nil {
+		t.Errorf("with a proxy: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -12,6 +13,14 @@ import (
 const (
 	clusterZone = "cluster.local."
 	answerTTL   = 5 // seconds, as CoreDNS' kubernetes plugin
+)
+
+// A pod's programs may hold so many connections to their name server, each for so
+// long without a question; what is beyond that is closed at once. The descriptors
+// are the node's, which all pods share.
+const (
+	maxNameConnections = 64
+	nameIdle           = 5 * time.Second
 )
 
 // nameServer answers for the cluster's names in one pod, whatever server the
@@ -32,7 +41,13 @@ func newNameServer(resolve func(string) ([]netip.Addr, bool)) (*nameServer, erro
 		return nil, err
 	}
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { _ = w.WriteMsg(answer(q, resolve)) })
-	return &nameServer{udp: &dns.Server{PacketConn: pc, Handler: h}, tcp: &dns.Server{Listener: ln, Handler: h}}, nil
+	return &nameServer{
+		udp: &dns.Server{PacketConn: pc, Handler: h},
+		tcp: &dns.Server{
+			Listener: &boundedListener{Listener: ln, free: maxNameConnections}, Handler: h,
+			ReadTimeout: nameIdle, IdleTimeout: func() time.Duration { return nameIdle }, MaxTCPQueries: 1024,
+		},
+	}, nil
 }
 
 func (s *nameServer) start() {

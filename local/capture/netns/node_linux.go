@@ -35,16 +35,17 @@ type Node struct {
 	users    int // how many user numbers, from 1 on, there are for pods; 0: they share ours
 	hostProc int // the host's /proc, in which processes have the numbers that people see
 
-	mu   sync.Mutex
-	pods map[*Pod]struct{}
-	used map[int]bool // user numbers of pods
-	stop context.CancelFunc
+	mu      sync.Mutex
+	pods    map[*Pod]struct{}
+	used    map[int]bool   // user numbers of pods
+	started map[int]string // pods by the processes that were started in them
+	stop    context.CancelFunc
 }
 
 // NewNode makes the present process, started by Command, a node. An error that
 // wraps ErrUnavailable means that this machine does not allow it.
 func NewNode(cfg Config) (*Node, error) {
-	n := &Node{hostProc: -1, pods: map[*Pod]struct{}{}, used: map[int]bool{}}
+	n := &Node{hostProc: -1, pods: map[*Pod]struct{}{}, used: map[int]bool{}, started: map[int]string{}}
 	if err := awaitUsers(); err != nil {
 		return nil, err
 	}
@@ -83,6 +84,9 @@ func NewNode(cfg Config) (*Node, error) {
 	if err := trial.Close(); err != nil {
 		return nil, fmt.Errorf("close the trial pod: %w", err)
 	}
+	watching, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	go n.watchMemory(watching)
 	return n, nil
 }
 
@@ -132,20 +136,20 @@ func (n *Node) addPod(spec capture.PodSpec) (*Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPod(spec, n.view, user)
+	p, err := newPod(n, spec, user)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {
 		delete(n.used, user)
 		return nil, err
 	}
-	p.node = n
 	n.pods[p] = struct{}{}
 	return p, nil
 }
 
 // Close closes every pod that is still there.
 func (n *Node) Close() error {
+	n.stop()
 	n.mu.Lock()
 	var pods []*Pod
 	for p := range n.pods {

@@ -40,8 +40,8 @@ type Pod struct {
 	handles sync.RWMutex // held for reading while somebody enters the namespaces
 }
 
-func newPod(spec capture.PodSpec, v *view, user int) (_ *Pod, err error) {
-	p := &Pod{spec: spec, user: user, network: netns.None(), mounts: -1}
+func newPod(n *Node, spec capture.PodSpec, user int) (_ *Pod, err error) {
+	p := &Pod{node: n, spec: spec, user: user, network: netns.None(), mounts: -1}
 	defer func() {
 		if err != nil {
 			p.release()
@@ -55,7 +55,7 @@ func newPod(spec capture.PodSpec, v *view, user int) (_ *Pod, err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("new mount namespace: %w", err)
 		}
-		if err = v.mount(search, user); err != nil {
+		if err = n.view.mount(search, user); err != nil {
 			return err
 		}
 		// The pod's own /sys/class/net instead of the host's. Only for looks, so
@@ -94,13 +94,20 @@ func newPod(spec capture.PodSpec, v *view, user int) (_ *Pod, err error) {
 	return p, nil
 }
 
-// Accept returns the next connection that a program in the pod opens.
+// Accept returns the next connection that a program in the pod opens. It fails
+// when the pod is closed, and only then.
 func (p *Pod) Accept() (capture.Captured, error) {
-	for {
+	for pause := time.Millisecond; ; {
 		conn, err := p.traffic.Accept()
-		if err != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return capture.Captured{}, err
+		case err != nil: // out of descriptors, for one: that passes
+			time.Sleep(pause)
+			pause = min(2*pause, time.Second)
+			continue
 		}
+		pause = time.Millisecond
 		tcp := conn.(*net.TCPConn)
 		dst, err := originalDestination(tcp)
 		if err == nil && !dst.Addr().IsLoopback() {
@@ -163,6 +170,9 @@ func (p *Pod) dial(ctx context.Context, src netip.Addr, dst netip.AddrPort) (net
 // ends a connection that was meant for nobody.
 func (p *Pod) CheckProxy(ctx context.Context) error {
 	conn, err := p.dial(ctx, netip.Addr{}, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), capturePort))
+	if errors.Is(err, unix.ECONNRESET) { // it was quick
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -212,7 +222,13 @@ func (p *Pod) start(cmd *exec.Cmd, mode inside.Mode, attr *syscall.SysProcAttr) 
 	// its process namespace, nothing in it outlives it.
 	cmd.Args = inside.Args(mode, cmp.Or(cmd.Dir, "/"), cmd.Path, cmd.Args)
 	cmd.Path, cmd.SysProcAttr, cmd.Dir = insideProg, attr, "/"
-	return p.within(cmd.Start)
+	if err := p.within(cmd.Start); err != nil {
+		return err
+	}
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	p.node.started[cmd.Process.Pid] = p.spec.Namespace + "/" + p.spec.Name
+	return nil
 }
 
 // OpenTerminal makes a terminal that is the pod's: of the host's none can be seen
@@ -296,9 +312,7 @@ func (p *Pod) within(fn func() error) error {
 func (p *Pod) Close() error {
 	var err error
 	p.closing.Do(func() {
-		if p.node != nil {
-			p.node.forget(p)
-		}
+		p.node.forget(p)
 		err = p.release()
 	})
 	return err
