@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"artemis.example/policy/authz"
+	"artemis.example/policy/topology"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	typev1beta1 "istio.io/api/type/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -22,62 +23,84 @@ func targetRefs(p *securityv1.AuthorizationPolicy) []*typev1beta1.PolicyTargetRe
 func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	refs := targetRefs(p)
-	for _, r := range refs {
+	for i, r := range refs {
+		path := fmt.Sprintf("spec.targetRefs[%d]", i)
 		switch r.GetKind() {
 		case "Service":
 			c.serviceTarget(p, r.GetName())
 		case "Gateway":
-			if c.mesh.gateway(p.Namespace, r.GetName()) == nil {
-				c.add(Error, "attached-to-nothing", at, fmt.Sprintf("targets Gateway %s/%s, which is not among the files: the policy does nothing", p.Namespace, r.GetName()),
-					"name a Gateway of the policy's own namespace")
+			if c.gateway(topology.Ref{Namespace: p.Namespace, Name: r.GetName()}) != nil || c.fronts[p.Namespace+"/"+r.GetName()] {
+				continue
 			}
+			c.certain(c.declared[p.Namespace] && c.gateways, "attached-to-nothing", at, path,
+				fmt.Sprintf("targets Gateway %s/%s, which is not among the files: the policy does nothing", p.Namespace, r.GetName()), "name a Gateway of the policy's own namespace",
+				fmt.Sprintf("targets Gateway %s/%s; no Gateway of namespace %s is among the files", p.Namespace, r.GetName(), p.Namespace))
 		case "GatewayClass":
 			if p.Namespace != rootNamespace || r.GetName() != waypointClass {
-				c.add(Error, "attached-to-nothing", at, fmt.Sprintf("targets GatewayClass %s from namespace %s: only %s counts, and only from the root namespace %s", r.GetName(), p.Namespace, waypointClass, rootNamespace),
+				c.addAt(Error, "attached-to-nothing", at, path, fmt.Sprintf("targets GatewayClass %s from namespace %s: only %s counts, and only from the root namespace %s", r.GetName(), p.Namespace, waypointClass, rootNamespace),
 					fmt.Sprintf("move it to %s, or target a Gateway", rootNamespace))
 			}
 		default:
-			c.report.NotJudged = append(c.report.NotJudged, NotJudged{c.mesh.set.Origins[at].File, c.mesh.set.Origins[at].Line, "AuthorizationPolicy " + at.String(), "its target " + r.GetKind() + " is not among what lint knows"})
+			c.notJudged(at, path, "its target "+r.GetKind()+" is not among what lint knows")
 		}
 	}
 	if len(refs) > 0 || c.elsewhere(p) != "" {
 		return
 	}
 	selector := p.Spec.GetSelector().GetMatchLabels()
-	if !slices.ContainsFunc(c.mesh.workloads, func(w workload) bool {
-		return (w.key.Namespace == p.Namespace || p.Namespace == rootNamespace) && subset(selector, w.labels)
-	}) {
-		what := "no workload of namespace " + p.Namespace + " is among the files"
-		sev := Warning
-		if len(selector) > 0 {
-			what, sev = fmt.Sprintf("its selector %v finds no workload in namespace %s", selector, p.Namespace), Error
+	where := "of namespace " + p.Namespace
+	if p.Namespace == rootNamespace {
+		where = "of any namespace"
+	}
+	selected, meshed, known := c.selected(p)
+	switch {
+	case len(selected) == 0 && (len(selector) == 0 || !c.declared[p.Namespace] || !c.populated[p.Namespace]):
+		c.notJudged(at, "", fmt.Sprintf("no workload %s that it is for is among the files", where))
+	case len(selected) == 0:
+		c.addAt(Error, "attached-to-nothing", at, "spec.selector", fmt.Sprintf("its selector %v finds no workload %s: the policy does nothing here", selector, where), "correct the labels or the namespace")
+	case !meshed:
+		c.certain(known && c.meshes, "not-in-the-mesh", at, "", "none of the workloads that it is for is in the ambient mesh: nothing enforces it", "label the Namespace istio.io/dataplane-mode: ambient",
+			"whether the workloads that it is for are in an ambient mesh")
+	}
+}
+
+// selected returns the pods that a policy without a target is for, whether one of
+// them is in the mesh, and whether that is known of all.
+func (c *checker) selected(p *securityv1.AuthorizationPolicy) (pods []*topology.Pod, meshed, known bool) {
+	known = true
+	for w := range c.apps {
+		if (w.Namespace == p.Namespace || p.Namespace == rootNamespace) && subset(p.Spec.GetSelector().GetMatchLabels(), w.Labels) {
+			in, sure := c.enrolled(w)
+			pods, meshed, known = append(pods, w), meshed || in, known && sure
 		}
-		c.add(sev, "attached-to-nothing", at, what+": the policy does nothing here", "correct the labels or the namespace")
-		return
 	}
-	if !slices.ContainsFunc(c.mesh.workloads, func(w workload) bool {
-		in, known := c.mesh.meshed(w)
-		return (in || !known) && (w.key.Namespace == p.Namespace || p.Namespace == rootNamespace) && subset(selector, w.labels)
-	}) {
-		c.add(Error, "not-in-the-mesh", at, "none of the workloads that it is for is in the ambient mesh: nothing enforces it",
-			"label the Namespace istio.io/dataplane-mode: ambient")
-	}
+	return pods, meshed, known
 }
 
 // elsewhere says why a policy without a target is not, or not only, a matter of
 // node proxies; empty when it is.
 func (c *checker) elsewhere(p *securityv1.AuthorizationPolicy) string {
-	if c.mesh.sidecars(p.Namespace) {
-		return "its namespace has sidecars, and lint judges ambient meshes"
-	}
 	selector := p.Spec.GetSelector().GetMatchLabels()
-	if name, ok := selector["gateway.networking.k8s.io/gateway-name"]; ok {
-		if g := c.mesh.gateway(p.Namespace, name); g == nil || g.Spec.GatewayClassName != waypointClass {
+	if len(selector) > 0 {
+		if front := selector["istio"]; strings.Contains(front, "gateway") || strings.Contains(selector["app"], "gateway") && strings.HasPrefix(selector["app"], "istio") {
 			return "it is for an ingress gateway"
 		}
 	}
-	workloads := slices.ContainsFunc(c.mesh.workloads, func(w workload) bool { return w.key.Namespace == p.Namespace })
-	for front := range c.mesh.front {
+	if name, ok := selector[topology.LabelGatewayName]; ok {
+		if g := c.gateway(topology.Ref{Namespace: p.Namespace, Name: name}); g == nil || g.Spec.GatewayClassName != waypointClass {
+			return "it is for an ingress gateway"
+		}
+	}
+	workloads, sidecars := false, false
+	for _, w := range c.world.Pods {
+		if w.Kind == topology.App && w.Namespace == p.Namespace {
+			workloads, sidecars = workloads || !c.sidecars[w.Ref], sidecars || c.sidecars[w.Ref]
+		}
+	}
+	if !workloads && (sidecars || c.sidecarNamespace(p.Namespace)) {
+		return "its namespace has sidecars, and lint judges ambient meshes"
+	}
+	for front := range c.fronts {
 		if namespace, _, _ := strings.Cut(front, "/"); namespace == p.Namespace && !workloads {
 			return "it is for an ingress gateway"
 		}
@@ -85,28 +108,39 @@ func (c *checker) elsewhere(p *securityv1.AuthorizationPolicy) string {
 	return ""
 }
 
+func (c *checker) sidecarNamespace(name string) bool {
+	n := c.world.Namespaces[name]
+	if n == nil || n.Labels[topology.LabelDataplaneMode] == topology.ModeAmbient {
+		return false
+	}
+	_, revision := n.Labels["istio.io/rev"]
+	return revision || n.Labels["istio-injection"] == "enabled"
+}
+
 func (c *checker) serviceTarget(p *securityv1.AuthorizationPolicy, name string) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
-	s := c.mesh.service(p.Namespace, name)
+	s := c.serviceOf(p.Namespace, name)
 	if s == nil {
 		message := fmt.Sprintf("targets Service %s/%s, which is not among the files: the policy does nothing", p.Namespace, name)
-		for _, other := range c.mesh.set.Services {
+		for _, other := range c.set.Services {
 			if other.Name == name {
 				message += fmt.Sprintf("; there is %s/%s, but a policy attaches in its own namespace only", other.Namespace, name)
 				break
 			}
 		}
-		c.add(Error, "attached-to-nothing", at, message, "name a Service of the policy's own namespace")
+		c.certain(c.declared[p.Namespace] && c.services[p.Namespace], "attached-to-nothing", at, "spec.targetRefs", message, "name a Service of the policy's own namespace",
+			fmt.Sprintf("targets Service %s/%s, which is not among the files, and neither is all of its namespace", p.Namespace, name))
 		return
 	}
-	b := c.mesh.binding(s)
+	b := c.binding(s)
+	const label = "label the Namespace or the Service istio.io/use-waypoint: NAME and make that waypoint Gateway"
 	switch {
-	case b.name == "" && b.optOut:
+	case b.at.Name == "" && b.optOut:
 		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which opts out of the waypoint: nothing enforces the policy", name),
 			"take istio.io/use-waypoint: none off the Service")
-	case b.name == "":
-		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which uses no waypoint: nothing enforces the policy", name),
-			"label the Namespace or the Service istio.io/use-waypoint: NAME and make that waypoint Gateway")
+	case b.at.Name == "":
+		c.certain(c.declared[p.Namespace] && c.gateways, "service-without-waypoint", at, "", fmt.Sprintf("targets Service %s, which uses no waypoint: nothing enforces the policy", name), label,
+			fmt.Sprintf("targets Service %s; whether that uses a waypoint is not among the files", name))
 	case headless(s):
 		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which is headless: calls through it go to the pods' own addresses, past the waypoint", name),
 			"give the Service a cluster IP")
@@ -119,13 +153,14 @@ func (c *checker) rules(p *securityv1.AuthorizationPolicy) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	onNode := len(targetRefs(p)) == 0
 	if why := c.elsewhere(p); onNode && why != "" {
-		o := c.mesh.set.Origins[at]
-		c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, "AuthorizationPolicy " + at.String(), why})
+		c.notJudged(at, "", why)
 		onNode = false
 	}
 	action := p.Spec.Action
 	if onNode && action != securityv1beta1.AuthorizationPolicy_ALLOW && action != securityv1beta1.AuthorizationPolicy_DENY {
-		c.add(Error, "not-enforced-by-node-proxy", at, fmt.Sprintf("%s without a target goes to node proxies, which do not know it", action), "target a Service or a Gateway")
+		_, meshed, _ := c.selected(p)
+		c.certain(meshed, "not-enforced-by-node-proxy", at, "spec.action", fmt.Sprintf("%s without a target goes to node proxies, which do not know it", action), "target a Service or a Gateway",
+			fmt.Sprintf("%s without a target: node proxies do not know it, if its pods are in an ambient mesh", action))
 	}
 	if p.Annotations["istio.io/dry-run"] == "true" {
 		where := "its waypoint only counts what it would do"
@@ -144,6 +179,7 @@ func (c *checker) rules(p *securityv1.AuthorizationPolicy) {
 		}
 		c.sources(p, rule, r)
 		c.paths(p, rule, r)
+		c.unmatchable(p, rule, r)
 	}
 }
 
@@ -153,21 +189,25 @@ func (c *checker) nodeRule(p *securityv1.AuthorizationPolicy, rule ruleRef, r *s
 	deny := p.Spec.Action == securityv1beta1.AuthorizationPolicy_DENY
 	const fix = "write it with targetRefs to the Service, for the waypoint"
 	bad, condition := Error, ""
-	if c.mesh.namespaces[p.Namespace] == nil {
-		bad, condition = Warning, " (if its namespace, which is not among the files, is in an ambient mesh)"
+	if _, meshed, _ := c.selected(p); !meshed {
+		if len(attributes) > 0 && !c.meshes {
+			c.notJudged(at, rule.path(), fmt.Sprintf("%s has %s, which node proxies do not see: without a target it counts in a mesh of sidecars only, and which it is the files do not say", rule, list(attributes)))
+			return
+		}
+		bad, condition = Warning, " (if its pods are in the ambient mesh, which the files do not say)"
 	}
 	switch {
 	case deny && len(attributes) > 0 && authz.NoOpAtNodeProxy(p.Namespace, r):
-		c.addAt(bad, "deny-no-op", at, rule.path(), fmt.Sprintf("%s denies nothing%s: without a target it goes to node proxies, which lose %s, and what is left never matches", rule, condition, strings.Join(attributes, ", ")), fix)
+		c.addAt(bad, "deny-no-op", at, rule.path(), fmt.Sprintf("%s denies nothing%s: without a target it goes to node proxies, which lose %s, and what is left never matches", rule, condition, list(attributes)), fix)
 	case deny && len(attributes) > 0:
-		c.addAt(Warning, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s denies more than it says: node proxies lose %s", rule, strings.Join(attributes, ", ")), fix)
+		c.addAt(Warning, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s denies more than it says%s: node proxies lose %s", rule, condition, list(attributes)), fix)
 	case len(attributes) > 0:
-		c.addAt(bad, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s allows nothing%s: without a target it goes to node proxies, which leave out a rule with %s", rule, condition, strings.Join(attributes, ", ")), fix)
+		c.addAt(bad, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s allows nothing%s: without a target it goes to node proxies, which leave out a rule with %s", rule, condition, list(attributes)), fix)
 	}
 	for _, f := range r.From {
 		s := f.GetSource()
 		if len(s.GetTrustDomains())+len(s.GetNotTrustDomains()) > 0 {
-			c.addAt(Error, "trust-domains-ignored", at, rule.path(), rule.String()+" names trustDomains, which node proxies silently ignore", "write principals, trust domain included")
+			c.addAt(bad, "trust-domains-ignored", at, rule.path(), rule.String()+" names trustDomains, which node proxies silently ignore", "write principals, trust domain included")
 		}
 		for _, v := range append(slices.Clone(s.GetNamespaces()), s.GetNotNamespaces()...) {
 			if inner := strings.Trim(v, "*"); strings.Contains(inner, "*") || strings.Count(v, "*") > 1 {
@@ -200,8 +240,15 @@ func (c *checker) sources(p *securityv1.AuthorizationPolicy, rule ruleRef, r *se
 		if !allow {
 			continue
 		}
+		if len(s.GetPrincipals())+len(s.GetNamespaces())+len(s.GetServiceAccounts())+len(s.GetTrustDomains())+len(s.GetRequestPrincipals()) == 0 {
+			whom := "everybody but those that it names"
+			if len(s.GetIpBlocks())+len(s.GetRemoteIpBlocks()) > 0 {
+				whom = "whoever comes from those addresses, without an identity, too"
+			}
+			c.addAt(Warning, "admits-anyone", at, rule.path(), fmt.Sprintf("%s names no caller: it admits %s", rule, whom), "name the callers by principals")
+		}
 		if len(s.GetNamespaces()) > 0 && len(s.GetPrincipals())+len(s.GetServiceAccounts()) == 0 {
-			c.addAt(Warning, "whole-cell-callers", at, rule.path(), fmt.Sprintf("%s admits every workload of namespace %s, whoever starts one there", rule, strings.Join(s.GetNamespaces(), ", ")), "name the callers by principals")
+			c.addAt(Warning, "whole-cell-callers", at, rule.path(), fmt.Sprintf("%s admits every workload of namespace %s, whoever starts one there", rule, list(s.GetNamespaces())), "name the callers by principals")
 		}
 		for _, v := range s.GetPrincipals() {
 			if strings.Contains(v, "*") {
@@ -229,21 +276,19 @@ func (c *checker) principal(p *securityv1.AuthorizationPolicy, rule ruleRef, v s
 		return
 	}
 	if parts[0] != trustDomain {
-		o := c.mesh.set.Origins[at]
-		c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, "AuthorizationPolicy " + at.String(), fmt.Sprintf("%s: whether trust domain %s is the mesh's", rule, parts[0])})
+		c.notJudged(at, rule.path(), fmt.Sprintf("%s: whether trust domain %s is the mesh's", rule, parts[0]))
 	}
 	c.account(p, rule, v, parts[2], parts[4])
 }
 
 // account says when a policy names a service account that does not exist.
 func (c *checker) account(p *securityv1.AuthorizationPolicy, rule ruleRef, written, namespace, account string) {
-	if c.mesh.exists(namespace, account) {
+	if c.exists(namespace, account) {
 		return
 	}
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
-	if c.mesh.namespaces[namespace] == nil {
-		o := c.mesh.set.Origins[at]
-		c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, "AuthorizationPolicy " + at.String(), fmt.Sprintf("%s: whether service account %s/%s exists; its namespace is not among the files", rule, namespace, account)})
+	if !c.declared[namespace] || !c.populated[namespace] {
+		c.notJudged(at, rule.path(), fmt.Sprintf("%s: whether service account %s/%s exists; its namespace is not among the files", rule, namespace, account))
 		return
 	}
 	fix := "correct the name, or make the ServiceAccount"
@@ -257,7 +302,7 @@ func (c *checker) account(p *securityv1.AuthorizationPolicy, rule ruleRef, writt
 // the same namespace with a similar name.
 func (c *checker) nearest(namespace, account string) string {
 	var names []string
-	for a := range c.mesh.accounts {
+	for a := range c.accounts {
 		names = append(names, a)
 	}
 	slices.Sort(names)

@@ -2,108 +2,100 @@ package lint
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
-	"artemis.example/catalog"
-	"artemis.example/policy/authz"
 	"artemis.example/policy/netpol"
-	"artemis.example/policy/peerauth"
+	"artemis.example/policy/topology"
 	corev1 "k8s.io/api/core/v1"
 )
 
 // stranger is an identity that no policy can mean.
 const stranger = "spiffe://" + trustDomain + "/ns/nobody-knows/sa/nobody-knows"
 
-const hbonePort = catalog.HBONEPort
-
 // waypoints says which waypoints leave open what nobody wrote a policy for.
 func (c *checker) waypoints() {
-	for _, g := range c.mesh.set.Gateways {
-		if g.Spec.GatewayClassName != waypointClass {
+	for _, g := range c.world.Waypoints {
+		if len(c.policies.WaypointEngine(g, nil).Policies()) > 0 || !g.Services {
 			continue
 		}
-		if len(c.mesh.waypoint.ForService(g.Namespace, g.Name, "").Policies()) > 0 {
-			continue
-		}
-		at := key("Gateway", g.Namespace, g.Name)
 		message := "has no default-deny: a Service without an ALLOW policy of its own is open to everyone, also a second Service that somebody puts over protected pods"
-		if open := c.open(g.Namespace, g.Name); len(open) > 0 {
-			message += "; open now: " + strings.Join(open, ", ")
+		var open []string
+		for _, s := range c.world.Services {
+			if s.Waypoint == g && len(c.policies.WaypointEngine(g, s).Policies()) == 0 {
+				open = append(open, s.Name)
+			}
 		}
-		c.add(Error, "no-default-deny", at, message, defaultDeny(g.Namespace, g.Name))
+		if len(open) > 0 {
+			message += "; open now: " + list(open)
+		}
+		c.add(Error, "no-default-deny", g.Pod.Workload, message, defaultDeny(g.Pod.Ref))
 	}
-}
-
-// open lists the Services of a waypoint that let a stranger through.
-func (c *checker) open(namespace, gateway string) []string {
-	var out []string
-	for _, s := range c.mesh.set.Services {
-		if b := c.mesh.binding(s); s.Namespace != namespace || b.name != gateway || b.namespace != namespace || headless(s) {
-			continue
-		}
-		if c.throughWaypoint(s, gateway, stranger) {
-			out = append(out, s.Name)
-		}
-	}
-	return out
-}
-
-// throughWaypoint reports whether the waypoint would let an identity call
-// something of a Service.
-func (c *checker) throughWaypoint(s *corev1.Service, gateway, principal string) bool {
-	e := c.mesh.waypoint.ForService(s.Namespace, gateway, s.Name)
-	return e.Decide(&authz.Request{Principal: principal, Method: "GET", Host: s.Name, Path: "/", HTTP: true}).Allowed
-}
-
-// atPod reports whether a workload's node proxy would let an identity connect.
-func (c *checker) atPod(w workload, port uint16, principal string) bool {
-	e := c.mesh.nodeProxy.ForWorkload(w.key.Namespace, w.labels)
-	return e.Decide(&authz.Request{Principal: principal, DestPort: port, SourceIP: netip.IPv4Unspecified()}).Allowed
 }
 
 // bypasses says how the pods behind a waypoint can be reached past it, past a
-// policy of the Service that protects them.
+// policy of the Service that protects them, and where they shut it out.
 func (c *checker) bypasses() {
-	for _, w := range c.mesh.workloads {
-		protecting := c.mesh.protecting(w)
+	for p := range c.apps {
+		protecting := c.protecting(p)
 		if len(protecting) == 0 {
 			continue
 		}
 		main := protecting[0]
-		gateway := c.mesh.binding(main).name
-		if in, known := c.mesh.meshed(w); !in && known {
-			c.add(Error, "not-in-the-mesh", w.key, fmt.Sprintf("is behind waypoint %s and not in the ambient mesh: whoever dials its pods is not asked who he is", gateway), "label its Namespace istio.io/dataplane-mode: ambient")
+		w := c.world.Service(ref(main)).Waypoint
+		if in, known := c.enrolled(p); !in {
+			c.certain(known, "not-in-the-mesh", p.Workload, "", fmt.Sprintf("is behind waypoint %s and not in the ambient mesh: whoever dials its pods is not asked who he is", w.Pod.Name),
+				"label its Namespace istio.io/dataplane-mode: ambient", fmt.Sprintf("whether its pods are in the mesh: Namespace %s is not among the files", p.Namespace))
 			continue
 		}
-		past := c.pastWaypoint(w, main, gateway)
-		if len(past) > 0 {
-			c.add(Error, "bypass-pod-ip", w.key,
-				fmt.Sprintf("can be reached by pod IP, past waypoint %s and the policies of Service %s, by %s", gateway, main.Name, strings.Join(past, ", ")),
-				viaWaypointOnly(w.key.Namespace, gateway))
+		if c.shutOut(p, main, w) {
+			continue // nobody comes through the waypoint: that comes first
 		}
-		c.plaintext(w, main)
-		c.otherServices(w, main, gateway, len(past) > 0)
+		past := c.pastWaypoint(p, main, w)
+		if len(past) > 0 {
+			c.add(Error, "bypass-pod-ip", p.Workload,
+				fmt.Sprintf("can be reached by pod IP, past waypoint %s and the policies of Service %s, by %s", w.Pod.Name, main.Name, list(past)),
+				viaWaypointOnly(p.Namespace, w.Pod.Ref))
+		}
+		c.plaintext(p, main)
+		c.otherServices(p, main, w, len(past) > 0)
 	}
+}
+
+// shutOut says where a pod's node proxy refuses the pod's own waypoint.
+func (c *checker) shutOut(p *topology.Pod, s *corev1.Service, w *topology.WaypointGateway) bool {
+	for _, port := range c.targetPorts(s, p) {
+		if c.atPod(p, port, w.Pod.Identity, w.Pod.Endpoint) {
+			continue
+		}
+		by := list(c.policies.PodEngine(p).Policies())
+		if r := c.policies.Inbound(p, w.Pod.Identity, w.Pod.IP, port); r.Policy != "" {
+			by = r.Policy
+		}
+		c.add(Error, "waypoint-shut-out", p.Workload,
+			fmt.Sprintf("its pods refuse waypoint %s (%s): every call of Service %s, whoever makes it, ends with 503", w.Pod.Name, by, s.Name),
+			fmt.Sprintf("allow the waypoint's account, and name the callers in a policy with targetRefs to the Service: %s", viaWaypointOnly(p.Namespace, w.Pod.Ref)))
+		return true
+	}
+	return false
 }
 
 // pastWaypoint lists who may connect to the pods without coming from their
 // waypoint, on the ports that the Service serves.
-func (c *checker) pastWaypoint(w workload, s *corev1.Service, gateway string) []string {
-	for _, port := range targetPorts(s, w) {
-		if c.atPod(w, port, stranger) {
+func (c *checker) pastWaypoint(p *topology.Pod, s *corev1.Service, w *topology.WaypointGateway) []string {
+	for _, port := range c.targetPorts(s, p) {
+		if c.atPod(p, port, stranger, netpol.Endpoint{}) {
 			return []string{"any identity of the mesh"}
 		}
 		var accounts []string
-		for a := range c.mesh.accounts {
+		for a := range c.accounts {
 			accounts = append(accounts, a)
 		}
 		slices.Sort(accounts)
 		var out []string
 		for _, a := range accounts {
 			ns, sa, _ := strings.Cut(a, "/")
-			if a != w.key.Namespace+"/"+gateway && c.atPod(w, port, identity(ns, sa)) {
+			if id := identity(ns, sa); id != w.Pod.Identity && c.atPod(p, port, id, netpol.Endpoint{}) {
 				out = append(out, a)
 			}
 		}
@@ -114,114 +106,88 @@ func (c *checker) pastWaypoint(w workload, s *corev1.Service, gateway string) []
 	return nil
 }
 
-func (c *checker) plaintext(w workload, s *corev1.Service) {
-	for _, port := range targetPorts(s, w) {
-		mode := c.mesh.mtls.For(w.key.Namespace, w.labels, port)
-		if mode.Mode == peerauth.Strict || !c.atPod(w, port, "") {
+func (c *checker) plaintext(p *topology.Pod, s *corev1.Service) {
+	for _, port := range c.targetPorts(s, p) {
+		if !c.atPod(p, port, "", netpol.Endpoint{}) {
 			continue
 		}
 		message := fmt.Sprintf("takes plaintext on port %d from whoever can reach it, without an identity", port)
-		if mode.Policy != "" {
+		if mode := c.policies.Mode(p, port); mode.Policy != "" {
 			message += " (PeerAuthentication " + mode.Policy + ")"
 		}
-		c.add(Error, "plaintext", w.key, message, fmt.Sprintf("a PeerAuthentication in namespace %s with mtls.mode: STRICT", w.key.Namespace))
+		c.add(Error, "plaintext", p.Workload, message, fmt.Sprintf("a PeerAuthentication in namespace %s with mtls.mode: STRICT", p.Namespace))
 		return
 	}
 }
 
 // otherServices looks at every other way that the manifests themselves offer
 // to the same pods.
-func (c *checker) otherServices(w workload, main *corev1.Service, gateway string, podOpen bool) {
-	for _, s := range c.mesh.set.Services {
-		if s == main || s.Namespace != w.key.Namespace || len(s.Spec.Selector) == 0 || !subset(s.Spec.Selector, w.labels) {
+func (c *checker) otherServices(p *topology.Pod, main *corev1.Service, w *topology.WaypointGateway, podOpen bool) {
+	for _, s := range c.set.Services {
+		if s == main || s.Namespace != p.Namespace || len(s.Spec.Selector) == 0 || !subset(s.Spec.Selector, p.Labels) {
 			continue
 		}
 		at := key("Service", s.Namespace, s.Name)
-		b := c.mesh.binding(s)
-		over := fmt.Sprintf("is over the pods of %s %s", w.key.Kind, w.key.Name)
+		over := fmt.Sprintf("is over the pods of %s %s", p.Workload.Kind, p.Workload.Name)
+		through := c.world.Service(ref(s))
+		past := headless(s) || through.Waypoint == nil
 		switch {
 		case headless(s) && podOpen:
-			c.add(Error, "bypass-headless", at, over+" and headless: calls through it skip the waypoint and the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, gateway))
-		case !b.serves() && podOpen:
-			c.add(Error, "bypass-shadow", at, over+" and uses no waypoint: calls through it skip the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, gateway))
-		case headless(s) || !b.serves():
+			c.add(Error, "bypass-headless", at, over+" and headless: calls through it skip the waypoint and the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
+		case past && podOpen:
+			c.add(Error, "bypass-shadow", at, over+" and uses no waypoint: calls through it skip the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
+		case past:
 			c.add(Note, "refused-by-node-proxy", at, over+" and skips the waypoint: its calls are refused there", "let it use the waypoint, if it is meant to work")
-		case !c.mesh.ownPolicy(s) && c.throughWaypoint(s, b.name, stranger):
-			c.add(Error, "bypass-second-service", at, over+" and has no policy of its own: the waypoint carries everyone's calls past the policies of Service "+main.Name, defaultDeny(s.Namespace, b.name))
+		case !c.ownPolicy(s) && c.ownPolicy(main) && c.throughWaypoint(through, stranger):
+			c.add(Error, "bypass-second-service", at, over+" and has no policy of its own: the waypoint carries everyone's calls past the policies of Service "+main.Name, defaultDeny(through.Waypoint.Pod.Ref))
 		}
 	}
 }
 
-// ingress says which routes do not go through the waypoint.
+// ingress says which routes do not go through the waypoint, or lead nowhere.
 func (c *checker) ingress() {
-	for _, r := range c.mesh.set.HTTPRoutes {
-		for _, rule := range r.Spec.Rules {
-			for _, ref := range rule.BackendRefs {
-				if ref.Kind != nil && *ref.Kind != "Service" {
+	for _, r := range c.set.HTTPRoutes {
+		for i, rule := range r.Spec.Rules {
+			for j, backend := range rule.BackendRefs {
+				if backend.Kind != nil && *backend.Kind != "Service" {
 					continue
 				}
 				namespace := r.Namespace
-				if ref.Namespace != nil {
-					namespace = string(*ref.Namespace)
+				if backend.Namespace != nil {
+					namespace = string(*backend.Namespace)
 				}
-				at := key("HTTPRoute", r.Namespace, r.Name)
-				s := c.mesh.service(namespace, string(ref.Name))
+				at, path := key("HTTPRoute", r.Namespace, r.Name), fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j)
+				s := c.serviceOf(namespace, string(backend.Name))
 				if s == nil {
-					c.add(Error, "attached-to-nothing", at, fmt.Sprintf("routes to Service %s/%s, which is not among the files", namespace, ref.Name), "")
+					c.certain(c.declared[namespace] && c.services[namespace], "attached-to-nothing", at, path, fmt.Sprintf("routes to Service %s/%s, which is not among the files", namespace, backend.Name), "",
+						fmt.Sprintf("routes to Service %s/%s, which is not among the files, and neither is all of its namespace", namespace, backend.Name))
 					continue
 				}
-				b := c.mesh.binding(s)
-				if !b.serves() || s.Labels[labelIngress] == "true" || c.mesh.namespaceLabel(namespace, labelIngress) == "true" {
+				w := c.world.Service(ref(s))
+				if w == nil || w.Waypoint == nil || w.IngressWaypoint != nil {
 					continue
 				}
 				effect := "the pods then refuse them (503)"
-				for _, w := range c.mesh.behind(s) {
-					for _, port := range targetPorts(s, w) {
-						if c.gatewayPasses(w, port) {
+				for _, p := range c.behind(s) {
+					for _, port := range c.targetPorts(s, p) {
+						if c.gatewayPasses(p, port) {
 							effect = "its policies are not asked"
 						}
 					}
 				}
 				c.add(Error, "ingress-not-through-waypoint", key("Service", s.Namespace, s.Name),
-					fmt.Sprintf("HTTPRoute %s sends requests straight to its pods, past waypoint %s: %s", r.Name, b.name, effect),
+					fmt.Sprintf("HTTPRoute %s sends requests straight to its pods, past waypoint %s: %s", r.Name, w.Waypoint.Pod.Name, effect),
 					"label the Service istio.io/ingress-use-waypoint: \"true\"")
 			}
 		}
 	}
 }
 
-// gatewayPasses reports whether the pods would take a connection of some ingress
+// gatewayPasses reports whether a pod would take a connection of some ingress
 // gateway.
-func (c *checker) gatewayPasses(w workload, port uint16) bool {
-	if c.atPod(w, port, stranger) {
+func (c *checker) gatewayPasses(p *topology.Pod, port uint16) bool {
+	if c.atPod(p, port, stranger, netpol.Endpoint{}) {
 		return true
 	}
-	for _, g := range c.mesh.set.Gateways {
-		if g.Spec.GatewayClassName != waypointClass && c.atPod(w, port, identity(g.Namespace, gatewayAccount(g))) {
-			return true
-		}
-	}
-	return false
-}
-
-// perimeter says where NetworkPolicies keep the mesh itself out.
-func (c *checker) perimeter() {
-	for _, w := range c.mesh.workloads {
-		in, _ := c.mesh.meshed(w)
-		protecting := c.mesh.protecting(w)
-		if !in || len(protecting) == 0 {
-			continue
-		}
-		labels := map[string]string(nil)
-		if n := c.mesh.namespaces[w.key.Namespace]; n != nil {
-			labels = n.Labels
-		}
-		gateway := c.mesh.binding(protecting[0]).name
-		waypoint := netpol.Endpoint{Namespace: w.key.Namespace, NamespaceLabels: labels, PodLabels: map[string]string{"gateway.networking.k8s.io/gateway-name": gateway}}
-		pod := netpol.Endpoint{Namespace: w.key.Namespace, NamespaceLabels: labels, PodLabels: w.labels, Ports: w.ports}
-		if got := c.mesh.network.Decide(waypoint, pod, hbonePort); !got.Allowed {
-			c.add(Error, "mesh-refused", w.key, fmt.Sprintf("NetworkPolicy %s refuses its waypoint %s on port %d, where all of the mesh's traffic arrives", got.Policy, gateway, hbonePort),
-				fmt.Sprintf("a NetworkPolicy in namespace %s that admits port %d", w.key.Namespace, hbonePort))
-		}
-	}
+	return slices.ContainsFunc(c.world.Gateways, func(g *topology.Gateway) bool { return c.atPod(p, port, g.Pod.Identity, g.Pod.Endpoint) })
 }

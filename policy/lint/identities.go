@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/policy/topology"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 )
 
@@ -12,25 +13,28 @@ import (
 // service account, and whoever runs with it is who it says.
 func (c *checker) identities() {
 	gateways := map[string]string{}
-	for _, g := range c.mesh.set.Gateways {
+	for _, g := range c.set.Gateways {
 		gateways[g.Namespace+"/"+gatewayAccount(g)] = g.Name
 	}
 	granted := c.granted()
-	first := map[string]workload{}
-	for _, w := range c.mesh.workloads {
-		account := w.key.Namespace + "/" + w.account
+	first := map[string]*topology.Pod{}
+	for _, p := range c.world.Pods {
+		if p.Kind != topology.App {
+			continue
+		}
+		account := p.Namespace + "/" + p.ServiceAccount
 		if name, ok := gateways[account]; ok {
-			c.add(Error, "runs-as-gateway", w.key, fmt.Sprintf("runs as service account %s, which is Gateway %s's: pods take it for that, and its calls are asked nothing more", w.account, name),
+			c.add(Error, "runs-as-gateway", p.Workload, fmt.Sprintf("runs as service account %s, which is Gateway %s's: pods take it for that, and its calls are asked nothing more", p.ServiceAccount, name),
 				"give it an account of its own, and keep others from starting pods with the Gateway's")
 			continue
 		}
-		other, taken := first[account]
-		if !taken {
-			first[account] = w
+		other := first[account]
+		if other == nil {
+			first[account] = p
 			continue
 		}
 		if granted[account] {
-			c.add(Warning, "shared-identity", w.key, fmt.Sprintf("runs as service account %s, as %s %s does: whatever a policy allows the one, it allows the other", w.account, other.key.Kind, other.key.Name),
+			c.add(Warning, "shared-identity", p.Workload, fmt.Sprintf("runs as service account %s, as %s %s does: whatever a policy allows the one, it allows the other", p.ServiceAccount, other.Workload.Kind, other.Workload.Name),
 				"give each an account of its own")
 		}
 	}
@@ -40,7 +44,7 @@ func (c *checker) identities() {
 // names exactly.
 func (c *checker) granted() map[string]bool {
 	out := map[string]bool{}
-	for _, p := range c.mesh.set.AuthorizationPolicies {
+	for _, p := range c.set.AuthorizationPolicies {
 		if p.Spec.Action != securityv1beta1.AuthorizationPolicy_ALLOW {
 			continue
 		}
@@ -61,4 +65,19 @@ func (c *checker) granted() map[string]bool {
 		}
 	}
 	return out
+}
+
+// mixed names pods with a sidecar in namespaces of the ambient mesh.
+func (c *checker) mixed() {
+	for _, p := range c.world.Pods {
+		if c.sidecars[p.Ref] && (p.Meshed || c.ambient(p.Namespace)) {
+			c.add(Warning, "sidecar-in-ambient", p.Workload, "has a sidecar, and its namespace is in the ambient mesh: its sidecar judges it, and not node proxy and waypoint",
+				"take sidecar.istio.io/inject off, and restart it")
+		}
+	}
+}
+
+func (c *checker) ambient(namespace string) bool {
+	n := c.world.Namespaces[namespace]
+	return n != nil && n.Labels[topology.LabelDataplaneMode] == topology.ModeAmbient
 }

@@ -1,18 +1,20 @@
-// Package lint reads any directory of manifests and says what its mesh policies
-// do not do: policies that attach to nothing, that the proxy which gets them
-// cannot enforce, and ways around them, with the object that closes each. It
-// asks the evaluators where it can, rather than look for words; it changes
-// nothing and needs no cluster.
+// Package lint reads anybody's manifests and says what their mesh policies do not
+// do: policies that attach to nothing, that the proxy which gets them cannot
+// enforce, and ways around them, with the object that closes each. It asks the
+// evaluators where it can, rather than look for words; it changes nothing and
+// needs no cluster. An error is what the files prove; what they leave open is not
+// judged, and named.
 package lint
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
+	"strings"
 
+	"artemis.example/policy/evaluate"
 	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 )
 
 // Severity is how bad a finding is.
@@ -29,7 +31,7 @@ const (
 // Finding is one thing that is not as it looks.
 type Finding struct {
 	Severity Severity `json:"severity"`
-	// Check is the finding's class: a key of Checks.
+	// Check is the finding's class: the name of one of Checks.
 	Check  string `json:"check"`
 	File   string `json:"file"`
 	Line   int    `json:"line"`
@@ -37,52 +39,12 @@ type Finding struct {
 	// Message says what is the case, Fix what to write.
 	Message string `json:"message"`
 	Fix     string `json:"fix,omitempty"`
+	// Reason is why it was silenced.
+	Reason string `json:"reason,omitempty"`
 }
 
-// Checks returns every class of finding with what it means, in one sentence.
-func Checks() map[string]string {
-	return map[string]string{
-		"attached-to-nothing":          "a policy or route names something that is not there",
-		"service-without-waypoint":     "nothing judges methods and paths for this Service",
-		"waypoint-missing":             "a Service is to use a waypoint that does not exist: calls go past it",
-		"waypoint-does-not-cover":      "the waypoint that a Service is to use does not serve Services",
-		"not-in-the-mesh":              "pods that a policy is for are not enrolled: nothing enforces it",
-		"l7-in-selector-policy":        "a policy without a target says something about HTTP, which node proxies do not see",
-		"deny-no-op":                   "a DENY that denies nothing at node proxies",
-		"not-enforced-by-node-proxy":   "an action that node proxies do not know",
-		"trust-domains-ignored":        "trustDomains in a policy for node proxies",
-		"literal-star":                 "a star that is taken literally",
-		"dry-run":                      "a policy that is only watched",
-		"bypass-pod-ip":                "pods behind a waypoint take connections from others than the waypoint",
-		"bypass-headless":              "a headless Service leads past the waypoint",
-		"bypass-shadow":                "a Service without the waypoint leads past it",
-		"bypass-second-service":        "a second Service over protected pods has no policy",
-		"refused-by-node-proxy":        "a Service leads past the waypoint and is refused at the pods",
-		"plaintext":                    "pods take connections without an identity",
-		"no-default-deny":              "a waypoint lets everyone through to Services without a policy",
-		"ingress-not-through-waypoint": "the gateway goes past the waypoint",
-		"unknown-principal":            "a policy names an identity that nobody has",
-		"whole-cell-callers":           "a rule admits everybody of a namespace",
-		"admits-anyone":                "a rule for a Service names no caller",
-		"port-not-http":                "a port behind a waypoint is no HTTP to it",
-		"escape-by-decoding":           "a path rule that an application which decodes %2f would let escape",
-		"template-not-loadable":        "a path template that Istio takes and Envoy cannot load",
-		"deny-by-path":                 "a DENY that another spelling of the path passes",
-		"runs-as-gateway":              "a workload has the identity of a waypoint or gateway",
-		"shared-identity":              "two workloads have an identity that a policy trusts",
-		"mesh-refused":                 "a NetworkPolicy keeps the mesh's own port closed",
-
-		string(manifest.CodeSyntax):          "no YAML",
-		string(manifest.CodeNoNamespace):     "an object that does not say where it belongs",
-		string(manifest.CodeYAMLBoolean):     "an unquoted word that YAML reads as a boolean",
-		string(manifest.CodeDuplicateKey):    "a key given twice",
-		string(manifest.CodeDuplicateObject): "an object given twice",
-		string(manifest.CodeUnknownField):    "a field that the kind does not have",
-		string(manifest.CodeInvalid):         "a value that admission refuses",
-	}
-}
-
-// NotJudged is something that lint has read and does not understand.
+// NotJudged is something that a finding would depend on and the files, or the
+// evaluators, do not know.
 type NotJudged struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
@@ -92,9 +54,17 @@ type NotJudged struct {
 
 // Report is everything that lint has to say about some files.
 type Report struct {
-	Files     int         `json:"files"`
-	Findings  []Finding   `json:"findings"`
+	Files    int       `json:"files"`
+	Objects  int       `json:"objects"`
+	Findings []Finding `json:"findings"`
+	// Silenced are findings that their objects silence, with the reason.
+	Silenced  []Finding   `json:"silenced"`
 	NotJudged []NotJudged `json:"notJudged"`
+	// LeftOut is what was read and no finding depends on.
+	LeftOut []manifest.LeftOut `json:"leftOut"`
+	// Assumed objects name no namespace and were taken for Namespace's.
+	Assumed   int    `json:"assumed,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // Count returns the number of findings of a severity.
@@ -110,48 +80,83 @@ func (r *Report) Count(s Severity) int {
 
 // Run reads files and directories and reports on them.
 func Run(paths ...string) (*Report, error) {
-	s, err := manifest.Read(paths...)
+	in, err := manifest.ReadInput(manifest.Source{}, paths...)
 	if err != nil {
 		return nil, err
 	}
-	return Check(s), nil
+	return Check(in)
 }
 
 // Check reports on manifests that were read.
-func Check(s *manifest.Survey) *Report {
-	c := &checker{mesh: newMesh(s), report: &Report{Files: len(s.Files), Findings: []Finding{}, NotJudged: []NotJudged{}}}
-	c.problems(s)
-	for _, p := range c.mesh.set.AuthorizationPolicies {
+func Check(in *manifest.Input) (*Report, error) {
+	w, err := topology.Build(in.Set, topology.NewAllocator())
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{
+		in: in, set: in.Set, world: w, policies: evaluate.New(w), meshes: in.Meshes(),
+		report: &Report{
+			Files: len(in.Files), Objects: in.Objects(), Findings: []Finding{}, Silenced: []Finding{}, NotJudged: []NotJudged{},
+			LeftOut: in.LeftOut, Assumed: in.Assumed, Namespace: in.Namespace,
+		},
+	}
+	c.survey()
+	c.problems()
+	for _, p := range in.Set.AuthorizationPolicies {
 		c.attachment(p)
 		c.rules(p)
 	}
-	for _, svc := range c.mesh.set.Services {
+	for _, svc := range in.Set.Services {
 		c.service(svc)
 	}
+	c.mixed()
 	c.waypoints()
 	c.bypasses()
 	c.ingress()
 	c.perimeter()
 	c.identities()
+	c.silence()
 	c.report.sort()
-	return c.report
+	return c.report, nil
 }
 
 func (r *Report) sort() {
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
-	})
+	for _, list := range []*[]Finding{&r.Findings, &r.Silenced} {
+		slices.SortStableFunc(*list, func(a, b Finding) int {
+			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
+		})
+		*list = slices.Compact(*list)
+	}
 	slices.SortStableFunc(r.NotJudged, func(a, b NotJudged) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Why, b.Why))
 	})
-	r.Findings = slices.Compact(r.Findings)
 	r.NotJudged = slices.Compact(r.NotJudged)
 }
 
 // checker collects findings.
 type checker struct {
-	mesh   *mesh
-	report *Report
+	in       *manifest.Input
+	set      *manifest.Set
+	world    *topology.World
+	policies *evaluate.Policies
+	meshes   bool // something of the input is in an ambient mesh
+
+	declared  map[string]bool // namespaces whose Namespace is among the files
+	accounts  map[string]bool // "namespace/name" of every service account that exists
+	populated map[string]bool // namespaces with a workload or a service account
+	services  map[string]bool // namespaces with a Service
+	fronts    map[string]bool // "namespace/name" of every ingress Gateway, also of those that only a route names
+	sidecars  map[topology.Ref]bool
+	workloads map[manifest.Key]manifest.Workload
+	gateways  bool // some Gateway is among the files
+	findings  []found
+	report    *Report
+}
+
+// found is a finding and its object.
+type found struct {
+	Finding
+	key manifest.Key
 }
 
 func (c *checker) add(sev Severity, check string, at manifest.Key, message, fix string) {
@@ -160,23 +165,39 @@ func (c *checker) add(sev Severity, check string, at manifest.Key, message, fix 
 
 // addAt adds a finding in the line of a field of the object.
 func (c *checker) addAt(sev Severity, check string, at manifest.Key, path, message, fix string) {
-	origin := c.mesh.set.Origins[at]
-	if origin.File == "" {
-		origin = c.mesh.origins[at]
-	}
-	if line, ok := c.mesh.lines[at][path]; ok && path != "" {
-		origin.Line = line
-	}
-	c.report.Findings = append(c.report.Findings, Finding{
-		Severity: sev, Check: check, File: origin.File, Line: origin.Line,
-		Object: at.Kind + " " + at.String(), Message: message, Fix: fix,
-	})
+	o := c.origin(at, path)
+	c.findings = append(c.findings, found{Finding{
+		Severity: sev, Check: check, File: o.File, Line: o.Line, Object: at.Kind + " " + at.String(), Message: message, Fix: fix,
+	}, at})
 }
 
-// problems passes on what the files themselves show to be wrong, and lists what
-// lint does not understand.
-func (c *checker) problems(s *manifest.Survey) {
-	for _, p := range s.Problems {
+// notJudged adds something that the files leave open.
+func (c *checker) notJudged(at manifest.Key, path, why string) {
+	o := c.origin(at, path)
+	c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, at.Kind + " " + at.String(), why})
+}
+
+// certain adds an error where the files prove it, and otherwise what is not known.
+func (c *checker) certain(proven bool, check string, at manifest.Key, path, message, fix, unknown string) {
+	if proven {
+		c.addAt(Error, check, at, path, message, fix)
+		return
+	}
+	c.notJudged(at, path, unknown)
+}
+
+func (c *checker) origin(at manifest.Key, path string) manifest.Origin {
+	origin := c.set.Origins[at]
+	if line, ok := c.in.Lines[at][path]; ok && path != "" {
+		origin.Line = line
+	}
+	return origin
+}
+
+// problems passes on what the files themselves show to be wrong, and what the
+// evaluators lack.
+func (c *checker) problems() {
+	for _, p := range c.in.Problems {
 		object := ""
 		if p.Object.Kind != "" {
 			object = p.Object.Kind + " " + p.Object.String()
@@ -188,52 +209,73 @@ func (c *checker) problems(s *manifest.Survey) {
 			if p.Object.Kind != "AuthorizationPolicy" && p.Object.Kind != "Namespace" {
 				f.Severity = Warning
 			}
-		case manifest.CodeSyntax:
-			if template(p.File) {
-				c.report.NotJudged = append(c.report.NotJudged, NotJudged{p.File, p.Line, object, "a template; render it first"})
-				continue
-			}
 		case manifest.CodeDuplicateObject:
 			f.Severity = Warning
 			f.Fix = "lint what goes to one cluster at a time; the first was judged"
-		case manifest.CodeNoNamespace:
-			f.Severity = Warning
-			f.Message = "names no namespace: judged as one of namespace default"
-			f.Fix = "write metadata.namespace"
-		case manifest.CodeNoObject:
-			c.report.NotJudged = append(c.report.NotJudged, NotJudged{p.File, p.Line, object, "no Kubernetes object"})
-			continue
-		case manifest.CodeUnknownKind:
-			if _, ok := podTemplates[p.Object.Kind]; ok {
-				continue // its pods are judged
-			}
-			c.report.NotJudged = append(c.report.NotJudged, NotJudged{p.File, p.Line, object, "lint does not know this kind"})
-			continue
-		case manifest.CodeNotImplemented:
-			if p.Object.Kind == "Deployment" || p.Object.Kind == "ConfigMap" || p.Object.Kind == "ServiceAccount" {
-				continue // nothing that a policy depends on
-			}
-			c.report.NotJudged = append(c.report.NotJudged, NotJudged{p.File, p.Line, object, p.Message})
-			continue
 		}
-		c.report.Findings = append(c.report.Findings, f)
+		c.findings = append(c.findings, found{f, p.Object})
+	}
+	for _, g := range c.in.Gaps {
+		if g.Object.Kind == "Namespace" || g.Object.Kind == "AuthorizationPolicy" && g.Field == "spec" || c.rejected(g.Object) {
+			continue // said where it matters
+		}
+		what := g.Why
+		if g.Field != "" {
+			what = g.Field + ": " + g.Why
+		}
+		c.report.NotJudged = append(c.report.NotJudged, NotJudged{g.File, g.Line, g.Object.Kind + " " + g.Object.String(), what})
 	}
 }
 
-// template reports whether a file is one to be rendered, as a chart's are.
-func template(file string) bool {
-	data, err := os.ReadFile(file)
-	return err == nil && bytes.Contains(data, []byte("{{"))
+// rejected reports whether a finding says already what is wrong with an object.
+func (c *checker) rejected(key manifest.Key) bool {
+	return slices.ContainsFunc(c.in.Problems, func(p manifest.Problem) bool { return p.Object == key })
+}
+
+// silence takes the findings out that their objects silence.
+func (c *checker) silence() {
+	used := map[manifest.Silence]bool{}
+	for _, f := range c.findings {
+		out := &c.report.Findings
+		for _, s := range c.in.Silences[f.key] {
+			if s.Check == f.Check && s.Reason != "" {
+				used[s], f.Reason, out = true, s.Reason, &c.report.Silenced
+			}
+		}
+		*out = append(*out, f.Finding)
+	}
+	for key, list := range c.in.Silences {
+		for _, s := range list {
+			f := Finding{Severity: Warning, Check: "silence", File: s.File, Line: s.Line, Object: key.Kind + " " + key.String()}
+			switch {
+			case !slices.ContainsFunc(Checks(), func(k Class) bool { return k.Name == s.Check }):
+				f.Message, f.Fix = fmt.Sprintf("%q is none of the checks", s.Check), "artemis lint --checks lists them"
+			case s.Reason == "":
+				f.Message, f.Fix = "gives no reason: nothing is silenced", "write why after the check's name"
+			case !used[s]:
+				f.Message, f.Fix = "silences "+s.Check+", which finds nothing here", "take it out"
+			default:
+				continue
+			}
+			c.report.Findings = append(c.report.Findings, f)
+		}
+	}
 }
 
 func key(kind, namespace, name string) manifest.Key {
 	return manifest.Key{Kind: kind, Namespace: namespace, Name: name}
 }
 
-func defaultDeny(namespace, gateway string) string {
-	return fmt.Sprintf("an AuthorizationPolicy default-deny in namespace %s with targetRefs [{group: gateway.networking.k8s.io, kind: Gateway, name: %s}] and no rules", namespace, gateway)
+func defaultDeny(at topology.Ref) string {
+	return fmt.Sprintf("an AuthorizationPolicy default-deny in namespace %s with targetRefs [{group: gateway.networking.k8s.io, kind: Gateway, name: %s}] and no rules", at.Namespace, at.Name)
 }
 
-func viaWaypointOnly(namespace, gateway string) string {
-	return fmt.Sprintf("an AuthorizationPolicy via-waypoint-only in namespace %s without a target: ALLOW, rules [{from: [{source: {serviceAccounts: [%s]}}]}]", namespace, gateway)
+func viaWaypointOnly(namespace string, w topology.Ref) string {
+	account := w.Name
+	if w.Namespace != namespace {
+		account = w.String()
+	}
+	return fmt.Sprintf("an AuthorizationPolicy via-waypoint-only in namespace %s without a target: ALLOW, rules [{from: [{source: {serviceAccounts: [%s]}}]}]", namespace, account)
 }
+
+func list(names []string) string { return strings.Join(names, ", ") }

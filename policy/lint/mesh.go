@@ -2,7 +2,6 @@ package lint
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -10,9 +9,8 @@ import (
 	"artemis.example/policy/authz"
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/netpol"
-	"artemis.example/policy/peerauth"
+	"artemis.example/policy/topology"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -20,118 +18,69 @@ const (
 	trustDomain   = catalog.TrustDomain
 	rootNamespace = catalog.RootNamespace
 	waypointClass = catalog.WaypointClass
-
-	labelMode     = "istio.io/dataplane-mode"
-	labelWaypoint = "istio.io/use-waypoint"
-	labelOtherNS  = "istio.io/use-waypoint-namespace"
-	labelFor      = "istio.io/waypoint-for"
-	labelIngress  = "istio.io/ingress-use-waypoint"
 )
 
-// mesh is what the manifests would make of a mesh: the evaluators, and who is
-// what to whom.
-type mesh struct {
-	set        *manifest.Set
-	origins    map[manifest.Key]manifest.Origin // of kinds that the Set does not hold
-	lines      map[manifest.Key]map[string]int
-	namespaces map[string]*corev1.Namespace
-	workloads  []workload
-	accounts   map[string]bool // "namespace/name" of every service account that exists
-	front      map[string]bool // "namespace/name" of every ingress Gateway, also of those that only a route names
-	waypoint   *authz.Waypoint
-	nodeProxy  *authz.NodeProxy
-	mtls       *peerauth.Policies
-	network    *netpol.Policies
-}
-
-// workload is what some object makes pods of.
-type workload struct {
-	key     manifest.Key
-	labels  map[string]string
-	account string
-	ports   map[string]uint16
-}
-
-// podTemplates are the kinds that make pods and that Set does not hold, each
-// with the way to its pod template.
-var podTemplates = map[string][]string{
-	"StatefulSet": {"spec", "template"},
-	"DaemonSet":   {"spec", "template"},
-	"ReplicaSet":  {"spec", "template"},
-	"Job":         {"spec", "template"},
-	"CronJob":     {"spec", "jobTemplate", "spec", "template"},
-	"Pod":         nil,
-}
-
-func newMesh(s *manifest.Survey) *mesh {
-	m := &mesh{
-		set: s.Set, lines: s.Lines, origins: map[manifest.Key]manifest.Origin{}, namespaces: map[string]*corev1.Namespace{}, accounts: map[string]bool{},
-		waypoint:  authz.NewWaypoint(authz.Config{}, s.Set.AuthorizationPolicies),
-		nodeProxy: authz.NewNodeProxy(authz.Config{}, s.Set.AuthorizationPolicies),
-		mtls:      peerauth.New("", s.Set.PeerAuthentications),
-		network:   netpol.New(s.Set.NetworkPolicies),
+// survey takes stock of what is among the files.
+func (c *checker) survey() {
+	c.declared, c.accounts, c.populated = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	c.services, c.fronts, c.sidecars = map[string]bool{}, map[string]bool{}, map[topology.Ref]bool{}
+	namespaces := map[string]map[string]string{}
+	for _, n := range c.set.Namespaces {
+		c.declared[n.Name], namespaces[n.Name] = true, n.Labels
+		c.accounts[n.Name+"/default"] = true
 	}
-	for _, n := range s.Set.Namespaces {
-		m.namespaces[n.Name] = n
-		m.accounts[n.Name+"/default"] = true
+	for _, a := range c.set.ServiceAccounts {
+		c.accounts[a.Namespace+"/"+a.Name], c.populated[a.Namespace] = true, true
 	}
-	for _, a := range s.Set.ServiceAccounts {
-		m.accounts[a.Namespace+"/"+a.Name] = true
+	c.gateways = len(c.set.Gateways) > 0
+	c.workloads = map[manifest.Key]manifest.Workload{}
+	for _, w := range c.set.AllWorkloads() {
+		c.workloads[w.Key] = w
+		account := cmp.Or(w.Template.Spec.ServiceAccountName, "default")
+		c.accounts[w.Namespace+"/"+account], c.populated[w.Namespace] = true, true
 	}
-	for _, g := range s.Set.Gateways {
-		m.accounts[g.Namespace+"/"+gatewayAccount(g)] = true
-	}
-	m.front = map[string]bool{}
-	for _, g := range s.Set.Gateways {
-		if g.Spec.GatewayClassName != waypointClass {
-			m.front[g.Namespace+"/"+g.Name] = true
+	for _, p := range c.world.Pods {
+		if w, ok := c.workloads[p.Workload]; ok {
+			c.sidecars[p.Ref] = manifest.Sidecar(w, namespaces[w.Namespace])
 		}
 	}
-	for _, r := range s.Set.HTTPRoutes {
+	for _, g := range c.set.Gateways {
+		c.accounts[g.Namespace+"/"+gatewayAccount(g)] = true
+		if g.Spec.GatewayClassName != waypointClass {
+			c.fronts[g.Namespace+"/"+g.Name] = true
+		}
+	}
+	for _, s := range c.set.Services {
+		c.services[s.Namespace] = true
+	}
+	for _, r := range c.set.HTTPRoutes {
 		for _, p := range r.Spec.ParentRefs {
+			if p.Kind != nil && *p.Kind != "Gateway" {
+				continue
+			}
 			namespace := r.Namespace
 			if p.Namespace != nil {
 				namespace = string(*p.Namespace)
 			}
-			m.front[namespace+"/"+string(p.Name)] = true
+			c.fronts[namespace+"/"+string(p.Name)] = true
 		}
 	}
-	for _, d := range s.Set.Deployments {
-		m.addWorkload(key("Deployment", d.Namespace, d.Name), &d.Spec.Template)
-	}
-	for _, o := range s.Other {
-		way, ok := podTemplates[o.Kind]
-		if !ok {
-			continue
-		}
-		fields := o.Fields
-		for _, step := range way {
-			fields, _ = fields[step].(map[string]any)
-		}
-		// Read on Kubernetes' own type; what does not fit is left out.
-		var t corev1.PodTemplateSpec
-		if data, err := json.Marshal(fields); err != nil || json.Unmarshal(data, &t) != nil {
-			continue
-		}
-		k := o.Key
-		k.Namespace = cmp.Or(k.Namespace, "default")
-		m.origins[k] = o.Origin
-		m.addWorkload(k, &t)
-	}
-	return m
 }
 
-func (m *mesh) addWorkload(k manifest.Key, t *corev1.PodTemplateSpec) {
-	w := workload{key: k, labels: t.Labels, account: cmp.Or(t.Spec.ServiceAccountName, "default"), ports: map[string]uint16{}}
-	for _, c := range t.Spec.Containers {
-		for _, p := range c.Ports {
-			if p.Name != "" {
-				w.ports[p.Name] = uint16(p.ContainerPort)
-			}
+// apps are the pods of workloads that node proxies stand for, or may.
+func (c *checker) apps(yield func(*topology.Pod) bool) {
+	for _, p := range c.world.Pods {
+		if p.Kind == topology.App && !c.sidecars[p.Ref] && !yield(p) {
+			return
 		}
 	}
-	m.workloads = append(m.workloads, w)
-	m.accounts[k.Namespace+"/"+w.account] = true
+}
+
+// enrolled reports whether it is known whether a pod is in the mesh: where its
+// namespace is among the files, or its own label says so.
+func (c *checker) enrolled(p *topology.Pod) (in, known bool) {
+	_, own := p.Labels[topology.LabelDataplaneMode]
+	return p.Meshed, own || c.declared[p.Namespace]
 }
 
 // gatewayAccount is the service account that istiod makes for a Gateway.
@@ -144,96 +93,74 @@ func gatewayAccount(g *gatewayv1.Gateway) string {
 
 // exists reports whether there is such a service account: one of the files, or one
 // that istiod makes, NAME-CLASS, for a Gateway that routes name.
-func (m *mesh) exists(namespace, account string) bool {
-	if m.accounts[namespace+"/"+account] {
+func (c *checker) exists(namespace, account string) bool {
+	if c.accounts[namespace+"/"+account] {
 		return true
 	}
 	i := strings.LastIndexByte(account, '-')
-	return i > 0 && m.front[namespace+"/"+account[:i]]
+	return i > 0 && c.fronts[namespace+"/"+account[:i]]
 }
 
 func identity(namespace, account string) string {
 	return "spiffe://" + trustDomain + "/ns/" + namespace + "/sa/" + account
 }
 
-func (m *mesh) namespaceLabel(namespace, label string) string {
-	if n := m.namespaces[namespace]; n != nil {
-		return n.Labels[label]
-	}
-	return ""
-}
-
-// meshed reports whether a workload is in the ambient mesh. known is false where
-// its namespace is not among the files.
-func (m *mesh) meshed(w workload) (in, known bool) {
-	if mode, ok := w.labels[labelMode]; ok {
-		return mode == "ambient", true
-	}
-	return m.namespaceLabel(w.key.Namespace, labelMode) == "ambient", m.namespaces[w.key.Namespace] != nil
-}
-
-// sidecars reports whether a namespace is served by sidecars: they judge what node
-// proxies cannot, and lint knows ambient meshes only.
-func (m *mesh) sidecars(namespace string) bool {
-	n := m.namespaces[namespace]
-	if n == nil || n.Labels[labelMode] == "ambient" {
-		return false
-	}
-	_, revision := n.Labels["istio.io/rev"]
-	return revision || n.Labels["istio-injection"] == "enabled"
-}
-
 // binding says which waypoint a Service is told to use.
 type binding struct {
-	name      string // empty for none
-	namespace string
-	optOut    bool // the Service itself says none
-	gateway   *gatewayv1.Gateway
+	at      topology.Ref // empty for none
+	optOut  bool         // the Service itself says none
+	gateway *gatewayv1.Gateway
+	serves  bool // it is there, serves Services and admits this one
 }
 
-// serves reports whether the waypoint is there and serves Services.
-func (b binding) serves() bool {
-	return b.gateway != nil && b.gateway.Spec.GatewayClassName == waypointClass &&
-		slices.Contains([]string{"", "service", "all"}, b.gateway.Labels[labelFor])
-}
-
-func (m *mesh) binding(s *corev1.Service) binding {
-	b := binding{namespace: s.Namespace}
-	name, own := s.Labels[labelWaypoint]
+func (c *checker) binding(s *corev1.Service) binding {
+	name, own := s.Labels[topology.LabelUseWaypoint]
 	from := s.Labels
 	if !own {
-		name = m.namespaceLabel(s.Namespace, labelWaypoint)
-		if n := m.namespaces[s.Namespace]; n != nil {
+		from = nil
+		if n := c.world.Namespaces[s.Namespace]; n != nil {
 			from = n.Labels
 		}
+		name = from[topology.LabelUseWaypoint]
 	}
-	if name == "" || name == "none" {
-		b.optOut = own && name == "none"
-		return b
+	if name == "" || name == "none" || managed(s) {
+		return binding{optOut: own && name == "none"}
 	}
-	b.name = name
-	b.namespace = cmp.Or(from[labelOtherNS], s.Namespace)
-	b.gateway = m.gateway(b.namespace, name)
+	b := binding{at: topology.Ref{Namespace: cmp.Or(from[topology.LabelWaypointNamespace], s.Namespace), Name: name}}
+	b.gateway = c.gateway(b.at)
+	if w := c.world.Service(ref(s)); w != nil {
+		b.serves = w.Waypoint != nil
+	}
+	if headless(s) && b.gateway != nil { // it would, had the Service an address
+		b.serves = b.gateway.Spec.GatewayClassName == waypointClass
+	}
 	return b
 }
 
-func (m *mesh) gateway(namespace, name string) *gatewayv1.Gateway {
-	i := slices.IndexFunc(m.set.Gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == namespace && g.Name == name })
+// managed reports whether istiod made the Service for a Gateway.
+func managed(s *corev1.Service) bool { return s.Labels[topology.LabelGatewayManaged] != "" }
+
+func ref(s *corev1.Service) topology.Ref { return topology.Ref{Namespace: s.Namespace, Name: s.Name} }
+
+func (c *checker) gateway(at topology.Ref) *gatewayv1.Gateway {
+	i := slices.IndexFunc(c.set.Gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == at.Namespace && g.Name == at.Name })
 	if i < 0 {
 		return nil
 	}
-	return m.set.Gateways[i]
+	return c.set.Gateways[i]
 }
 
-func (m *mesh) service(namespace, name string) *corev1.Service {
-	i := slices.IndexFunc(m.set.Services, func(s *corev1.Service) bool { return s.Namespace == namespace && s.Name == name })
+func (c *checker) serviceOf(namespace, name string) *corev1.Service {
+	i := slices.IndexFunc(c.set.Services, func(s *corev1.Service) bool { return s.Namespace == namespace && s.Name == name })
 	if i < 0 {
 		return nil
 	}
-	return m.set.Services[i]
+	return c.set.Services[i]
 }
 
-func headless(s *corev1.Service) bool { return s.Spec.ClusterIP == corev1.ClusterIPNone }
+func headless(s *corev1.Service) bool {
+	return s.Spec.ClusterIP == corev1.ClusterIPNone || s.Spec.Type == corev1.ServiceTypeExternalName
+}
 
 func subset(selector, labels map[string]string) bool {
 	for k, v := range selector {
@@ -244,55 +171,80 @@ func subset(selector, labels map[string]string) bool {
 	return true
 }
 
-// behind returns the workloads that a Service's selector finds.
-func (m *mesh) behind(s *corev1.Service) []workload {
+// behind returns the workloads' pods that a Service's selector finds.
+func (c *checker) behind(s *corev1.Service) []*topology.Pod {
 	if len(s.Spec.Selector) == 0 {
 		return nil
 	}
-	var out []workload
-	for _, w := range m.workloads {
-		if w.key.Namespace == s.Namespace && subset(s.Spec.Selector, w.labels) {
-			out = append(out, w)
+	var out []*topology.Pod
+	for p := range c.apps {
+		if p.Namespace == s.Namespace && subset(s.Spec.Selector, p.Labels) {
+			out = append(out, p)
 		}
 	}
 	return out
 }
 
 // targetPorts returns the pod's ports behind a Service's.
-func targetPorts(s *corev1.Service, w workload) []uint16 {
+func (c *checker) targetPorts(s *corev1.Service, p *topology.Pod) []uint16 {
 	var out []uint16
-	for _, p := range s.Spec.Ports {
-		switch t := p.TargetPort; {
-		case t.Type == intstr.String:
-			if n, ok := w.ports[t.StrVal]; ok {
-				out = append(out, n)
+	if w := c.world.Service(ref(s)); w != nil {
+		for _, port := range w.Ports {
+			for _, b := range w.Backends(port.Number) {
+				if b.Pod == p {
+					out = append(out, b.Port)
+				}
 			}
-		case t.IntVal != 0:
-			out = append(out, uint16(t.IntVal))
-		default:
-			out = append(out, uint16(p.Port))
 		}
 	}
 	return out
 }
 
-// isHTTP says what Istio makes of a port: HTTP, or bytes; sniffed where the
-// port says neither.
-func isHTTP(p corev1.ServicePort) (http, sniffed bool) {
-	protocol := p.Name
-	if p.AppProtocol != nil {
-		protocol = strings.TrimPrefix(*p.AppProtocol, "kubernetes.io/")
-	} else {
-		protocol, _, _ = strings.Cut(protocol, "-")
+// atPod reports whether a pod's node proxy would let an identity connect.
+func (c *checker) atPod(p *topology.Pod, port uint16, principal string, source netpol.Endpoint) bool {
+	return c.policies.Inbound(p, principal, source.IP, port).Allowed
+}
+
+// throughWaypoint reports whether the waypoint would let an identity ask something
+// of a Service.
+func (c *checker) throughWaypoint(s *topology.Service, principal string) bool {
+	return c.policies.WaypointEngine(s.Waypoint, s).Decide(&authz.Request{Principal: principal, Method: "GET", Host: s.Host, Path: "/", HTTP: true}).Allowed
+}
+
+// protecting returns the Services over a pod that a waypoint serves, the ones with
+// policies of their own first.
+func (c *checker) protecting(p *topology.Pod) []*corev1.Service {
+	var out []*corev1.Service
+	for _, s := range c.set.Services {
+		if s.Namespace != p.Namespace || headless(s) || len(s.Spec.Selector) == 0 || !subset(s.Spec.Selector, p.Labels) {
+			continue
+		}
+		if c.binding(s).serves {
+			out = append(out, s)
+		}
 	}
-	switch strings.ToLower(protocol) {
-	case "http", "http2", "grpc", "h2c", "ws":
-		return true, false
-	case "tcp", "https", "tls", "mongo", "mysql", "redis", "udp", "wss":
-		return false, false
+	slices.SortStableFunc(out, func(a, b *corev1.Service) int { return c.rank(a) - c.rank(b) })
+	return out
+}
+
+func (c *checker) rank(s *corev1.Service) int {
+	if c.ownPolicy(s) {
+		return 0
 	}
-	if strings.HasPrefix(p.Name, "grpc-web") {
-		return true, false
+	return 1
+}
+
+// ownPolicy reports whether a policy targets the Service itself.
+func (c *checker) ownPolicy(s *corev1.Service) bool {
+	for _, p := range c.set.AuthorizationPolicies {
+		if p.Namespace != s.Namespace {
+			continue
+		}
+		for _, r := range targetRefs(p) {
+			if r.GetKind() == "Service" && r.GetName() == s.Name {
+				return true
+			}
+		}
 	}
-	return false, true
+	return false
 }

@@ -36,6 +36,8 @@ type Input struct {
 	// LeftOut is what no answer depends on, and what has to be rendered first:
 	// each kind or reason once.
 	LeftOut []LeftOut
+	// Silences are the checks of lint that objects silence, by object.
+	Silences map[Key][]Silence
 	// Namespace was given to Assumed objects.
 	Namespace string
 	Assumed   int
@@ -56,6 +58,11 @@ type LeftOut struct {
 	Places []Origin `json:"places"`
 }
 
+const (
+	noObject       = "files without a Kubernetes object"
+	nothingToJudge = "there is nothing in them to judge"
+)
+
 const renderKustomize = "render them first: kubectl kustomize DIR | artemis lint -"
 
 // Objects returns the number of objects that were understood.
@@ -65,7 +72,7 @@ func (in *Input) Objects() int { return len(in.Set.Origins) }
 // standard input for -, leniently: for answers about manifests, not for running
 // them. It fails only where a path cannot be read at all.
 func ReadInput(src Source, paths ...string) (*Input, error) {
-	in := &Input{Namespace: cmp.Or(src.Namespace, "default")}
+	in := &Input{Namespace: cmp.Or(src.Namespace, "default"), Silences: map[Key][]Silence{}}
 	r := newReader()
 	r.input, in.Survey = in, r.survey
 	in.Set.Foreign = true
@@ -114,7 +121,7 @@ func (r *reader) content(name string, data []byte) {
 	before, left := len(r.survey.Set.Origins)+len(r.survey.Other)+len(r.survey.Problems), r.input.leftCount()
 	r.file(name, docs, err)
 	if after := len(r.survey.Set.Origins) + len(r.survey.Other) + len(r.survey.Problems); after == before && r.input.leftCount() == left {
-		r.input.leaveOut("files without a Kubernetes object", "there is nothing in them to judge", Origin{name, 1})
+		r.input.leaveOut(noObject, nothingToJudge, Origin{name, 1})
 	}
 }
 

@@ -49,6 +49,7 @@ func (o *object) lenient(apiVersion string) {
 			o.input.Assumed++
 		}
 	}
+	o.silences()
 	if !known {
 		o.keep(apiVersion, group)
 		return

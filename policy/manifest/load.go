@@ -156,7 +156,8 @@ func (r *reader) object(file string, n *yaml.Node) {
 	switch {
 	case n.Kind != yaml.MappingNode || kind == "" || apiVersion == "":
 		if r.input != nil {
-			return // named with its file
+			r.input.leaveOut(noObject, nothingToJudge, o.origin)
+			return
 		}
 		o.fault(n.Line, CodeNoObject, "no Kubernetes object: apiVersion and kind are needed")
 		return

@@ -16,8 +16,8 @@ type Key struct{ Kind, Namespace, Name string }
 
 // Origin is where an object was read from. Line counts from 1.
 type Origin struct {
-	File string
-	Line int
+	File string `json:"file"`
+	Line int    `json:"line"`
 }
 
 // Set is all objects of one state of the suite, by kind, each in the order of

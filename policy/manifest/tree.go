@@ -33,6 +33,9 @@ func splitDocuments(r io.Reader) ([]*yaml.Node, error) {
 		if n.Kind != yaml.DocumentNode || len(n.Content) != 1 || isNull(n.Content[0]) {
 			continue
 		}
+		if c := n.Content[0]; n.HeadComment != "" {
+			c.HeadComment = n.HeadComment + "\n" + c.HeadComment
+		}
 		docs = append(docs, n.Content[0])
 	}
 }
