@@ -1,33 +1,50 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"artemis.example/policy/lint"
+	"artemis.example/policy/manifest"
 	"github.com/spf13/cobra"
 )
 
 // newLintCommand makes `artemis lint`. Its exit code is 0 without findings of
-// severity error, 1 with some, and 2 where the files could not be read; with
-// --strict a warning counts as an error.
+// severity error, 1 with some, and 2 where nothing was judged; with --strict a
+// warning counts as an error.
 func newLintCommand(at *place) *cobra.Command {
-	var asJSON, strict bool
+	var strict, checks bool
+	var out format
+	var files []string
+	var namespace string
 	cmd := &cobra.Command{
-		Use:   "lint [DIR|FILE...]",
+		Use:   "lint [DIR|FILE|-...]",
 		Short: "What the mesh policies in a directory of manifests do not do, and what closes it",
-		Long: "lint reads any directory of Kubernetes manifests, not only this project's, and says which mesh policies attach\n" +
-			"to nothing, which their proxy cannot enforce, and how protected pods can be reached past them. It needs no cluster.\n" +
-			"Without an argument it reads what this project runs at stage zero-trust.\n\n" +
-			"Exit code: 0 nothing of severity error, 1 at least one, 2 the files cannot be read.",
-		Example: "  artemis lint\n  artemis lint deploy/ policies/ --json",
+		Long: "lint reads anybody's Kubernetes manifests, not only this project's, and says which mesh policies attach to nothing,\n" +
+			"which their proxy cannot enforce, and how protected pods can be reached past them. It needs no cluster and writes to\n" +
+			"none. Kinds and fields that it does not know are named and left out. Without an argument it reads what this project\n" +
+			"runs at stage zero-trust.\n\n" +
+			"A comment in an object, # artemis-lint: ignore CHECK REASON, or its annotation artemis.example/lint-ignore: CHECK REASON,\n" +
+			"silences a check there.\n\n" +
+			"Exit code: 0 nothing of severity error, 1 at least one, 2 nothing was judged.",
+		Example: "  artemis lint\n  artemis lint deploy/ policies/ -o sarif\n" +
+			"  helm template shop | artemis lint - --namespace shop\n" +
+			"  kubectl get ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,peerauthentications,gateways,httproutes -A -o yaml | artemis lint -",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if checks {
+				return writeChecks(cmd.OutOrStdout(), &out)
+			}
+			args = append(args, files...)
 			if len(args) == 0 {
 				if err := at.resolve(); err != nil {
-					return err
+					return usageError{fmt.Errorf("%w; or say what to read: artemis lint DIR, FILE or -", err)}
 				}
 				root := at.root
 				if dir, err := os.Getwd(); err == nil {
@@ -37,36 +54,62 @@ func newLintCommand(at *place) *cobra.Command {
 				}
 				args = []string{filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells")}
 			}
-			report, err := lint.Run(args...)
+			in, err := manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: namespace}, args...)
 			if err != nil {
 				return usageError{err}
 			}
-			if asJSON {
-				out := json.NewEncoder(cmd.OutOrStdout())
-				out.SetIndent("", "  ")
-				err = out.Encode(report)
-			} else {
-				err = writeReport(cmd.OutOrStdout(), report)
-			}
+			report, err := lint.Check(in)
 			if err != nil {
+				return usageError{err}
+			}
+			if err := writeLint(cmd.OutOrStdout(), &out, report, strict); err != nil {
 				return err
 			}
-			if report.Count(lint.Error) > 0 || (strict && report.Count(lint.Warning) > 0) {
+			switch {
+			case report.Count(lint.Error) > 0, strict && report.Count(lint.Warning) > 0:
 				return exitError(1)
+			case in.Objects() == 0:
+				return usageError{nothingJudged(in)}
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "the report as JSON")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 for warnings, too")
+	cmd.Flags().BoolVar(&checks, "checks", false, "list the checks, and what each means")
+	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "a file or directory, - for standard input; may be given again")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "the namespace of objects that name none")
+	out.addFlags(cmd, "sarif", "junit")
 	return cmd
 }
 
+// lintReport is the JSON form of a report.
+type lintReport struct {
+	document
+	*lint.Report
+}
+
+func writeLint(w io.Writer, out *format, r *lint.Report, strict bool) error {
+	switch out.name {
+	case "text":
+		return writeReport(w, r)
+	case "sarif":
+		return writeSARIF(w, r)
+	case "junit":
+		return writeJUnit(w, r, strict)
+	}
+	return out.write(w, lintReport{document{apiVersion, "LintReport"}, r})
+}
+
+// maxNotJudged bounds the lines about what was not judged; the JSON has all.
+const maxNotJudged = 20
+
 func writeReport(w io.Writer, r *lint.Report) error {
 	for _, f := range r.Findings {
-		if _, err := fmt.Fprintf(w, "%s:%d: %s [%s] %s: %s\n", f.File, f.Line, f.Severity, f.Check, f.Object, f.Message); err != nil {
-			return err
+		subject := ""
+		if f.Object != "" {
+			subject = " " + f.Object + ":"
 		}
+		fmt.Fprintf(w, "%s:%d: %s [%s]%s %s\n", f.File, f.Line, f.Severity, f.Check, subject, f.Message)
 		if f.Fix != "" {
 			fmt.Fprintf(w, "    fix: %s\n", f.Fix)
 		}
@@ -74,10 +117,187 @@ func writeReport(w io.Writer, r *lint.Report) error {
 	if len(r.NotJudged) > 0 {
 		fmt.Fprintln(w, "\nnot judged:")
 	}
-	for _, n := range r.NotJudged {
+	for i, n := range r.NotJudged {
+		if i == maxNotJudged {
+			fmt.Fprintf(w, "and %d more (-o json has all)\n", len(r.NotJudged)-i)
+			break
+		}
 		fmt.Fprintf(w, "%s:%d: %s: %s\n", n.File, n.Line, n.Object, n.Why)
 	}
-	_, err := fmt.Fprintf(w, "%d files: %d errors, %d warnings, %d notes, %d not judged\n",
-		r.Files, r.Count(lint.Error), r.Count(lint.Warning), r.Count(lint.Note), len(r.NotJudged))
+	if len(r.LeftOut) > 0 {
+		fmt.Fprintln(w, "\nleft out:")
+	}
+	for _, l := range r.LeftOut {
+		first := l.Places[0]
+		fmt.Fprintf(w, "%d %s, first in %s:%d: %s\n", len(l.Places), l.What, first.File, first.Line, l.Why)
+	}
+	if r.Assumed > 0 {
+		fmt.Fprintf(w, "%s no namespace: judged as of namespace %s (--namespace)\n", count(r.Assumed, "object names", "objects name"), r.Namespace)
+	}
+	silenced := ""
+	if n := len(r.Silenced); n > 0 {
+		silenced = fmt.Sprintf(", %d silenced", n)
+	}
+	_, err := fmt.Fprintf(w, "%s, %s: %d errors, %d warnings, %d notes%s, %d not judged\n", count(r.Files, "file", "files"), count(r.Objects, "object", "objects"),
+		r.Count(lint.Error), r.Count(lint.Warning), r.Count(lint.Note), silenced, len(r.NotJudged))
+	return err
+}
+
+// writeChecks lists the checks.
+func writeChecks(w io.Writer, out *format) error {
+	type row struct {
+		Name     string   `json:"name"`
+		Severity string   `json:"severity"`
+		Summary  string   `json:"summary"`
+		Why      string   `json:"why"`
+		Threads  []string `json:"threads,omitempty"`
+	}
+	var rows []row
+	for _, c := range lint.Checks() {
+		rows = append(rows, row{c.Name, string(c.Severity), c.Summary, c.Why, c.Threads})
+	}
+	if out.name != "text" {
+		return out.write(w, struct {
+			document
+			Checks []row `json:"checks"`
+		}{document{apiVersion, "LintChecks"}, rows})
+	}
+	for _, r := range rows {
+		fmt.Fprintf(w, "%-29s %-8s %s\n", r.Name, r.Severity, r.Summary)
+	}
+	return nil
+}
+
+// The parts of SARIF 2.1.0 that viewers need
+// (https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html).
+type (
+	sarifLog struct {
+		Schema  string     `json:"$schema"`
+		Version string     `json:"version"`
+		Runs    []sarifRun `json:"runs"`
+	}
+	sarifRun struct {
+		Tool struct {
+			Driver struct {
+				Name    string      `json:"name"`
+				Version string      `json:"version"`
+				Rules   []sarifRule `json:"rules"`
+			} `json:"driver"`
+		} `json:"tool"`
+		Results []sarifResult `json:"results"`
+	}
+	sarifText struct {
+		Text string `json:"text"`
+	}
+	sarifRule struct {
+		ID               string    `json:"id"`
+		ShortDescription sarifText `json:"shortDescription"`
+		FullDescription  sarifText `json:"fullDescription"`
+	}
+	sarifResult struct {
+		RuleID       string             `json:"ruleId"`
+		Level        string             `json:"level"`
+		Message      sarifText          `json:"message"`
+		Locations    []sarifLocation    `json:"locations"`
+		Suppressions []sarifSuppression `json:"suppressions,omitempty"`
+	}
+	sarifLocation struct {
+		PhysicalLocation struct {
+			ArtifactLocation struct {
+				URI string `json:"uri"`
+			} `json:"artifactLocation"`
+			Region struct {
+				StartLine int `json:"startLine"`
+			} `json:"region"`
+		} `json:"physicalLocation"`
+	}
+	sarifSuppression struct {
+		Kind          string `json:"kind"`
+		Justification string `json:"justification"`
+	}
+)
+
+func writeSARIF(w io.Writer, r *lint.Report) error {
+	run := sarifRun{Results: []sarifResult{}}
+	run.Tool.Driver.Name, run.Tool.Driver.Version = "artemis lint", buildVersion()
+	for _, c := range lint.Checks() {
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{c.Name, sarifText{c.Summary}, sarifText{c.Why}})
+	}
+	for _, f := range slices.Concat(r.Findings, r.Silenced) {
+		text := f.Object + ": " + f.Message
+		if f.Fix != "" {
+			text += ". Fix: " + f.Fix
+		}
+		res := sarifResult{RuleID: f.Check, Level: string(f.Severity), Message: sarifText{strings.TrimPrefix(text, ": ")}, Locations: make([]sarifLocation, 1)}
+		res.Locations[0].PhysicalLocation.ArtifactLocation.URI = filepath.ToSlash(f.File)
+		res.Locations[0].PhysicalLocation.Region.StartLine = max(f.Line, 1)
+		if f.Reason != "" {
+			res.Suppressions = []sarifSuppression{{"inSource", f.Reason}}
+		}
+		run.Results = append(run.Results, res)
+	}
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	return out.Encode(sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
+}
+
+// The parts of JUnit's XML that build servers read.
+type (
+	junitSuite struct {
+		XMLName  xml.Name    `xml:"testsuite"`
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Cases    []junitCase `xml:"testcase"`
+	}
+	junitCase struct {
+		Class   string        `xml:"classname,attr"`
+		Name    string        `xml:"name,attr"`
+		File    string        `xml:"file,attr,omitempty"`
+		Line    int           `xml:"line,attr,omitempty"`
+		Failure *junitFailure `xml:"failure,omitempty"`
+		Out     string        `xml:"system-out,omitempty"`
+	}
+	junitFailure struct {
+		Type    string `xml:"type,attr"`
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// writeJUnit writes a case for every check that found nothing, and one for every
+// finding.
+func writeJUnit(w io.Writer, r *lint.Report, strict bool) error {
+	suite := junitSuite{Name: "artemis lint"}
+	quiet := map[string]bool{}
+	for _, c := range lint.Checks() {
+		quiet[c.Name] = true
+	}
+	for _, f := range r.Findings {
+		quiet[f.Check] = false
+		c := junitCase{Class: f.Check, Name: cmp.Or(f.Object, f.File), File: f.File, Line: f.Line}
+		text := fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Message)
+		if f.Fix != "" {
+			text += "\nfix: " + f.Fix
+		}
+		if f.Severity == lint.Error || strict && f.Severity == lint.Warning {
+			c.Failure = &junitFailure{string(f.Severity), f.Message, text}
+			suite.Failures++
+		} else {
+			c.Out = string(f.Severity) + ": " + text
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	for _, c := range lint.Checks() {
+		if quiet[c.Name] {
+			suite.Cases = append(suite.Cases, junitCase{Class: c.Name, Name: c.Summary})
+		}
+	}
+	suite.Tests = len(suite.Cases)
+	data, err := xml.MarshalIndent(suite, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, data)
 	return err
 }
