@@ -33,11 +33,16 @@ type client struct {
 	in       *bufio.Reader
 }
 
-// open opens a tunnel, if none is open.
+// open opens a tunnel, if none is open. Envoy may be about to end the connection.
 func (c *client) open(ctx context.Context) error {
-	if c.out != nil {
-		return nil
+	var err error
+	for attempt := 0; c.out == nil && attempt < 3; attempt++ {
+		err = c.tunnel(ctx)
 	}
+	return err
+}
+
+func (c *client) tunnel(ctx context.Context) error {
 	if c.hbone == nil || !c.hbone.CanTakeNewRequest() {
 		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0)), Timeout: 30 * time.Second}
 		raw, err := d.DialContext(ctx, "tcp4", c.waypoint.String())

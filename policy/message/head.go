@@ -92,12 +92,12 @@ func (h *Head) ParseRequest(raw string) error {
 	if !knownMethod(method) || target == "" {
 		return Malformed("request line")
 	}
-	var err error
-	if h.Minor, err = minor(version); err != nil {
-		return err
+	var versionErr error
+	if h.Minor, versionErr = minor(version); versionErr != nil && !errors.Is(versionErr, ErrVersion) {
+		return versionErr
 	}
-	if h.Minor != 1 {
-		return ErrVersion // Istio's PILOT_HTTP10 is off
+	if versionErr == nil && h.Minor != 1 {
+		versionErr = ErrVersion // Istio's PILOT_HTTP10 is off
 	}
 	for i := range len(target) {
 		if c := target[i]; c <= ' ' || c == 0x7f {
@@ -108,7 +108,18 @@ func (h *Head) ParseRequest(raw string) error {
 	if err := h.parseFields(rest); err != nil {
 		return err
 	}
-	return h.frameRequest()
+	err := h.frameRequest()
+	if versionErr != nil && (err == nil || errors.Is(err, ErrHost)) {
+		err = versionErr
+	}
+	if err == nil || !errors.Is(err, ErrVersion) && !errors.Is(err, ErrHost) {
+		return err
+	}
+	// What is wrong with the target comes first.
+	if _, _, refused := h.path(); refused != nil && refused.Body != "" {
+		return refused.Err
+	}
+	return err
 }
 
 // cutWord cuts the first word off a request line.
@@ -320,11 +331,12 @@ func (h *Head) frameRequest() error {
 	if err != nil {
 		return err
 	}
-	if f.hosts == 0 || containsFold(h.nominated, "host") && !h.upgrading {
-		return ErrHost
-	}
+	noHost := f.hosts == 0 || containsFold(h.nominated, "host") && !h.upgrading
 	if err := h.readNominated(); err != nil {
 		return err
+	}
+	if noHost {
+		return ErrHost
 	}
 	switch {
 	case f.chunked:

@@ -59,6 +59,14 @@ func Refuse(err error) *Refusal {
 	return nil
 }
 
+// Routed reports whether Envoy finds a route for a request that policies allow: none for
+// CONNECT, and none where x-forwarded-proto is empty (source/common/router/config_impl.cc,
+// VirtualHostImpl and RouteMatcher). It answers 404 then.
+func (h *Head) Routed() bool {
+	proto, given := h.joined("x-forwarded-proto")
+	return h.Method != http.MethodConnect && (!given || proto != "")
+}
+
 // See writes into q what the waypoint's policies see of a request: method, scheme,
 // host, normalised path and query, the client that x-forwarded-for names, and, where
 // q has a Header, each header line that is left or added by then. What q says of the
@@ -312,6 +320,10 @@ var internal = map[string]bool{
 	"x-envoy-upstream-stream-duration-ms": true,
 }
 
+// decorator is taken off where requests are traced, as istiod configures waypoints
+// whether or not there is a tracer (ConnectionManagerImpl, traceRequest).
+const decorator = "x-envoy-decorator-operation"
+
 // isInternal reports whether a field is one of them.
 func isInternal(name string) bool {
 	const prefix = "x-envoy-"
@@ -326,8 +338,8 @@ func (h *Head) Seen(yield func(Field) bool) {
 		switch n := len(f.Name); {
 		case n == len("host") && strings.EqualFold(f.Name, "host"):
 			continue
-		case n == len("expect") && h.Expect && strings.EqualFold(f.Name, "expect"):
-			continue // Envoy has answered it
+		case n == len(decorator) && strings.EqualFold(f.Name, decorator):
+			continue
 		case n == len("referer") && strings.EqualFold(f.Name, "referer") && !h.refererStays():
 			continue
 		case isInternal(f.Name):
