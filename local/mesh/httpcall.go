@@ -110,10 +110,9 @@ func (c *httpCall) answer() error {
 		}
 	}
 	for err == nil && res.Status/100 == 1 && res.Status != http.StatusSwitchingProtocols {
-		if res.Status != http.StatusContinue {
-			if _, err := x.conn.Write(x.responseHead()); err != nil {
-				return fmt.Errorf("%w: %w", errCallerGone, err)
-			}
+		// 100 Continue too: istiod sets proxy_100_continue.
+		if _, err := x.conn.Write(x.responseHead()); err != nil {
+			return fmt.Errorf("%w: %w", errCallerGone, err)
 		}
 		err = c.up.reader.ReadResponse(res, req.Method)
 	}

@@ -161,11 +161,6 @@ func (x *httpConn) one() bool {
 		x.request = message.Head{Minor: 1, Close: true}
 		return x.refuse(s, rec, refusal(unreadable, &rec))
 	}
-	if req.Expect { // Envoy answers for the pod, before anything else
-		if _, err := io.WriteString(x.conn, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
-			return false
-		}
-	}
 	rec.Method, rec.TraceID = req.Method, traceID(req.Get("traceparent"))
 	target, refused := x.role.decide(s, req, &rec)
 	if refused != nil {

@@ -248,7 +248,7 @@ func TestAChangeOfProtocolThatNobodyAskedFor(t *testing.T) {
 	})
 }
 
-func TestExpectContinueIsAnsweredByTheWaypoint(t *testing.T) {
+func TestExpectContinueIsAnsweredByThePod(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{}))
 	c, br := r.connect()
 	fmt.Fprint(c, "POST /maneuver HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
@@ -261,7 +261,7 @@ func TestExpectContinueIsAnsweredByTheWaypoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := decodeEcho(t, res); got.Body != "burn" || got.Header.Get("Expect") != "" {
+	if got := decodeEcho(t, res); got.Body != "burn" || got.Header.Get("Expect") != "100-continue" {
 		t.Errorf("the pod saw %+v", got)
 	}
 }

@@ -62,8 +62,8 @@ func (h *waypointHTTP) decide(s *state, req *message.Head, rec *decision.Record)
 	case !ruling.Allowed:
 		rec.Verdict = decision.DeniedL7
 		return "", reply(http.StatusForbidden, "RBAC: access denied")
-	case req.Method == http.MethodConnect:
-		rec.Verdict, rec.Reason = decision.Failed, "no route for CONNECT"
+	case !req.Routed():
+		rec.Verdict, rec.Reason = decision.Failed, "allowed, but there is no route for CONNECT, nor for an empty x-forwarded-proto"
 		return "", reply(http.StatusNotFound, "")
 	}
 	return target, nil

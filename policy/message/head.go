@@ -62,7 +62,6 @@ type Head struct {
 	Length         int64
 	Close          bool   // no further message on this connection
 	Upgrade        string // the protocol to upgrade to
-	Expect         bool   // waits for 100 Continue
 	upgrading      bool   // asks for an upgrade, if only to ""
 	connection     string // the Connection fields, joined
 	nominated      []string
@@ -238,7 +237,6 @@ type framing struct {
 	chunked  bool
 	transfer int
 	hosts    int
-	expects  bool
 	upgrades bool
 }
 
@@ -247,7 +245,7 @@ func (h *Head) readFraming() (framing, error) {
 	h.Close = h.Minor == 0
 	for _, field := range h.Fields {
 		switch len(field.Name) {
-		case len("host"), len("expect"), len("upgrade"), len("connection"), len("content-length"), len("transfer-encoding"):
+		case len("host"), len("upgrade"), len("connection"), len("content-length"), len("transfer-encoding"):
 		default:
 			continue
 		}
@@ -272,16 +270,10 @@ func (h *Head) readFraming() (framing, error) {
 			f.upgrades = true
 		case strings.EqualFold(field.Name, "host"):
 			f.hosts++
-		case strings.EqualFold(field.Name, "expect"):
-			f.expects = true
 		}
 	}
 	if f.hosts > 0 {
 		h.Host, _ = h.Joined("host")
-	}
-	if f.expects {
-		value, _ := h.Joined("expect")
-		h.Expect = strings.EqualFold(value, "100-continue")
 	}
 	if f.upgrades {
 		h.Upgrade, _ = h.Joined("upgrade")
@@ -289,8 +281,8 @@ func (h *Head) readFraming() (framing, error) {
 	if f.chunked && f.sized {
 		return f, Malformed("content-length and transfer-encoding")
 	}
-	if f.chunked && h.Minor == 0 {
-		return f, Malformed("transfer-encoding in HTTP/1.0")
+	if f.chunked && h.Minor == 0 && h.Method == "" {
+		return f, Malformed("transfer-encoding in HTTP/1.0") // of a response: requests of 1.0 are refused
 	}
 	if containsFold(h.nominated, "content-length") || containsFold(h.nominated, "transfer-encoding") {
 		return f, Malformed("connection names what delimits the body")

@@ -63,7 +63,7 @@ func Refuse(err error) *Refusal {
 // CONNECT, and none where x-forwarded-proto is empty (source/common/router/config_impl.cc,
 // VirtualHostImpl and RouteMatcher). It answers 404 then.
 func (h *Head) Routed() bool {
-	proto, given := h.joined("x-forwarded-proto")
+	proto, given := h.Joined("x-forwarded-proto")
 	return h.Method != http.MethodConnect && (!given || proto != "")
 }
 
