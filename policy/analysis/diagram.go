@@ -38,7 +38,8 @@ type kid struct {
 
 // cut is the classes of one attribute.
 type cut struct {
-	texts   []string // of the patterns, as policies write them
+	values  []authz.Value // that make the classes
+	texts   []string      // of them, as policies write them
 	classes []class
 }
 
@@ -121,6 +122,10 @@ type builder struct {
 // though the deciders do not name it.
 func (b *builder) build(ds []decider, r authz.Request, always []condition) (*diagram, error) {
 	b.budget = maxLeaves
+	r.Method, r.Path = http.MethodGet, "/" // as long as they do not matter
+	if len(b.hosts) > 0 {
+		r.Host = b.hosts[0]
+	}
 	return b.node(ds, r, always)
 }
 
@@ -233,7 +238,6 @@ func (b *builder) leaf(ds []decider, r authz.Request) (*diagram, error) {
 		return nil, errTooMany
 	}
 	b.leaves++
-	b.complete(&r)
 	n := &diagram{example: &r}
 	for i := range ds {
 		if !ds[i].closed {
@@ -245,15 +249,6 @@ func (b *builder) leaf(ds []decider, r authz.Request) (*diagram, error) {
 	}
 	n.text = fmt.Sprint(n.mask)
 	return n, nil
-}
-
-// complete gives a request what did not matter.
-func (b *builder) complete(r *authz.Request) {
-	r.Method = cmp.Or(r.Method, http.MethodGet)
-	r.Path = cmp.Or(r.Path, "/")
-	if r.Host == "" && len(b.hosts) > 0 {
-		r.Host = b.hosts[0]
-	}
 }
 
 // cutBy makes the classes of an attribute that the deciders and the conditions
@@ -298,7 +293,7 @@ func (b *builder) cutBy(a authz.Attribute, ds []decider, always []condition) (*c
 	if len(c.classes) > maxClasses {
 		return nil, fmt.Errorf("%w: %d of %s", errTooMany, len(c.classes), a)
 	}
-	c.texts = texts
+	c.values, c.texts = values, texts
 	if b.cuts == nil {
 		b.cuts = map[string]*cut{}
 	}
@@ -356,6 +351,9 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 		if i, ok := at[fmt.Sprint(in)]; ok && !given[i] && domain.Contains(v) {
 			c.classes[i].values, given[i] = []string{v}, true
 		}
+	}
+	if a == authz.AttributeHost { // the empty one is no host to any rule
+		c.classes = append(c.classes, class{values: []string{""}})
 	}
 	if !header {
 		return c, nil

@@ -341,10 +341,10 @@ var (
 	// MethodDomain is the names of methods that a proxy does not refuse for their
 	// letters.
 	MethodDomain = automaton.Strings(func(c byte) bool { return 'A' <= c && c <= 'Z' || c == '-' }, false)
-	// HostDomain is what Envoy takes for an authority, the empty one included.
+	// HostDomain is what Envoy takes for an authority, but for the empty one.
 	HostDomain = automaton.Strings(func(c byte) bool {
 		return c > ' ' && c < 0x7f && strings.IndexByte("\"#/<>?\\^`{|}", c) < 0
-	}, true)
+	}, false)
 	// HeaderDomain is what one line of a header can say.
 	HeaderDomain = newHeaderDomain()
 )
