@@ -101,8 +101,14 @@ func (s *side) destinations(of workload) []*destination {
 
 func serviceDestination(p *topology.Pod, to topology.Destination) *destination {
 	port, _ := to.Service.Port(to.Port)
+	target := uint16(0) // on the pod: another one is another destination
+	for _, b := range to.Service.Backends(to.Port) {
+		if b.Pod == p {
+			target = b.Port
+		}
+	}
 	return &destination{
-		key:  fmt.Sprintf("1 service %s %d", to.Service.Ref, to.Port),
+		key:  fmt.Sprintf("1 service %s %d %d", to.Service.Ref, to.Port, target),
 		name: fmt.Sprintf("Service %s:%d", to.Service.Name, to.Port),
 		pod:  p, to: to, bytes: to.Service.Waypoint != nil && port.Protocol != topology.HTTP,
 	}

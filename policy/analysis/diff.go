@@ -1,6 +1,8 @@
 package analysis
 
 import (
+	"artemis.example/policy/authz"
+	"artemis.example/policy/topology"
 	"cmp"
 	"fmt"
 	"maps"
@@ -17,7 +19,30 @@ type Change struct {
 	Callers  []string `json:"callers"`
 	Kinds    []Kind   `json:"kinds"`
 	Requests Requests `json:"requests"`
-	found    *finding
+	// Probes are requests that are decided otherwise now, one for each caller, way and
+	// class of requests, ready to be sent.
+	Probes []Probe `json:"-"`
+}
+
+// Probe is one request with who sends it and where to.
+type Probe struct {
+	From *topology.Pod // nil for one whom the manifests do not name; the gateway for its callers
+	// To is what is addressed: in the state that admits the request.
+	To        topology.Destination
+	Unwritten bool // it is a Service that nobody has written
+	Bytes     bool // it is no HTTP
+	// Host and Path are what the client asks for.
+	Host, Path string
+	Request    *authz.Request // as the waypoint's policies see it
+}
+
+func (f *finding) probe(r *authz.Request) Probe {
+	p := Probe{From: f.caller.pod, To: f.to.to, Unwritten: f.to.unwritten != nil, Bytes: f.bytes, Host: r.Host, Path: r.Path, Request: r}
+	if f.to.gateway() {
+		way := passage{world: f.to.routes, route: f.to.to.Route}
+		p.Path, _ = way.client(r.Host, r.Path)
+	}
+	return p
 }
 
 // Comparison is what a change of the manifests changes, and nothing else.
@@ -130,11 +155,13 @@ func (a *Analysis) compare(w workload, name string, opened, shut, unsure func(ui
 				key := fmt.Sprint(opens, f.caller.name, r.Words)
 				if i, ok := at[key]; ok {
 					out.Changes[i].Requests.Ways = merged(out.Changes[i].Requests.Ways, r.Ways)
+					out.Changes[i].Probes = append(out.Changes[i].Probes, f.probe(r.Example.request))
 					continue
 				}
 				at[key] = len(out.Changes)
 				out.Changes = append(out.Changes, Change{
-					Opens: opens, To: name, Callers: []string{f.caller.name}, Kinds: []Kind{f.caller.kind}, Requests: r, found: f,
+					Opens: opens, To: name, Callers: []string{f.caller.name}, Kinds: []Kind{f.caller.kind}, Requests: r,
+					Probes: []Probe{f.probe(r.Example.request)},
 				})
 			}
 		}
@@ -151,6 +178,7 @@ func grouped(changes []Change) []Change {
 		key := fmt.Sprint(c.Opens, c.To, c.Requests.Words, c.Requests.Ways)
 		if i, ok := at[key]; ok {
 			out[i].Callers, out[i].Kinds = append(out[i].Callers, c.Callers...), append(out[i].Kinds, c.Kinds...)
+			out[i].Probes = append(out[i].Probes, c.Probes...)
 			continue
 		}
 		at[key] = len(out)
