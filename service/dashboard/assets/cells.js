@@ -1,195 +1,191 @@
-// The Cells and the calls between them. An edge is declared (mission/graph); a moving mark is a call that really happened, from
-// the suite's decision log or, on a cluster, from the traces; a refused one stops at the layer that refused it.
-import { $, h, s, calm } from "./dom.js";
-import { verdict, identity, cellOf } from "./format.js";
+// The Cells and the calls between them. A line is declared (mission/graph); a moving mark is a call that really happened: a waypoint's
+// record, requests that the mesh counted where no waypoint looks, or on a cluster a hop of a trace. Marks move by the compositor alone.
+import { $, h, s, keyed, attribute, calm, roving } from "./dom.js";
+import { attackerPod } from "./verdicts.js";
+import { cellOf } from "./format.js";
+import { stageOf } from "./store.js";
 
-// Where the Cells lie in the picture: x, y, width, columns of services.
-const places = {
-  "kennedy": [8, 14, 244, 1], "houston": [268, 14, 244, 1], "esa-ops": [528, 14, 244, 1],
-  "orion": [8, 392, 374, 2], "deep-space-network": [398, 392, 374, 2],
-};
-const ROW = 52, NODE_W = 172, NODE_H = 36, MOST = 40;
+const order = ["kennedy", "houston", "deep-space-network", "esa-ops", "orion", "outside"];
+const titles = { "kennedy": "Kennedy", "houston": "Houston", "deep-space-network": "Deep Space Network", "esa-ops": "ESA Ops", "orion": "Orion", "outside": "outside the Cells" };
+const most = 60; // moving marks of answered calls; a refusal is always drawn
 
-export function makeCells(store) {
-  const { state } = store;
-  const svg = $("graph");
-  const ways = s("g"), boxes = s("g"), moving = s("g");
-  svg.append(ways, boxes, moving);
-  let nodes = new Map(); // "cell/component" -> {x, y, element, cell}
-  let cells = new Map(); // cell -> {x, y, w, h, waypoint}
-  let wayOf = new Map(); // "from>to" -> path
-  let selected = null;
-  let drawn = "";
+export function makeCells(store, choose) {
+  const graph = $("graph");
+  const ways = s("svg", { "class": "ways", "aria-hidden": "true" });
+  const moving = h("div", { "class": "moving", "aria-hidden": "true" });
+  const cells = h("div", { class: "cells" });
+  graph.append(ways, cells, moving);
+  const settled = roving(graph, "button.node");
+  let places = new Map(); // "cell/component" -> {x, y, w, h}, in pixels of the graph
+  let lines = new Map();  // "from>to" -> path
+  const bare = (name) => name.slice(name.indexOf("/") + 1);
 
-  const key = (cell, component) => `${cell || "outside"}/${component}`;
-
-  function layout() {
-    const graph = state.graph;
-    if (!graph) return;
-    // The attacker's pods are drawn where the suite, or the console, says they are.
-    const rogues = [];
-    if (state.suite && state.suite !== "absent") {
-      for (const p of state.suite.pods || []) if (p.role !== "waypoint" && !graph.services.some((v) => v.name === p.component && v.cell === p.cell)) rogues.push({ cell: p.cell, name: p.component });
-    } else {
-      for (const a of state.attackers) { const [cell, name] = a.name.includes("/") ? a.name.split("/") : ["", a.name]; rogues.push({ cell: graph.cells.includes(cell) ? cell : "", name: name || a.name }); }
+  // nodes returns what stands in each Cell: the services, and of the attackers the story's and those that have acted.
+  function nodes(state) {
+    const { services = [] } = state.graph || {};
+    const all = services.map((v) => ({ id: `${v.cell}/${v.name}`, cell: v.cell, name: v.name }));
+    const story = new Set(state.attacks.filter((a) => a.category === "story").map((a) => a.attacker));
+    const acted = new Set(Object.values(state.results).map((r) => r.attacker).concat(state.latest ? [state.latest.attacker] : []));
+    for (const a of state.attackers) {
+      if (!a.pod || (!story.has(a.name) && !acted.has(a.name))) continue;
+      const cell = cellOf(a.namespace);
+      all.push({ id: `${cell}/${a.pod}`, cell: titles[cell] ? cell : "outside", name: a.name, rogue: true, where: titles[cell] ? "" : cell });
     }
-    const signature = JSON.stringify([graph.services.length, graph.edges.length, rogues]);
-    if (signature === drawn) return;
-    drawn = signature;
-    nodes = new Map(); cells = new Map(); wayOf = new Map();
-    for (const g of [ways, boxes, moving]) g.replaceChildren();
-    const outside = rogues.filter((r) => !places[r.cell]);
-    for (const name of graph.cells) {
-      const [x, y, w, columns] = places[name] || [528, 190, 244, 1];
-      const list = graph.services.filter((v) => v.cell === name).map((v) => ({ ...v, rogue: false })).concat(rogues.filter((r) => r.cell === name).map((r) => ({ ...r, rogue: true })));
-      const rows = Math.ceil(list.length / columns);
-      const height = 44 + rows * ROW;
-      const waypoint = s("path", { class: "waypoint", d: `M${x + w / 2} ${y - 10}l10 10-10 10-10-10z` }, s("title", {}, `waypoint of ${name}`));
-      boxes.append(s("g", { class: "cell" }, s("rect", { x, y, width: w, height, rx: 14 }), s("text", { x: x + 12, y: y + 23 }, name), waypoint));
-      cells.set(name, { x, y, w, h: height, waypoint });
-      list.forEach((v, i) => place(v, x + (w / columns) * (i % columns) + w / columns / 2, y + 60 + Math.floor(i / columns) * ROW));
-    }
-    // The gateway and the attacker's pods outside the Cells stand at the bottom.
-    const below = [{ cell: "", name: "ingress", rogue: false }, ...outside.map((r) => ({ ...r, rogue: true }))];
-    const step = Math.min(196, 770 / below.length);
-    below.forEach((v, i) => place(v, 94 + i * step, 738, v.cell));
-    for (const e of graph.edges) {
-      const a = nodes.get(key(cellIn(graph, e.from), bare(e.from))), b = nodes.get(key(cellIn(graph, e.to), bare(e.to)));
+    if (state.attackers.length) all.push({ id: "dark-side/adversary-console", cell: "outside", name: "attacker's console", rogue: true, where: "dark-side" });
+    all.push({ id: "outside/ingress", cell: "outside", name: "gateway" });
+    return all;
+  }
+
+  function draw(state) {
+    if (!state.graph) return;
+    const all = nodes(state);
+    const pods = new Map((state.suite?.pods || []).map((p) => [`${p.cell}/${p.component}`, p]));
+    keyed(cells, order, (c) => c, (cell) => h("section", { class: `cell c-${cell}`, "aria-label": titles[cell] }, h("h3", {}, titles[cell]), h("div", { class: "nodes" })), (section, cell) => {
+      keyed(section.lastChild, all.filter((n) => n.cell === cell), (n) => n.id,
+        (n) => h("button", { "type": "button", "class": `node${n.rogue ? " rogue" : ""}`, "data-id": n.id, "tabindex": "-1", "onclick": () => choose(n.id) }, `${n.rogue ? "☠ " : ""}${n.name}`),
+        (b, n) => {
+          const pod = pods.get(n.id), down = pod && !pod.ready;
+          b.classList.toggle("down", !!down);
+          attribute(b, "aria-label", `${n.rogue ? "attacker " : ""}${n.name}${n.where ? ` in ${n.where}` : ""}${down ? ", not ready" : ""}`);
+          attribute(b, "title", `${n.id}${down ? `: ${pod.reason || pod.state}` : ""}`);
+        });
+    });
+    settled();
+    attribute(graph, "data-stage", stageOf(state) || "unknown");
+    measure();
+  }
+
+  // measure finds where everything stands, after something was added or the page has another size.
+  let seen = "";
+  function measure() {
+    const box = graph.getBoundingClientRect();
+    const now = [...graph.querySelectorAll(".node")];
+    const signature = `${Math.round(box.width)}x${Math.round(box.height)} ${now.map((n) => n.dataset.id).join()} ${store.state.graph?.edges.length}`;
+    if (signature === seen || !box.width) return;
+    seen = signature;
+    places = new Map(now.map((n) => { const r = n.getBoundingClientRect(); return [n.dataset.id, { x: r.x - box.x + r.width / 2, y: r.y - box.y + r.height / 2, w: r.width, h: r.height, element: n }]; }));
+    attribute(ways, "viewBox", `0 0 ${box.width} ${box.height}`);
+    lines = new Map();
+    const cellOfService = new Map((store.state.graph?.services || []).map((v) => [v.name, v.cell]));
+    const idOf = (name) => (name === "ingress" ? "outside/ingress" : `${cellOfService.get(bare(name)) || ""}/${bare(name)}`);
+    const drawn = [];
+    for (const e of store.state.graph?.edges || []) {
+      const from = idOf(e.from), to = idOf(e.to), a = places.get(from), b = places.get(to);
       if (!a || !b) continue;
-      const way = s("path", { class: "way", d: curve(a, b) });
-      wayOf.set(`${bare(e.from)}>${bare(e.to)}`, way);
-      ways.append(way);
+      const [start, end, d] = curve(a, b);
+      const path = s("path", { class: "way", d });
+      const angle = Math.atan2(end.y - end.cy, end.x - end.cx);
+      const head = s("path", { class: "head", d: `M0 0L-7 -3.5L-7 3.5Z`, transform: `translate(${end.x.toFixed(1)} ${end.y.toFixed(1)}) rotate(${((angle * 180) / Math.PI).toFixed(1)})` });
+      const mid = { x: 0.25 * start.x + 0.5 * end.cx + 0.25 * end.x, y: 0.25 * start.y + 0.5 * end.cy + 0.25 * end.y };
+      const lock = s("path", { class: "padlock", d: "M-3.5 -0.5h7v5h-7zM-2 -0.5v-2a2 2 0 0 1 4 0v2", transform: `translate(${mid.x.toFixed(1)} ${mid.y.toFixed(1)})` });
+      lines.set(`${from}>${to}`, { path, keys: sample(a, b) });
+      drawn.push(path, head, lock);
     }
-    health();
+    beam = s("g", { class: "beam" });
+    ways.replaceChildren(...drawn, beam);
+    aim(store.state);
   }
 
-  function place(v, x, y, outsideCell) {
-    const id = key(v.cell, v.name);
-    const shown = (v.rogue ? "☠ " : "") + (v.name.length > 22 ? v.name.slice(0, 21) + "…" : v.name);
-    const label = s("text", { x, y: y + 5 }, shown);
-    const element = s("g", { class: "node" + (v.rogue ? " rogue" : ""), tabindex: 0, role: "button", "aria-label": `${shown}, ${v.cell || "outside the Cells"}${v.rogue ? ", attacker's pod" : ""}` },
-      s("rect", { x: x - NODE_W / 2, y: y - NODE_H / 2, width: NODE_W, height: NODE_H, rx: 8 }),
-      label);
-    if (outsideCell) boxes.append(s("text", { x, y: y + 33, class: "where" }, outsideCell));
-    element.addEventListener("click", () => choose(id));
-    element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(id); } });
-    boxes.append(element);
-    // The system's font may be a wide one.
-    if (label.getComputedTextLength() > NODE_W - 10) for (const [name, value] of [["textLength", NODE_W - 10], ["lengthAdjust", "spacingAndGlyphs"]]) label.setAttribute(name, value);
-    nodes.set(id, { x, y, element, cell: v.cell, name: v.name });
-  }
-
-  const bare = (name) => (name.includes("/") ? name.split("/")[1] : name);
-  const cellIn = (graph, name) => (name.includes("/") ? name.split("/")[0] : (graph.services.find((v) => v.name === name) || {}).cell || "");
-  const curve = (a, b) => `M${a.x} ${a.y}Q${(a.x + b.x) / 2 + (a.y - b.y) / 6} ${(a.y + b.y) / 2 + (b.x - a.x) / 6} ${b.x} ${b.y}`;
-
-  function health() {
-    if (!state.suite || state.suite === "absent") return;
-    for (const p of state.suite.pods || []) {
-      const node = nodes.get(key(p.cell, p.component)) || nodes.get(key("", p.component)) || nodes.get(key(p.namespace, p.component));
-      if (node) node.element.classList.toggle("down", !p.ready);
+  // curve leaves a box and ends at the border of the other, a little bent, so that both directions are seen.
+  // Between two of one column it goes round what stands between them.
+  function curve(a, b) {
+    if (Math.abs(a.x - b.x) < 4) {
+      const side = a.y < b.y ? 1 : -1, x = a.x + (side * a.w) / 2, out = x + side * (10 + Math.abs(a.y - b.y) / 6);
+      const start = { x, y: a.y + side * a.h * 0.2 }, end = { x, y: b.y - side * b.h * 0.2, cx: out, cy: (a.y + b.y) / 2 };
+      return [start, end, `M${start.x.toFixed(1)} ${start.y.toFixed(1)}Q${out.toFixed(1)} ${end.cy.toFixed(1)} ${end.x.toFixed(1)} ${end.y.toFixed(1)}`];
     }
-    for (const [, cell] of cells) cell.waypoint.classList.toggle("on", state.suite.stage === "zero-trust");
+    const cx = (a.x + b.x) / 2 + (a.y - b.y) / 8, cy = (a.y + b.y) / 2 + (b.x - a.x) / 8;
+    const start = border(a, cx, cy), end = border(b, cx, cy);
+    return [start, { ...end, cx, cy }, `M${start.x.toFixed(1)} ${start.y.toFixed(1)}Q${cx.toFixed(1)} ${cy.toFixed(1)} ${end.x.toFixed(1)} ${end.y.toFixed(1)}`];
+  }
+  function border(box, x, y) {
+    const dx = x - box.x, dy = y - box.y;
+    const f = Math.min(dx ? box.w / 2 / Math.abs(dx) : 9, dy ? box.h / 2 / Math.abs(dy) : 9, 1);
+    return { x: box.x + dx * f, y: box.y + dy * f };
+  }
+  // sample returns the curve as keyframes for the compositor.
+  function sample(a, b) {
+    const [start, end] = curve(a, b), keys = [];
+    for (let i = 0; i <= 8; i++) {
+      const t = i / 8, u = 1 - t;
+      keys.push({ transform: `translate(${(u * u * start.x + 2 * u * t * end.cx + t * t * end.x).toFixed(1)}px, ${(u * u * start.y + 2 * u * t * end.cy + t * t * end.y).toFixed(1)}px)` });
+    }
+    return keys;
   }
 
-  const find = (cell, component) => nodes.get(key(cell, component)) || nodes.get(key("", component)) || [...nodes.values()].find((n) => n.name === component && (!cell || n.cell === cell));
-
-  // show draws one call: from and to are {cell, component}; where it stops depends on the layer that refused it.
-  function show(from, to, outcome, layer) {
-    if (document.hidden || moving.childElementCount >= MOST) return;
-    const a = find(from.cell, from.component), b = find(to.cell, to.component);
+  // pulse draws one call.
+  let flying = 0;
+  function pulse(from, to, kind, mark, delay = 0) {
+    if (document.hidden || (kind === "allowed" && flying >= most)) return;
+    const line = lines.get(`${from}>${to}`);
+    const a = places.get(from), b = places.get(to);
     if (!a || !b || a === b) return;
-    const path = s("path", { d: curve(a, b), fill: "none" });
-    const total = path.getTotalLength();
-    const cell = cells.get(b.cell);
-    const stop = outcome === "allowed" ? 1 : stopAt(path, total, cell, layer);
-    const v = verdict(outcome);
-    const way = wayOf.get(`${from.component}>${to.component}`);
-    if (way && outcome === "allowed") { way.classList.add("busy"); setTimeout(() => way.classList.remove("busy"), 600); }
-    const end = path.getPointAtLength(total * stop);
-    const settle = () => {
-      if (outcome === "allowed") return;
-      const mark = s("text", { class: `mark v-${outcome}`, x: end.x, y: end.y }, v.mark);
-      moving.append(mark);
-      setTimeout(() => mark.remove(), 2600);
-    };
-    if (calm()) { settle(); return; }
-    const dot = s("circle", { class: `pulse v-${outcome}`, r: outcome === "allowed" ? 4 : 6 });
+    const keys = line ? line.keys : sample(a, b);
+    const dot = h("i", { "class": `pulse ${kind}`, "data-call": `${from}>${to}` }, kind === "allowed" ? "" : mark);
+    flying++;
     moving.append(dot);
-    const began = performance.now(), lasts = 500 * stop + 200;
-    const frame = (now) => {
-      const t = Math.min((now - began) / lasts, 1);
-      const p = path.getPointAtLength(total * stop * t);
-      dot.setAttribute("cx", p.x); dot.setAttribute("cy", p.y);
-      if (t < 1) requestAnimationFrame(frame);
-      else { dot.remove(); settle(); }
-    };
-    requestAnimationFrame(frame);
+    const refused = kind !== "allowed";
+    const shown = calm() ? [keys[refused ? 5 : 8], keys[refused ? 5 : 8]] : refused ? keys.slice(0, 6) : keys;
+    const motion = dot.animate(shown, { duration: calm() ? 500 : 650, delay, easing: "linear", fill: "both" });
+    const end = () => { flying--; dot.remove(); };
+    motion.onfinish = refused ? () => setTimeout(end, 2500) : end;
+    motion.oncancel = end;
   }
 
-  // Layer 1 refuses at the Cell's border, layer 3 just inside, layer 2 right before the pod. Within a Cell there is no border to cross.
-  function stopAt(path, total, cell, layer) {
-    let border = 0.45;
-    if (cell) {
-      for (let i = 0; i <= 40; i++) {
-        const p = path.getPointAtLength((total * i) / 40);
-        if (p.x > cell.x && p.x < cell.x + cell.w && p.y > cell.y && p.y < cell.y + cell.h) { border = Math.max(i / 40, 0.25); break; }
-      }
-    }
-    return layer === 1 ? border : layer === 3 ? Math.min(border + 0.25, 0.75) : 0.86;
-  }
-
-  function choose(id) {
-    selected = id;
-    detail();
-  }
-
-  function detail() {
-    const box = $("service-detail");
-    const node = selected && nodes.get(selected);
-    if (!node) { box.hidden = true; return; }
-    const here = (peer) => peer && peer.component === node.name && (!node.cell || peer.cell === node.cell || peer.namespace === node.cell);
-    const last = state.decisions.filter((d) => here(d.from) || here(d.to)).slice(-8).reverse();
-    const pod = state.suite && state.suite !== "absent" && (state.suite.pods || []).find((p) => p.component === node.name && (!node.cell || p.cell === node.cell || p.namespace === node.cell));
-    const may = ((state.graph || {}).edges || []).filter((e) => bare(e.to) === node.name);
-    box.replaceChildren(
-      h("div", { class: "tools" }, h("b", {}, node.name), h("small", {}, node.cell || "outside the Cells"), h("button", { type: "button", onclick: () => { selected = null; detail(); } }, "Close")),
-      pod ? h("p", {}, `${pod.identity || "no identity"} · ${pod.address || ""} · ${pod.ready ? "ready" : pod.state || "not ready"} · ${pod.restarts || 0} restarts`) : null,
-      may.length ? h("p", {}, h("small", {}, "may be called by: "), may.map((e) => `${bare(e.from)} (${(e.methods || []).join(", ")})`).join(" · ")) : null,
-      last.length ? h("ol", { class: "list" }, last.map((d) => h("li", {}, line(d)))) : h("p", {}, h("small", {}, state.suite === "absent" ? "The decision log of a cluster is in its proxies' logs." : "No decision yet.")),
-    );
-    box.hidden = false;
-  }
-
-  // Allowed requests: at zero-trust the waypoint sees each one and says so. Without it the mesh knows connections only, and the calls
-  // themselves are in the traces. A refusal is always the mesh's to tell.
-  const everyRequestIsDecided = () => state.suite && state.suite !== "absent" && state.suite.stage === "zero-trust";
-  store.on("decision", (d) => {
-    if (d.verdict !== "allowed" || (d.hop === "waypoint" && everyRequestIsDecided())) show(d.from, d.to, d.verdict, d.layer);
-    if (selected) detail();
+  store.on("event:decision", (d) => {
+    if (d.verdict === "allowed" && d.hop !== "waypoint") return; // the mesh counts those calls
+    const id = (p) => (p.component === "ingress" ? "outside/ingress" : `${p.cell || p.namespace}/${p.component}`);
+    pulse(id(d.from), id(d.to), d.verdict === "allowed" ? "allowed" : d.verdict === "failed" ? "failed" : "refused", { "denied-network": "1", "denied-l4": "2", "denied-l7": "3" }[d.verdict] || "✕");
   });
-  store.on("trace", (t) => {
-    if (everyRequestIsDecided()) return;
-    const refusalsAreKnown = state.suite && state.suite !== "absent";
-    const walk = (hop) => {
-      const outcome = hop.status && hop.status < 400 ? "allowed" : hop.error === "upstream-denied" ? "denied-l7" : "failed";
-      if (outcome === "allowed" || !refusalsAreKnown) show({ component: bare(hop.from) }, { component: bare(hop.to) }, outcome, 3);
-      (hop.hops || []).forEach(walk);
-    };
+  store.on("event:calls", (calls) => {
+    for (const c of calls) for (let i = 0; i < Math.min(c.answered, 3); i++) pulse(c.from, c.to, "allowed", "", i * 160);
+  });
+  store.on("event:trace", (t, state) => {
+    if (state.mode === "local") return;
+    const cellOfService = new Map((state.graph?.services || []).map((v) => [v.name, v.cell]));
+    const id = (name) => `${cellOfService.get(bare(name)) || ""}/${bare(name)}`;
+    const walk = (hop) => { pulse(id(hop.from), id(hop.to), hop.status && hop.status < 400 ? "allowed" : "failed", "✕"); (hop.hops || []).forEach(walk); };
     ((t.trace || t).hops || []).forEach(walk);
   });
-  for (const name of ["graph", "suite", "attackers"]) store.on(name, () => { layout(); health(); if (selected) detail(); });
 
-  $("verdict-legend").append(...["allowed", "denied-network", "denied-l4", "denied-l7", "failed"].map((v) => h("span", {}, h("b", { class: `v-${v}`, "aria-hidden": "true" }, verdict(v).mark), " ", verdict(v).word)));
-}
+  // The attack in the graph: a thick stroke from the rogue to its target, broken where a layer answered. All else is dimmed meanwhile.
+  let beam = s("g", { class: "beam" });
+  let calming = 0;
+  function aim(state) {
+    const a = state.latest;
+    for (const hot of graph.querySelectorAll(".hot")) hot.classList.remove("hot", "struck", "safe");
+    beam.replaceChildren();
+    if (!a) { graph.classList.remove("attacking"); return; }
+    const who = a.attacker === "outside" ? "outside/ingress" : attackerPod(state.attackers, a.attacker);
+    const targetCell = (state.graph?.services || []).find((v) => v.name === a.target)?.cell;
+    const from = places.get(who), to = places.get(targetCell ? `${targetCell}/${a.target}` : `dark-side/${a.target}`);
+    const r = a.result;
+    const fresh = !r || Date.now() - Date.parse(r.at) < 20000;
+    graph.classList.toggle("attacking", fresh);
+    clearTimeout(calming);
+    if (r && fresh) calming = setTimeout(() => graph.classList.remove("attacking"), 9000);
+    for (const end of [from, to]) if (end) end.element.classList.add("hot");
+    if (!from || !to || from === to) return;
+    const [, , d] = curve(from, to);
+    const stopped = r && /^denied/.test(r.verdict);
+    const state_ = !r ? "flying" : r.verdict === "allowed" ? "breached" : stopped ? "stopped" : "open";
+    if (r) to.element.classList.add(r.verdict === "allowed" ? "struck" : "safe");
+    attribute(beam, "data-run", a.run);
+    attribute(beam, "class", `beam ${state_}`);
+    const path = s("path", { d, pathLength: 100, class: "stroke" });
+    beam.append(path);
+    if (stopped) {
+      const t = 0.62, keys = sample(from, to), [x, y] = /translate\((.+)px, (.+)px\)/.exec(keys[Math.round(t * 8)].transform).slice(1);
+      beam.append(s("g", { transform: `translate(${x} ${y})` }, s("path", { class: "shield", d: "M0 -13L11 -9V1C11 8 5 12 0 14C-5 12 -11 8 -11 1V-9Z" }), s("text", { y: 5 }, String(r.layer || "?"))));
+    }
+  }
+  store.on(["latest", "attacks"], aim);
 
-// line says a decision in one sentence.
-export function line(d) {
-  const v = verdict(d.verdict);
-  const who = d.from.identity ? identity(d.from.identity) : `${d.from.cell || cellOf(d.from.namespace)}/${d.from.component || d.from.address}`;
-  return [
-    h("b", { class: `v-${d.verdict}` }, `${v.mark} ${v.word}`), " ",
-    `${who} → ${d.to.component || d.to.service || d.to.address} ${d.method ? d.method + " " + d.path : ""}`, " ",
-    h("small", {}, [d.encrypted ? "mTLS" : "plaintext", d.hop, d.rule || d.policy, d.reason].filter(Boolean).join(" · ")),
-  ];
+  store.on(["graph", "suite", "attacks", "results", "latest", "layout"], draw);
+  new ResizeObserver(() => store.changed("layout")).observe(graph);
+  $("graph-legend").append(
+    h("span", {}, h("i", { class: "key allowed" }), " a call that was answered"),
+    h("span", {}, h("i", { class: "key refused" }, "3"), " refused, by which layer"),
+    h("span", {}, h("i", { class: "key failed" }, "✕"), " failed"),
+    h("span", {}, "padlock: encrypted"));
 }

@@ -20,6 +20,7 @@ export const initial = () => ({
   attackers: [],       // who plays it
   results: {},         // "attack|stage" -> the last result decided at that stage
   latest: null,        // the last attack: {run, id, attacker, target, stage, at, result?}
+  since: null,         // when the mission before this one was forgotten
   streams: { mission: "connecting", suite: "connecting", console: "connecting" },
   histories: { distance: [], speed: [], signal: [], light: [] }, // from status, at most 180 each
 });
@@ -28,7 +29,11 @@ export const initial = () => ({
 function forgetMission(state) {
   const fresh = initial();
   for (const name of ["status", "statusAt", "trajectory", "countdown", "traces", "frame", "alerts", "histories"]) state[name] = fresh[name];
+  state.since = new Date().toISOString();
 }
+
+// ofThisFlight reports whether something that happened then belongs to the mission that is shown.
+export const ofThisFlight = (state, at) => Date.parse(at) >= Math.max(Date.parse(state.since || 0), Date.parse(state.status?.liftOff || 0) - 60000);
 
 const took = {
   mode(state, mode) { state.mode = mode; if (mode !== "local") state.suite = null; return ["suite"]; },
@@ -119,14 +124,15 @@ export function makeStore() {
     for (const n of names) dirty.add(n);
     if (!asked && dirty.size) { asked = true; document.hidden ? setTimeout(tell, 250) : requestAnimationFrame(tell); }
   };
+  const everything = () => store.changed(...[...listeners.keys()].filter((name) => !name.startsWith("event:")));
   store.on = (names, listener) => { for (const name of [names].flat()) listeners.set(name, [...(listeners.get(name) || []), listener]); };
   store.take = (message) => {
-    if (message.kind === "snapshot") { store.state = message.data; store.changed(...listeners.keys()); return; }
+    if (message.kind === "snapshot") { store.state = message.data; everything(); return; }
     store.changed(...apply(store.state, message));
     for (const l of listeners.get(`event:${message.kind}`) || []) l(message.data, store.state);
   };
   // A hidden page draws nothing; shown again, it draws all.
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) { asked = false; store.changed(...listeners.keys()); } });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { asked = false; everything(); } });
   return store;
 }
 

@@ -1,77 +1,65 @@
-// The signal trace: every call tree that flight-director saw, and every decision of the mesh about it. Filter, pause, copy as curl.
-import { $, h } from "./dom.js";
-import { time, number, verdict } from "./format.js";
-import { line } from "./cells.js";
+// Every call as a row: the mesh's decisions, and what flight-director's own calls came to. Rows are kept, new ones come on top; while
+// somebody reads (pointer or focus inside, or paused) nothing moves.
+import { $, h, keyed, refill, text } from "./dom.js";
+import { time, number, peer, identity } from "./format.js";
+import { decided } from "./verdicts.js";
+
+const most = 150;
 
 export function makeTrace(store) {
-  const { state } = store;
-  let paused = false, filter = "", refused = false;
-  const list = h("ol", { class: "list", "aria-label": "calls, newest first" });
-  const count = h("small");
-  const pause = h("button", { type: "button", "aria-pressed": "false", onclick: () => { paused = !paused; pause.setAttribute("aria-pressed", String(paused)); pause.textContent = paused ? "Go on" : "Pause"; if (!paused) draw(); } }, "Pause");
-  $("view-trace").append(
-    h("div", { class: "tools" },
-      h("input", { type: "search", "aria-label": "show only calls with this text", placeholder: "filter: service, path, identity", oninput: (e) => { filter = e.target.value.toLowerCase(); draw(true); } }),
-      h("label", {}, h("input", { type: "checkbox", onchange: (e) => { refused = e.target.checked; draw(true); } }), " refused only"),
-      pause, count),
-    list);
+  const view = $("view-trace");
+  let paused = false, words = "", kind = "all", reading = false;
+  const body = h("tbody"), count = h("small"), detail = h("div", { class: "evidence", id: "call" });
+  const pause = h("button", { "type": "button", "aria-pressed": "false", "onclick": () => { paused = !paused; pause.setAttribute("aria-pressed", String(paused)); text(pause, paused ? "Go on" : "Pause"); draw(store.state); } }, "Pause");
+  const scroll = h("div", { "class": "scroll", "tabindex": "0", "role": "region", "aria-label": "table of calls" }, h("table", { class: "calls" }, h("caption", { class: "hidden" }, "calls, newest first"),
+    h("thead", {}, h("tr", {}, ["time", "from", "to", "call", "outcome", "ms"].map((t) => h("th", { scope: "col" }, t)))), body));
+  view.append(h("div", { class: "tools" },
+    h("input", { "type": "search", "aria-label": "show only calls with this text", "placeholder": "service, path, policy", "oninput": (e) => { words = e.target.value.toLowerCase(); draw(store.state, true); } }),
+    h("select", { "aria-label": "which calls", "onchange": (e) => { kind = e.target.value; draw(store.state, true); } }, [["all", "all"], ["refused", "refused"], ["failed", "failed"], ["attacks", "of attackers"]].map(([v, t]) => h("option", { value: v }, t))),
+    pause, count), scroll, detail);
+  for (const [on, is] of [["pointerenter", true], ["pointerleave", false], ["focusin", true], ["focusout", false]]) scroll.addEventListener(on, () => { reading = is; if (!is) draw(store.state); });
 
-  function entries() {
-    const decisions = new Map();
-    for (const d of state.decisions) if (d.traceId) { if (!decisions.has(d.traceId)) decisions.set(d.traceId, []); decisions.get(d.traceId).push(d); }
-    const rows = [];
-    const told = new Set();
+  function rows(state) {
+    const rogues = new Set(state.attackers.filter((a) => a.pod).map((a) => `${a.namespace}/${a.pod}`));
+    const of = (d) => rogues.has(`${d.from.namespace}/${d.from.component}`);
+    const list = state.decisions.map((d) => ({ key: `d${d.seq}`, at: d.at, from: peer(d.from), to: peer(d.to), call: d.method ? `${d.method} ${d.path}` : "connection", ...decided(d.verdict), rogue: of(d), ms: d.durationUs ? d.durationUs / 1000 : null, raw: d }));
+    // What the mesh saw as connections only, the callers' own traces name request by request.
+    const seen = new Set(state.decisions.map((d) => d.traceId).filter(Boolean));
     for (const t of state.traces) {
       const tree = t.trace || t;
-      told.add(tree.traceId);
-      rows.push({ at: t.at || tree.at, id: tree.traceId, tree, decisions: decisions.get(tree.traceId) || [] });
+      if (seen.has(tree.traceId)) continue;
+      const walk = (hop, depth) => {
+        list.push({ key: `t${tree.traceId}${list.length}`, id: `${tree.traceId} ${depth} ${hop.from} ${hop.to} ${hop.path}`, at: t.at || tree.at, from: hop.from, to: hop.to, call: `${hop.method} ${hop.path}`, mark: "", word: hop.status ? String(hop.status) : hop.error || "no answer", kind: hop.status && hop.status < 400 ? "allowed" : "failed", ms: hop.durationMs, raw: { hop, trace: tree } });
+        (hop.hops || []).forEach((x) => walk(x, depth + 1));
+      };
+      (tree.hops || []).forEach((x, i) => walk(x, i * 100));
     }
-    // A refused call has no trace of ours: the mesh alone knows of it.
-    for (const d of state.decisions) if (!told.has(d.traceId) && (d.verdict !== "allowed" || d.hop === "waypoint")) rows.push({ at: d.at, id: `${d.seq}`, decision: d, decisions: [d] });
-    return rows.sort((a, b) => (a.at < b.at ? 1 : -1));
+    for (const r of list) if (r.id) r.key = r.id;
+    return list.sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0));
   }
 
-  const failedHop = (hop) => (hop.status >= 400 || hop.error ? true : (hop.hops || []).some(failedHop));
-  const bad = (row) => row.decisions.some((d) => d.verdict !== "allowed") || ((row.tree && row.tree.hops) || []).some(failedHop);
-
-  function hops(list) {
-    return h("ul", { class: "hops" }, list.map((p) => h("li", {},
-      h("b", { class: p.status && p.status < 400 ? "v-allowed" : "v-failed" }, p.status ? String(p.status) : "no answer"),
-      ` ${p.from} → ${p.to} ${p.method} ${p.path} `, h("small", {}, `${number(p.durationMs, 1, "ms")}${p.error ? " · " + (p.error.detail || p.error.code || p.error) : ""}`),
-      (p.hops || []).length ? hops(p.hops) : null)));
+  function draw(state, asked) {
+    if (view.hidden || ((paused || reading) && !asked)) return;
+    const all = rows(state);
+    const list = all.filter((r) => (kind === "all" || (kind === "attacks" ? r.rogue : r.kind === kind)) && (!words || JSON.stringify([r.from, r.to, r.call, r.word, r.raw.policy, r.raw.rule, r.raw.reason]).toLowerCase().includes(words)));
+    text(count, `${Math.min(list.length, most)} of ${all.length}`);
+    keyed(body, list.slice(0, most), (r) => r.key, (r) => h("tr", { class: `d-${r.kind}${r.rogue ? " rogue" : ""}` },
+      h("td", {}, time(r.at)), h("td", {}, `${r.rogue ? "☠ " : ""}${r.from}`), h("td", {}, r.to), h("th", { scope: "row" }, h("button", { type: "button", onclick: () => show(r) }, r.call)), h("td", {}, `${r.mark} ${r.word}`), h("td", { class: "num" }, number(r.ms, 1))));
   }
 
-  function show(row) {
-    if (!row.tree) {
-      return h("li", {}, h("details", {}, h("summary", {}, time(row.at), " ", line(row.decision)), h("pre", {}, JSON.stringify(row.decision, null, 1))));
-    }
-    const { tree } = row;
-    const caller = tree.caller || {};
-    const worst = row.decisions.find((d) => d.verdict !== "allowed");
-    return h("li", {}, h("details", {},
-      h("summary", {}, `${time(row.at)} ${tree.service} ${(tree.hops || []).length} calls `, worst ? h("b", { class: `v-${worst.verdict}` }, verdict(worst.verdict).word) : bad(row) ? h("b", { class: "v-failed" }, "with errors") : null),
-      h("p", {}, h("small", {}, `caller: ${caller.identity || "unknown"} ${caller.identity ? (caller.claimed ? "(claimed, nobody vouches for it)" : "(proven by the waypoint)") : ""} · trace ${tree.traceId || "–"}`)),
-      hops(tree.hops || []),
-      row.decisions.length ? h("ul", { class: "hops" }, row.decisions.map((d) => h("li", {}, line(d)))) : null,
-      h("button", { type: "button", onclick: (e) => copy(e.target, tree) }, "Copy as curl")));
+  function show(r) {
+    const d = r.raw;
+    const row = (name, value) => (value ? h("div", {}, h("dt", {}, name), h("dd", {}, value)) : null);
+    const target = r.to.split("/").pop();
+    const line = d.trace ? `artemis exec ${d.trace.cell}/${d.hop.from} -- curl -sS -X ${d.hop.method} http://${target}:8080${d.hop.path}` : d.method && d.from.component && d.from.component !== "ingress" ? `artemis exec ${r.from} -- curl -sS -X ${d.method} http://${target}${d.to.namespace ? "." + d.to.namespace : ""}:8080${d.path}` : "";
+    refill(detail, h("div", { class: "tools" }, h("b", { class: "name" }, `${r.from} → ${r.to}`), h("button", { type: "button", onclick: () => refill(detail) }, "Close")),
+      h("dl", { class: "facts" },
+        row("call", h("code", {}, r.call)), row("outcome", `${r.word}${d.layer ? ` · layer ${d.layer}` : ""}${d.stage ? ` · stage ${d.stage}` : ""}`),
+        row("identity", d.from && identity(d.from.identity)), row("decided by", d.hop && !d.trace ? `${d.hop} · ${d.encrypted ? "mTLS" : "plaintext"}` : ""), row("policy", d.policy && h("code", {}, d.policy)), row("rule", d.rule && h("code", {}, d.rule)), row("reason", d.reason), row("trace", d.traceId || d.trace?.traceId),
+        line ? row("again", h("code", {}, line)) : null),
+      h("details", {}, h("summary", {}, "everything that is known"), h("pre", {}, JSON.stringify(d.trace || d, null, 1).slice(0, 6000))));
   }
 
-  async function copy(button, tree) {
-    const first = (tree.hops || [])[0];
-    const text = `artemis exec ${tree.cell}/${tree.service} -- curl -sS -X ${first ? first.method : "GET"} http://${first ? first.to.split("/").pop() : tree.service}:8080${first ? first.path : "/"}`;
-    try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { button.textContent = text; }
-  }
-
-  let due = 0, open = false;
-  list.addEventListener("toggle", () => { open = !!list.querySelector("details[open]"); }, true);
-  function draw(now) {
-    if ($("view-trace").hidden || (paused && !now) || (open && !now)) return;
-    const rows = entries().filter((r) => (!refused || bad(r)) && (!filter || JSON.stringify([r.tree, r.decisions]).toLowerCase().includes(filter)));
-    count.textContent = `${rows.length} of the last ${state.traces.length + state.decisions.length}`;
-    list.replaceChildren(...rows.slice(0, 60).map(show));
-    if (!rows.length) list.append(h("li", {}, h("small", {}, "Nothing to show yet.")));
-  }
-  const later = () => { if (!due) due = setTimeout(() => { due = 0; draw(); }, 500); };
-  for (const name of ["trace", "decision", "tab"]) store.on(name, later);
-  later();
+  let due = 0;
+  store.on(["decisions", "trace", "tab"], () => { if (!due) due = setTimeout(() => { due = 0; draw(store.state); }, 400); });
 }

@@ -73,7 +73,7 @@ export function consequence(result, attack, attackers) {
 // crew reads names and heart rates out of the first bytes of an answer, which may be cut off in the middle.
 function crew(body) {
   const found = [...body.matchAll(/"name":"([^"]{1,60})"[^{}]*?"heartRateBpm":([\d.]+)/g)];
-  return found.length ? found.map(([, name, rate]) => `${name}: ${Math.round(Number(rate))} bpm`) : [body.slice(0, 160)];
+  return [found.length ? found.map(([, name, rate]) => `${name.split(" ").pop()} ${Math.round(Number(rate))}`).join(" · ") + " bpm" : body.slice(0, 120)];
 }
 
 // callOf says a decision of the log as one line.

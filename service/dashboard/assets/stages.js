@@ -1,0 +1,41 @@
+// The three stages, each with its score: how many of the story's four attacks got through there, and of all that were played.
+import { $, h, text, attribute, announce } from "./dom.js";
+import { layers, outcome } from "./verdicts.js";
+import { stageOf } from "./store.js";
+
+export function makeStages(store, act) {
+  const cards = layers.map((l, i) => {
+    const score = h("b", { class: "score" }), word = h("small");
+    const element = h("button", { "type": "button", "aria-pressed": "false", "title": `${l.what}: ${l.about}`, "aria-keyshortcuts": `Shift+${i + 1}`, "onclick": () => act.stage(l.stage) }, h("span", {}, l.stage), score, word);
+    $("stages").append(element);
+    return { ...l, element, score, word };
+  });
+  let before = null;
+  store.on(["suite", "results", "attacks"], (state) => {
+    const stage = stageOf(state);
+    for (const c of cards) {
+      attribute(c.element, "aria-pressed", String(stage === c.stage));
+      const tally = count(state, c.stage);
+      text(c.score, tally.played ? `${tally.breached}/${tally.story}` : "–");
+      attribute(c.element, "data-wins", !tally.played ? "none" : tally.breached ? "attacker" : "mission");
+      text(c.word, tally.played ? "got through" : stage === c.stage ? "in force" : state.mode === "cluster" ? `make stage-${c.stage}` : "not tried");
+      attribute(c.element, "aria-label", `stage ${c.stage}${stage === c.stage ? ", in force" : ""}: ${tally.played ? `${tally.breached} of ${tally.story} attacks of the story got through` : "no attack of the story was played"}`);
+    }
+    if (stage && before !== null && before !== stage) announce(`Stage ${stage} is in force.`);
+    if (stage) before = stage;
+  });
+}
+
+// count returns how many of the story's attacks were played at a stage, and how many got through.
+export function count(state, stage, of = (a) => a.category === "story") {
+  let played = 0, breached = 0, story = 0;
+  for (const a of state.attacks) {
+    if (!of(a)) continue;
+    story++;
+    const r = state.results[`${a.id}|${stage}`];
+    if (!r) continue;
+    played++;
+    if (outcome(r).wins === "attacker") breached++;
+  }
+  return { played, breached, story };
+}
