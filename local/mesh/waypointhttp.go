@@ -56,8 +56,13 @@ func (h *waypointHTTP) decide(s *state, req *message.Head, rec *decision.Record)
 		return "", refusal(refused, rec)
 	}
 	rec.Path, _, _ = strings.Cut(target, "?")
-	ruling := s.policies.WaypointEngine(h.last.gateway, h.last.service).Decide(&h.query)
+	engine := s.policies.WaypointEngine(h.last.gateway, h.last.service)
+	ruling := engine.Decide(&h.query)
 	rec.Policy, rec.Rule, rec.Reason = ruling.Policy, ruling.Rule, string(ruling.Reason)
+	if ruling.Reason == authz.ReasonUnmatched {
+		// No single policy refuses: those that would have to allow it do together.
+		rec.Policy = strings.Join(engine.Policies(), ", ")
+	}
 	switch {
 	case !ruling.Allowed:
 		rec.Verdict = decision.DeniedL7

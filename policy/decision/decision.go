@@ -56,7 +56,7 @@ type Record struct {
 	Method     string    `json:"method,omitempty"`
 	Path       string    `json:"path,omitempty"` // as matched, without the query
 	Status     int       `json:"status,omitempty"`
-	Policy     string    `json:"policy,omitempty"` // "namespace/name" of the deciding policy
+	Policy     string    `json:"policy,omitempty"` // "namespace/name" of the deciding policy; of all that apply, with ", " between, where none of their rules matches
 	Rule       string    `json:"rule,omitempty"`   // Istio's form: ns[..]-policy[..]-rule[..]
 	Reason     string    `json:"reason,omitempty"` // one sentence for people
 	TraceID    string    `json:"traceId,omitempty"`
