@@ -23,14 +23,14 @@ export function makeBanner(store, acts) {
     if (fresh && !r) [wins, word, says] = ["attack", `☠ ${attack?.title || a.id}`, `${attackerPod(state.attackers, a.attacker)} calls ${a.target} …`];
     else if (fresh && lost) [wins, word, says] = ["attacker", lost.title, `${attack?.title || ""} · breached at stage ${r.stage || "unknown"}${c.tone === "bad" && r.id !== "abort" ? ` · mission aborted ${by}` : ""}`];
     else if (fresh && outcome(r).wins === "mission") [wins, word, says] = ["mission", outcome(r).word, `${attack?.title || r.id} · ${c.tone === "bad" ? "the mission was aborted before" : c.id === "flight" ? "Orion flies on" : c.word}`];
-    else if (fresh) [wins, word, says] = ["nobody", outcome(r).word, label(r)];
+    else if (fresh) [wins, word, says] = ["nobody", outcome(r).word, label(r, state.attackers)];
     if (state.note) says = state.note;
     attribute($("banner"), "data-wins", wins);
     text($("banner-word"), word);
     text($("banner-says"), says);
     const moment = fresh ? `${a.run} ${r ? r.verdict : ""}` : c.id;
     if (moment !== said) {
-      if (said && fresh && r) announce(`${attack?.title || r.id}: ${word}. ${label(r)}`);
+      if (said && fresh && r) announce(`${attack?.title || r.id}: ${word}. ${label(r, state.attackers)}`);
       said = moment;
     }
     offer(state, c, fresh && r, attack, lost);

@@ -5,7 +5,6 @@ import { stages, layers, outcome, answering, attackerPod } from "./verdicts.js";
 import { count } from "./stages.js";
 
 const titles = { story: "The story", identity: "Identities", bypass: "Around the waypoint", header: "Headers", path: "Paths", wire: "Wire", gateway: "Gateway", limits: "Not stopped" };
-const letters = { "open": "o", "mtls": "m", "zero-trust": "z" };
 
 export function makeBoard(store, act) {
   const view = $("view-attacks");
@@ -28,7 +27,7 @@ export function makeBoard(store, act) {
       : `${pods.filter((a) => a.online).length} of ${pods.length} attackers online`);
     for (const b of [four, all]) b.disabled = !state.attacks.length || act.busy() || !act.may();
     keyed(map, Object.keys(titles).filter((c) => state.attacks.some((a) => a.category === c)), (c) => c,
-      (c) => h("section", { class: "group", "aria-label": titles[c] }, h("h3", {}, titles[c]), h("div", { class: "columns" })),
+      (c) => h("section", { class: "group", "aria-label": titles[c] }, h("h3", {}, titles[c]), h("div", { class: `columns k-${c}` })),
       (section, c) => keyed(section.lastChild, state.attacks.filter((a) => a.category === c), (a) => a.id,
         (a) => h("div", { class: "column" }, stages.map((g) => h("button", { "type": "button", "class": "cellof", "tabindex": "-1", "data-attack": a.id, "data-stage": g, "onclick": () => pick(a.id, g), "onfocus": () => point(a, g), "onmouseenter": () => point(a, g) }))),
         (column, a) => stages.forEach((g, i) => {
@@ -43,7 +42,7 @@ export function makeBoard(store, act) {
         })));
     settled();
     const totals = stages.map((g) => { const t = count(state, g, () => true); return t.played ? `${g} ${t.breached}/${t.played}` : null; }).filter(Boolean);
-    text(sum, totals.length ? `Got through, of those played: ${totals.join(" · ")}. Rows: ${stages.map((g) => `${letters[g]} ${g}`).join(", ")}.` : "Each column is an attack, each row a stage. Nothing has been played yet.");
+    text(sum, totals.length ? `Got through, of those played: ${totals.join(" · ")}` : "Each column is an attack, each row a stage: open, mtls, zero-trust.");
     show(state);
   }
 

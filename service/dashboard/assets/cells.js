@@ -3,7 +3,7 @@
 import { $, h, s, keyed, attribute, calm, roving } from "./dom.js";
 import { attackerPod } from "./verdicts.js";
 import { cellOf } from "./format.js";
-import { stageOf } from "./store.js";
+import { stageOf, ofThisFlight } from "./store.js";
 
 const order = ["kennedy", "houston", "deep-space-network", "esa-ops", "orion", "outside"];
 const titles = { "kennedy": "Kennedy", "houston": "Houston", "deep-space-network": "Deep Space Network", "esa-ops": "ESA Ops", "orion": "Orion", "outside": "outside the Cells" };
@@ -152,7 +152,7 @@ export function makeCells(store, choose) {
   let beam = s("g", { class: "beam" });
   let calming = 0;
   function aim(state) {
-    const a = state.latest;
+    const a = state.latest && ofThisFlight(state, state.latest.at) ? state.latest : null;
     for (const hot of graph.querySelectorAll(".hot")) hot.classList.remove("hot", "struck", "safe");
     beam.replaceChildren();
     if (!a) { graph.classList.remove("attacking"); return; }
@@ -168,10 +168,10 @@ export function makeCells(store, choose) {
     if (!from || !to || from === to) return;
     const [, , d] = curve(from, to);
     const stopped = r && /^denied/.test(r.verdict);
-    const state_ = !r ? "flying" : r.verdict === "allowed" ? "breached" : stopped ? "stopped" : "open";
+    const is = !r ? "flying" : r.verdict === "allowed" ? "breached" : stopped ? "stopped" : "open";
     if (r) to.element.classList.add(r.verdict === "allowed" ? "struck" : "safe");
     attribute(beam, "data-run", a.run);
-    attribute(beam, "class", `beam ${state_}`);
+    attribute(beam, "class", `beam ${is}`);
     const path = s("path", { d, pathLength: 100, class: "stroke" });
     beam.append(path);
     if (stopped) {
@@ -179,7 +179,7 @@ export function makeCells(store, choose) {
       beam.append(s("g", { transform: `translate(${x} ${y})` }, s("path", { class: "shield", d: "M0 -13L11 -9V1C11 8 5 12 0 14C-5 12 -11 8 -11 1V-9Z" }), s("text", { y: 5 }, String(r.layer || "?"))));
     }
   }
-  store.on(["latest", "attacks"], aim);
+  store.on(["latest", "attacks", "condition"], aim);
 
   store.on(["graph", "suite", "attacks", "results", "latest", "layout"], draw);
   new ResizeObserver(() => store.changed("layout")).observe(graph);

@@ -2,7 +2,7 @@
 // and its words stay. Without an attack the three gates show what is in force.
 import { $, h, s, refill, text, attribute } from "./dom.js";
 import { layers, stages, outcome, label, attackerPod } from "./verdicts.js";
-import { stageOf } from "./store.js";
+import { stageOf, ofThisFlight } from "./store.js";
 
 const drawings = {
   wall: "M6 14H58V26H6ZM6 29H30V41H6ZM34 29H58V41H34ZM6 44H58V56H6Z",
@@ -23,7 +23,7 @@ export function makeLane(store) {
   let shown = "";
 
   function draw(state) {
-    const a = state.latest, r = a?.result;
+    const a = state.latest && ofThisFlight(state, state.latest.at) ? state.latest : null, r = a?.result;
     const stage = (r && r.stage) || a?.stage || stageOf(state);
     const up = stages.indexOf(a ? stage : stageOf(state));
     const stopped = r && /^denied/.test(r.verdict) ? r.layer || 0 : 0;
@@ -55,7 +55,7 @@ export function makeLane(store) {
     }
     if (!a) refill(said, up < 0 ? "" : ["Stage open: the wall stands alone. Inside a Cell anybody may call anybody.", "Stage mtls: everybody has a name, every byte is encrypted, nobody is refused.", "Stage zero-trust: who is not in allowFrom is refused, by name, method and path."][up]);
     else if (!r) refill(said, attack?.request?.split(";")[0] || "", " …");
-    else refill(said, h("b", {}, outcome(r).word), " ", label(r), r.decision?.policy && !label(r).includes(r.decision.policy) ? h("small", {}, ` policy ${r.decision.policy.split("/").pop()}`) : null);
+    else refill(said, h("b", {}, outcome(r).word), " ", label(r, state.attackers), r.decision?.policy && r.verdict !== "denied-l7" ? h("small", {}, ` policy ${r.decision.policy.split("/").pop()}`) : null);
   }
   store.on(["latest", "suite", "attacks"], draw);
   draw(store.state);

@@ -5,18 +5,18 @@ import { condition, clockOf, rolledBy } from "./flight.js";
 
 // The first three are what a room sees in present mode.
 const shown = [
-  ["to Earth, km", (m) => number(m.distanceEarthKm), "distance"],
-  ["speed, km/s", (m) => number(m.speedKmS, 2), "speed"],
+  ["to Earth", (m) => number(m.distanceEarthKm, 0, "km"), "distance"],
+  ["km/s", (m) => number(m.speedKmS, 2), "speed"],
   ["hearts", (m) => (m.crew || []).map((c) => number(c.heartRateBpm)).join(" ") || "–"],
-  ["to Moon, km", (m) => number(m.distanceMoonKm)],
-  ["light time, s", (m) => number(m.oneWayLightTimeS, 2), "light"],
-  ["signal, dBm", (m) => number(m.signal?.dBm, 0), "signal"],
+  ["to Moon", (m) => number(m.distanceMoonKm, 0, "km")],
+  ["light, s", (m) => number(m.oneWayLightTimeS, 2), "light"],
+  ["dBm", (m) => number(m.signal?.dBm, 0), "signal"],
   ["station", (m) => m.station || "–"],
-  ["frames · lost", (m) => (m.contact ? `${number(m.contact.received)} · ${number(m.contact.lost)}` : "–")],
+  ["frames·lost", (m) => (m.contact ? `${number(m.contact.received)} · ${number(m.contact.lost)}` : "–")],
   ["roll", (m) => (m.attitude ? number(m.attitude.rollDeg, 0) + "°" : "–")],
   ["oxygen", (m) => (m.consumables ? number(m.consumables.oxygenPercent, 0, "%") : "–")],
   ["propellant", (m) => (m.serviceModule?.propulsion ? number(m.serviceModule.propulsion.propellantPercent, 0, "%") : "–")],
-  ["cabin, kPa", (m) => number(m.atmosphere?.pressureKPa, 1)],
+  ["cabin", (m) => number(m.atmosphere?.pressureKPa, 0, "kPa")],
 ];
 
 export function makeMission(store) {

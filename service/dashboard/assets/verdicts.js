@@ -42,11 +42,17 @@ export function attackerPod(attackers, name) {
   return a && a.pod ? `${cellOf(a.namespace)}/${a.pod}` : name;
 }
 
-// label is the sentence that stays at the gate that answered: what the attacker saw, then who said so and why.
-export function label(result) {
-  const e = result.evidence || {};
+// label is the sentence that stays at the gate that answered: what the attacker saw, who it was, and what the deciding record says.
+export function label(result, attackers) {
+  const e = result.evidence || {}, d = result.decision;
   const wire = e.status ? String(e.status) : e.fault ? e.fault : "";
-  const d = result.decision;
+  const who = attackerPod(attackers, result.attacker);
+  if (result.verdict === "denied-l7" && d?.policy) {
+    const policies = d.policy.split(", ").map((p) => p.split("/").pop());
+    return `${wire} · ${who} is not in allowFrom: no rule of ${policies.join(", ")} lets it ${(e.sent || "").split(" ").slice(0, 2).join(" ")}`;
+  }
+  const stolen = result.verdict === "allowed" && consequence(result, null, attackers);
+  if (stolen && result.id === "vitals") return `${wire} · ${stolen.lines[0]}`;
   return [wire, (d && d.reason) || result.reason].filter(Boolean).join(" · ");
 }
 
