@@ -14,7 +14,7 @@ export function makeLoot(store) {
     $("loot").hidden = !cards.length;
     refill($("loot"), cards.map((r) => {
       const c = consequence(r, state.attacks.find((a) => a.id === r.id), state.attackers);
-      return h("div", { class: "card" }, h("b", {}, `☠ ${c.title}`), " ", c.lines[0]);
+      return h("div", { class: "card" }, h("b", {}, `☠ ${c.short}`), " ", c.lines[0]);
     }));
   });
 }

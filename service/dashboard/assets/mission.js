@@ -5,10 +5,10 @@ import { condition, clockOf, rolledBy } from "./flight.js";
 
 // The first three are what a room sees in present mode.
 const shown = [
-  ["to Earth", (m) => number(m.distanceEarthKm, 0, "km"), "distance"],
-  ["km/s", (m) => number(m.speedKmS, 2), "speed"],
+  ["Earth, km", (m) => number(m.distanceEarthKm), "distance"],
+  ["speed, km/s", (m) => number(m.speedKmS, 2), "speed"],
   ["hearts", (m) => (m.crew || []).map((c) => number(c.heartRateBpm)).join(" ") || "–"],
-  ["to Moon", (m) => number(m.distanceMoonKm, 0, "km")],
+  ["Moon, km", (m) => number(m.distanceMoonKm)],
   ["light, s", (m) => number(m.oneWayLightTimeS, 2), "light"],
   ["dBm", (m) => number(m.signal?.dBm, 0), "signal"],
   ["station", (m) => m.station || "–"],

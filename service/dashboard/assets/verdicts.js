@@ -67,10 +67,10 @@ export function consequence(result, attack, attackers) {
   const who = attackerPod(attackers, result.attacker);
   const body = result.evidence?.body || "";
   const got = {
-    abort: () => ({ title: `MISSION ABORTED by ${who}`, lines: ["Orion flies to its abort mode. Nobody asked the crew."] }),
-    maneuver: () => ({ title: `ORION TURNED by ${who}`, lines: ["The spacecraft lies on its back, antenna away from Earth."] }),
-    uplink: () => ({ title: `FALSE ORDER to the crew by ${who}`, lines: ["The crew heard what Houston never said."] }),
-    vitals: () => ({ title: `CREW DATA STOLEN by ${who}`, lines: crew(body) }),
+    abort: () => ({ title: `MISSION ABORTED by ${who}`, short: "MISSION ABORTED", lines: ["Orion flies to its abort mode. Nobody asked the crew."] }),
+    maneuver: () => ({ title: `ORION TURNED by ${who}`, short: "ORION TURNED", lines: ["on its back, antenna away from Earth"] }),
+    uplink: () => ({ title: `FALSE ORDER to the crew by ${who}`, short: "FALSE ORDER", lines: ["the crew heard what Houston never said"] }),
+    vitals: () => ({ title: `CREW DATA STOLEN by ${who}`, short: "HEARTS STOLEN", lines: crew(body) }),
   }[result.id];
   if (got && result.evidence?.effect !== false) return { ...got(), who };
   return { title: `BREACHED by ${who}`, lines: [attack?.title || result.id, result.reason], who };
