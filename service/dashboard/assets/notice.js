@@ -13,6 +13,7 @@ export function makeNotice(store) {
     if (state.streams.suite === "lost" && state.mode === "local") said.push("The launcher does not answer.");
     if (state.mode === "viewer") said.push("View only: open the address that `artemis up` printed to steer.");
     if (state.suite?.problem) said.push(`Earlier manifests stay in force: ${state.suite.problem}`);
+    for (const line of state.suite?.unprotected || []) said.push(`Unprotected: ${line}`);
     const c = condition(state, now), contact = state.status?.contact;
     if (c.id === "silent") said.push(`Loss of signal: the last frame is from ${time(contact.lastFrameAt)}.`);
     else if (c.id === "flight" && contact?.state === "late") said.push("Frames are late.");

@@ -2,7 +2,7 @@
 // mission's own table, and it says which.
 import { $, h, keyed, refill, text } from "./dom.js";
 import { call, pathsOf } from "./net.js";
-import { time, peer } from "./format.js";
+import { number, time, peer } from "./format.js";
 import { decided, callOf } from "./verdicts.js";
 import { stageOf } from "./store.js";
 
@@ -39,12 +39,18 @@ export function makeService(store, open) {
     if (asked !== question) return;
     if (!r.ok || !r.body) { fallback(stageOf(state) === "zero-trust" ? "From the mission's table of declared callers." : `From the mission's table of declared callers, which stage ${stageOf(state)} does not enforce: more can call it than these.`); return; }
     const b = r.body;
-    refill(who, h("ul", { class: "list" }, (b.callers || []).map((c) => h("li", {}, h("b", {}, c.caller), " ", c.calls || "", c.ways ? h("small", {}, ` ${c.ways}`) : null))),
-      b.nobodyElse ? h("p", { class: "verdict w-mission" }, "… and nobody else.") : null,
-      (b.notProven || []).map((n) => h("p", {}, `Not proven: ${n}`)),
-      h("p", {}, h("small", {}, b.extent || `Decided for every request, at stage ${b.stage}.`)));
+    point((b.callers || []).map((c) => c.caller));
+    refill(who,
+      h("p", { class: `verdict w-${b.nobodyElse ? "mission" : "nobody"}` }, b.sentence || ""),
+      h("ul", { class: "list" }, (b.callers || []).map((c) => h("li", {}, h("b", {}, c.caller), c.kind === "workload" ? "" : h("small", {}, ` ${c.kind}`),
+        (c.requests || []).map((q) => h("div", { title: q.example?.command || "" }, q.words, (q.conditions || []).length ? ` where ${q.conditions.join(", ")}` : "", h("small", {}, ` by ${(q.ways || []).join(", ")}`)))))),
+      (b.notJudged || []).map((n) => h("p", {}, `Not judged: ${typeof n === "string" ? n : JSON.stringify(n)}`)),
+      b.extent ? h("p", {}, h("small", {}, `${b.verdict === "proven" ? "For every request" : "Not for every request"} at stage ${b.stage}: ${b.extent.decisions} decisions over ${(b.extent.ways || []).length} ways, ${number(b.extent.milliseconds, 1)} ms. Not covered: ${(b.extent.not || []).join("; ")}.`)) : null);
   }
 
+  // point marks the callers in the picture for as long as the view is open.
+  function point(ids) { for (const n of document.querySelectorAll("#graph .node")) n.classList.toggle("caller", ids.includes(n.dataset.id)); }
+  store.on("tab", () => { if ($("view-service").hidden) point([]); });
   store.on(["suite", "decisions", "graph", "tab"], (state) => { if (!$("view-service").hidden) draw(state); });
   return (id) => { chosen = id; asked = ""; refill(who); open("service"); draw(store.state); };
 }

@@ -1,6 +1,7 @@
 // Runs a local suite of its own for the tests: its own state directory, its own gateway port.
 import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
+import { request } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,10 +22,23 @@ export async function startSuite({ stage = "zero-trust", timeScale } = {}) {
   const artemis = (...args) => run(join(root, "bin/artemis"), [...args, "--state-dir", state], { cwd: root, maxBuffer: 1 << 24 });
   const flags = ["up", "--detach", "--stage", stage, "--gateway", `127.0.0.1:${port}`];
   if (timeScale) flags.push("--time-scale", String(timeScale));
-  const { stdout } = await artemis(...flags);
-  const url = stdout.match(/^mission control +(\S+)$/m)[1]; // with the operator's token
+  const up = async () => (await artemis(...flags)).stdout.match(/^mission control +(\S+)$/m)[1]; // with the operator's token
+  const url = await up();
+  // Control by the socket, as the command line does it.
+  const control = (method, path, body) => new Promise((resolve, reject) => {
+    const r = request({ socketPath: join(state, "control.sock"), method, path: `/_artemis/${path}`, headers: { "host": "localhost", "content-type": "application/json" } }, (answer) => {
+      let text = "";
+      answer.setEncoding("utf8").on("data", (d) => { text += d; }).on("end", () => { try { resolve(JSON.parse(text)); } catch { reject(new Error(`${method} ${path}: ${answer.statusCode} ${text}`)); } });
+    });
+    r.on("error", reject);
+    r.end(body === undefined ? undefined : JSON.stringify(body));
+  });
   return {
-    base: new URL(url).origin, port, artemis, url,
+    base: new URL(url).origin, port, artemis, url, control,
+    stage: (to) => control("POST", "stage", { stage: to }),
+    // down stops it, up starts it anew under the same address.
+    down: () => artemis("down"),
+    up,
     status: async () => JSON.parse((await artemis("status", "--json")).stdout),
     stop() {
       try { execFileSync(join(root, "bin/artemis"), ["down", "--state-dir", state], { cwd: root, stdio: "ignore" }); } finally { rmSync(state, { recursive: true, force: true }); }
