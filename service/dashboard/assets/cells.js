@@ -113,23 +113,24 @@ export function makeCells(store, choose) {
     return keys;
   }
 
-  // pulse draws one call.
+  // pulse draws one call. The marks are kept and used again: a call costs no layout.
+  const resting = [];
   let flying = 0;
   function pulse(from, to, kind, mark, delay = 0) {
     if (document.hidden || (kind === "allowed" && flying >= most)) return;
-    const line = lines.get(`${from}>${to}`);
     const a = places.get(from), b = places.get(to);
     if (!a || !b || a === b) return;
+    const line = lines.get(`${from}>${to}`);
     const keys = line ? line.keys : sample(a, b);
-    const dot = h("i", { "class": `pulse ${kind}`, "data-call": `${from}>${to}` }, kind === "allowed" ? "" : mark);
-    flying++;
-    moving.append(dot);
     const refused = kind !== "allowed";
-    const shown = calm() ? [keys[refused ? 5 : 8], keys[refused ? 5 : 8]] : refused ? keys.slice(0, 6) : keys;
-    const motion = dot.animate(shown, { duration: calm() ? 500 : 650, delay, easing: "linear", fill: "both" });
-    const end = () => { flying--; dot.remove(); };
-    motion.onfinish = refused ? () => setTimeout(end, 2500) : end;
-    motion.oncancel = end;
+    const dot = resting.pop() || moving.appendChild(h("i", { class: "pulse" }));
+    flying++;
+    dot.dataset.call = `${from}>${to}`;
+    dot.className = `pulse ${kind}`;
+    dot.textContent = refused ? mark : "";
+    const way = calm() ? [keys[refused ? 5 : 8], keys[refused ? 5 : 8]] : refused ? keys.slice(0, 6).concat(Array(14).fill(keys[5])) : keys; // a refusal stays where it fell
+    const motion = dot.animate(way.map((k) => ({ ...k, opacity: 1 })), { duration: refused ? 2600 : calm() ? 500 : 650, delay, easing: "linear" });
+    motion.onfinish = motion.oncancel = () => { flying--; resting.push(dot); };
   }
 
   store.on("event:decision", (d) => {
