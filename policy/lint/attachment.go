@@ -32,7 +32,7 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 			if c.gateway(topology.Ref{Namespace: p.Namespace, Name: r.GetName()}) != nil || c.fronts[p.Namespace+"/"+r.GetName()] {
 				continue
 			}
-			c.certain(c.declared[p.Namespace] && c.gateways, "attached-to-nothing", at, path,
+			c.certain(c.whole(p.Namespace) && c.gateways, "attached-to-nothing", at, path,
 				fmt.Sprintf("targets Gateway %s/%s, which is not among the files: the policy does nothing", p.Namespace, r.GetName()), "name a Gateway of the policy's own namespace",
 				fmt.Sprintf("targets Gateway %s/%s; no Gateway of namespace %s is among the files", p.Namespace, r.GetName(), p.Namespace))
 		case "GatewayClass":
@@ -54,7 +54,7 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 	}
 	selected, meshed, known := c.selected(p)
 	switch {
-	case len(selected) == 0 && (len(selector) == 0 || !c.declared[p.Namespace] || !c.populated[p.Namespace]):
+	case len(selected) == 0 && (len(selector) == 0 || !c.whole(p.Namespace) || !c.populated[p.Namespace]):
 		c.notJudged(at, "", fmt.Sprintf("no workload %s that it is for is among the files", where))
 	case len(selected) == 0:
 		c.addAt(Error, "attached-to-nothing", at, "spec.selector", fmt.Sprintf("its selector %v finds no workload %s: the policy does nothing here", selector, where), "correct the labels or the namespace")
@@ -128,7 +128,7 @@ func (c *checker) serviceTarget(p *securityv1.AuthorizationPolicy, name string) 
 				break
 			}
 		}
-		c.certain(c.declared[p.Namespace] && c.services[p.Namespace], "attached-to-nothing", at, "spec.targetRefs", message, "name a Service of the policy's own namespace",
+		c.certain(c.whole(p.Namespace) && c.services[p.Namespace], "attached-to-nothing", at, "spec.targetRefs", message, "name a Service of the policy's own namespace",
 			fmt.Sprintf("targets Service %s/%s, which is not among the files, and neither is all of its namespace", p.Namespace, name))
 		return
 	}
@@ -139,7 +139,7 @@ func (c *checker) serviceTarget(p *securityv1.AuthorizationPolicy, name string) 
 		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which opts out of the waypoint: nothing enforces the policy", name),
 			"take istio.io/use-waypoint: none off the Service")
 	case b.at.Name == "":
-		c.certain(c.declared[p.Namespace] && c.gateways, "service-without-waypoint", at, "", fmt.Sprintf("targets Service %s, which uses no waypoint: nothing enforces the policy", name), label,
+		c.certain(c.whole(p.Namespace) && c.gateways, "service-without-waypoint", at, "", fmt.Sprintf("targets Service %s, which uses no waypoint: nothing enforces the policy", name), label,
 			fmt.Sprintf("targets Service %s; whether that uses a waypoint is not among the files", name))
 	case headless(s):
 		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which is headless: calls through it go to the pods' own addresses, past the waypoint", name),
@@ -287,7 +287,7 @@ func (c *checker) account(p *securityv1.AuthorizationPolicy, rule ruleRef, writt
 		return
 	}
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
-	if !c.declared[namespace] || !c.populated[namespace] {
+	if !c.whole(namespace) || !c.populated[namespace] {
 		c.notJudged(at, rule.path(), fmt.Sprintf("%s: whether service account %s/%s exists; its namespace is not among the files", rule, namespace, account))
 		return
 	}

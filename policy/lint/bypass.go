@@ -21,7 +21,9 @@ func (c *checker) waypoints() {
 		}
 		message := "has no default-deny: a Service without an ALLOW policy of its own is open to everyone, also a second Service that somebody puts over protected pods"
 		var open []string
+		used := false
 		for _, s := range c.world.Services {
+			used = used || s.Waypoint == g
 			if s.Waypoint == g && len(c.policies.WaypointEngine(g, s).Policies()) == 0 {
 				open = append(open, s.Name)
 			}
@@ -29,7 +31,7 @@ func (c *checker) waypoints() {
 		if len(open) > 0 {
 			message += "; open now: " + list(open)
 		}
-		c.add(Error, "no-default-deny", g.Pod.Workload, message, defaultDeny(g.Pod.Ref))
+		c.certain(used, "no-default-deny", g.Pod.Workload, "", message, defaultDeny(g.Pod.Ref), "no Service that uses the waypoint is among the files")
 	}
 }
 
@@ -159,7 +161,7 @@ func (c *checker) ingress() {
 				at, path := key("HTTPRoute", r.Namespace, r.Name), fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j)
 				s := c.serviceOf(namespace, string(backend.Name))
 				if s == nil {
-					c.certain(c.declared[namespace] && c.services[namespace], "attached-to-nothing", at, path, fmt.Sprintf("routes to Service %s/%s, which is not among the files", namespace, backend.Name), "",
+					c.certain(c.whole(namespace) && c.services[namespace], "attached-to-nothing", at, path, fmt.Sprintf("routes to Service %s/%s, which is not among the files", namespace, backend.Name), "",
 						fmt.Sprintf("routes to Service %s/%s, which is not among the files, and neither is all of its namespace", namespace, backend.Name))
 					continue
 				}

@@ -67,6 +67,12 @@ func (c *checker) survey() {
 	}
 }
 
+// whole reports whether the files say what there is in a namespace: its Namespace
+// is among them, and nothing in it is given twice.
+func (c *checker) whole(namespace string) bool {
+	return c.declared[namespace] && !c.in.Torn[namespace]
+}
+
 // apps are the pods of workloads that node proxies stand for, or may.
 func (c *checker) apps(yield func(*topology.Pod) bool) {
 	for _, p := range c.world.Pods {
@@ -80,7 +86,7 @@ func (c *checker) apps(yield func(*topology.Pod) bool) {
 // namespace is among the files, or its own label says so.
 func (c *checker) enrolled(p *topology.Pod) (in, known bool) {
 	_, own := p.Labels[topology.LabelDataplaneMode]
-	return p.Meshed, own || c.declared[p.Namespace]
+	return p.Meshed, own || c.whole(p.Namespace)
 }
 
 // gatewayAccount is the service account that istiod makes for a Gateway.

@@ -36,6 +36,10 @@ type Input struct {
 	// LeftOut is what no answer depends on, and what has to be rendered first:
 	// each kind or reason once.
 	LeftOut []LeftOut
+	// Torn are the namespaces of which objects are given twice with different
+	// content: the files are not of one cluster, and what is not among them says
+	// nothing.
+	Torn map[string]bool
 	// Silences are the checks of lint that objects silence, by object.
 	Silences map[Key][]Silence
 	// Namespace was given to Assumed objects.
@@ -72,7 +76,7 @@ func (in *Input) Objects() int { return len(in.Set.Origins) }
 // standard input for -, leniently: for answers about manifests, not for running
 // them. It fails only where a path cannot be read at all.
 func ReadInput(src Source, paths ...string) (*Input, error) {
-	in := &Input{Namespace: cmp.Or(src.Namespace, "default"), Silences: map[Key][]Silence{}}
+	in := &Input{Namespace: cmp.Or(src.Namespace, "default"), Silences: map[Key][]Silence{}, Torn: map[string]bool{}}
 	r := newReader()
 	r.input, in.Survey = in, r.survey
 	in.Set.Foreign = true

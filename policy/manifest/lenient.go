@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -121,6 +122,9 @@ func (o *object) repeated(data string) bool {
 		return false
 	}
 	if o.input == nil || o.contents[o.key] != strings.Join(strings.Fields(data), "") {
+		if o.input != nil {
+			o.input.Torn[cmp.Or(o.key.Namespace, o.key.Name)] = true
+		}
 		o.fault(o.node.Line, CodeDuplicateObject, "given twice, first in %s:%d", first.File, first.Line)
 	}
 	return true
