@@ -13,6 +13,17 @@ import (
 // stranger is an identity that no policy can mean.
 const stranger = "spiffe://" + trustDomain + "/ns/nobody-knows/sa/nobody-knows"
 
+// hole is how bad an opening in a namespace is: where no policy protects anything,
+// nothing is walked around.
+func (c *checker) hole(namespace string) Severity {
+	for _, p := range c.set.AuthorizationPolicies {
+		if p.Namespace == namespace || p.Namespace == rootNamespace {
+			return Error
+		}
+	}
+	return Warning
+}
+
 // waypoints says which waypoints leave open what nobody wrote a policy for.
 func (c *checker) waypoints() {
 	for _, g := range c.world.Waypoints {
@@ -31,7 +42,11 @@ func (c *checker) waypoints() {
 		if len(open) > 0 {
 			message += "; open now: " + list(open)
 		}
-		c.certain(used, "no-default-deny", g.Pod.Workload, "", message, defaultDeny(g.Pod.Ref), "no Service that uses the waypoint is among the files")
+		if !used {
+			c.notJudged(g.Pod.Workload, "", "no Service that uses the waypoint is among the files")
+			continue
+		}
+		c.add(c.hole(g.Pod.Namespace), "no-default-deny", g.Pod.Workload, message, defaultDeny(g.Pod.Ref))
 	}
 }
 
@@ -55,7 +70,7 @@ func (c *checker) bypasses() {
 		}
 		past := c.pastWaypoint(p, main, w)
 		if len(past) > 0 {
-			c.add(Error, "bypass-pod-ip", p.Workload,
+			c.add(c.hole(p.Namespace), "bypass-pod-ip", p.Workload,
 				fmt.Sprintf("can be reached by pod IP, past waypoint %s and the policies of Service %s, by %s", w.Pod.Name, main.Name, list(past)),
 				viaWaypointOnly(p.Namespace, w.Pod.Ref))
 		}
@@ -117,7 +132,7 @@ func (c *checker) plaintext(p *topology.Pod, s *corev1.Service) {
 		if mode := c.policies.Mode(p, port); mode.Policy != "" {
 			message += " (PeerAuthentication " + mode.Policy + ")"
 		}
-		c.add(Error, "plaintext", p.Workload, message, fmt.Sprintf("a PeerAuthentication in namespace %s with mtls.mode: STRICT", p.Namespace))
+		c.add(c.hole(p.Namespace), "plaintext", p.Workload, message, fmt.Sprintf("a PeerAuthentication in namespace %s with mtls.mode: STRICT", p.Namespace))
 		return
 	}
 }
@@ -135,13 +150,13 @@ func (c *checker) otherServices(p *topology.Pod, main *corev1.Service, w *topolo
 		past := headless(s) || through.Waypoint == nil
 		switch {
 		case headless(s) && podOpen:
-			c.add(Error, "bypass-headless", at, over+" and headless: calls through it skip the waypoint and the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
+			c.add(c.hole(p.Namespace), "bypass-headless", at, over+" and headless: calls through it skip the waypoint and the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
 		case past && podOpen:
-			c.add(Error, "bypass-shadow", at, over+" and uses no waypoint: calls through it skip the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
+			c.add(c.hole(p.Namespace), "bypass-shadow", at, over+" and uses no waypoint: calls through it skip the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
 		case past:
 			c.add(Note, "refused-by-node-proxy", at, over+" and skips the waypoint: its calls are refused there", "let it use the waypoint, if it is meant to work")
 		case !c.ownPolicy(s) && c.ownPolicy(main) && c.throughWaypoint(through, stranger):
-			c.add(Error, "bypass-second-service", at, over+" and has no policy of its own: the waypoint carries everyone's calls past the policies of Service "+main.Name, defaultDeny(through.Waypoint.Pod.Ref))
+			c.add(c.hole(p.Namespace), "bypass-second-service", at, over+" and has no policy of its own: the waypoint carries everyone's calls past the policies of Service "+main.Name, defaultDeny(through.Waypoint.Pod.Ref))
 		}
 	}
 }
@@ -177,7 +192,7 @@ func (c *checker) ingress() {
 						}
 					}
 				}
-				c.add(Error, "ingress-not-through-waypoint", key("Service", s.Namespace, s.Name),
+				c.add(c.hole(s.Namespace), "ingress-not-through-waypoint", key("Service", s.Namespace, s.Name),
 					fmt.Sprintf("HTTPRoute %s sends requests straight to its pods, past waypoint %s: %s", r.Name, w.Waypoint.Pod.Name, effect),
 					"label the Service istio.io/ingress-use-waypoint: \"true\"")
 			}

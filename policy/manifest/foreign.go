@@ -85,6 +85,11 @@ func (in *Input) adopt() {
 	var found []Workload
 	for _, o := range in.Other {
 		if w, ok := o.workload(); ok {
+			if known[w.Key] {
+				in.leaveOut(w.Kind, givenAgain, o.Origin)
+				in.Torn[w.Namespace] = true
+				continue
+			}
 			found = append(found, w)
 			known[w.Key] = true
 			in.Set.Origins[w.Key] = o.Origin
@@ -106,6 +111,9 @@ func (in *Input) adopt() {
 				in.Set.Origins[w.Key] = origin
 			}
 			in.Set.Workloads = append(in.Set.Workloads, w)
+		} else {
+			in.leaveOut(w.Kind, "made by a workload that is among the files, and judged with it", in.Set.Origins[w.Key])
+			delete(in.Set.Origins, w.Key)
 		}
 	}
 }

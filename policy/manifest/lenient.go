@@ -124,11 +124,20 @@ func (o *object) repeated(data string) bool {
 	if o.input == nil || o.contents[o.key] != strings.Join(strings.Fields(data), "") {
 		if o.input != nil {
 			o.input.Torn[cmp.Or(o.key.Namespace, o.key.Name)] = true
+			if !o.concerns(CodeDuplicateObject) {
+				o.input.leaveOut(o.key.Kind, givenAgain, o.origin)
+			}
 		}
 		o.fault(o.node.Line, CodeDuplicateObject, "given twice, first in %s:%d", first.File, first.Line)
 	}
+	if o.input != nil && o.contents[o.key] == strings.Join(strings.Fields(data), "") {
+		o.input.leaveOut(o.key.Kind, givenAgain, o.origin)
+	}
 	return true
 }
+
+// givenAgain is why the second of two objects of one name is left out.
+const givenAgain = "given again; the first was judged"
 
 func inherit(n *yaml.Node, key, value string) {
 	if n.Kind == yaml.MappingNode && field(n, key) == nil && value != "" {
