@@ -16,8 +16,10 @@ import (
 
 const (
 	connectTimeout = 10 * time.Second
-	// drainAfter bounds how long a connection on an outdated way may go on.
-	drainAfter = 200 * time.Millisecond
+	// drainAfter bounds how long a connection on an outdated way may go on, and
+	// answerAfter how long where that is for the sake of an answer only.
+	drainAfter  = 200 * time.Millisecond
+	answerAfter = 10 * time.Second
 	// quietFor is how long nothing must have followed an answer before a
 	// connection counts as unused.
 	quietFor = 5 * time.Millisecond
@@ -33,11 +35,12 @@ type disposition int
 const (
 	keep     disposition = iota
 	drain                // it would now go another way: end it when it is unused, or soon
+	leave                // the same, and whoever has opened it leaves it after the answer under way
 	closeNow             // it is no longer allowed
 )
 
-// link is one connection that the mesh carries, for as long as it is open. Only
-// track makes one.
+// link is one connection that the mesh carries, for as long as it is open. newLink
+// makes it, register and track put it where changes of state find it.
 type link struct {
 	// evaluate says what a state makes of it, and records what it refuses.
 	evaluate func(*state) disposition
@@ -46,9 +49,11 @@ type link struct {
 	// sets are those that hold the link.
 	sets []*linkSet
 
-	answered atomic.Bool  // what moved last was an answer
-	moved    atomic.Int64 // when, in Unix nanoseconds
+	judged   atomic.Pointer[state] // the latest that it was put before
+	answered atomic.Bool           // what moved last was an answer
+	moved    atomic.Int64          // when, in Unix nanoseconds
 	draining atomic.Bool
+	expiry   atomic.Pointer[time.Timer]
 	// answers counts the requests that were answered, where somebody counts.
 	answers *atomic.Uint64
 }
@@ -61,28 +66,51 @@ func (l *link) note(answer bool) {
 	l.moved.Store(time.Now().UnixNano())
 }
 
-// track makes the link of a connection that state s allowed, and puts it where a
-// change of state finds it: it is registered first and asked afterwards whether
-// the state in force is still s, so that no change falls between the two. owner,
-// if given, ends the link with everything else of a pod. done ends the tracking.
+func newLink(evaluate func(*state) disposition, end func()) *link {
+	return &link{evaluate: evaluate, end: end}
+}
+
+// unused reports whether nothing has moved.
+func (l *link) unused() bool { return l.moved.Load() == 0 }
+
+// track makes the link of a connection that state s allowed, and registers it.
 func (m *Mesh) track(s *state, owner *linkSet, evaluate func(*state) disposition, end func()) *link {
-	l := &link{evaluate: evaluate, end: end, sets: []*linkSet{&m.links}}
+	l := newLink(evaluate, end)
+	m.register(l, s, owner)
+	return l
+}
+
+// register puts a link where a change of state finds it, until done is called: it
+// is there first and asked afterwards whether the state in force is still s, by
+// which it was allowed, so that no change falls between the two. owner, if given,
+// ends the link with everything else of a pod.
+func (m *Mesh) register(l *link, s *state, owner *linkSet) {
+	l.sets = []*linkSet{&m.links}
 	if owner != nil {
 		l.sets = append(l.sets, owner)
 	}
+	l.judged.Store(s)
 	for _, set := range l.sets {
 		if !set.add(l) {
 			l.end()
 		}
 	}
-	if now := m.state.Load(); now != s {
+	l.follow(m)
+}
+
+// follow puts the link before the state in force, when that is another than the
+// latest it knows.
+func (l *link) follow(m *Mesh) {
+	if now := m.state.Load(); now != l.judged.Load() {
 		l.reevaluate(now)
 	}
-	return l
 }
 
 // done takes the link out of its sets.
 func (l *link) done() {
+	if t := l.expiry.Load(); t != nil {
+		t.Stop()
+	}
 	for _, set := range l.sets {
 		set.remove(l)
 	}
@@ -90,12 +118,17 @@ func (l *link) done() {
 
 // reevaluate puts the link before a new state.
 func (l *link) reevaluate(s *state) {
+	l.judged.Store(s)
 	switch l.evaluate(s) {
 	case closeNow:
 		l.end()
 	case drain:
 		if l.draining.CompareAndSwap(false, true) {
-			l.drainFrom(time.Now())
+			l.endWhenUnused(time.Now())
+		}
+	case leave:
+		if l.draining.CompareAndSwap(false, true) {
+			l.expiry.Store(time.AfterFunc(answerAfter, l.end))
 		}
 	}
 }
@@ -150,16 +183,16 @@ func (t *linkSet) close() {
 	}
 }
 
-// drainFrom ends the link at the first moment at which nobody waits for an
+// endWhenUnused ends the link at the first moment at which nobody waits for an
 // answer on it.
-func (l *link) drainFrom(start time.Time) {
+func (l *link) endWhenUnused(start time.Time) {
 	now := time.Now()
 	idle := l.answered.Load() && now.UnixNano()-l.moved.Load() >= int64(quietFor)
-	if idle || l.moved.Load() == 0 || now.Sub(start) >= drainAfter {
+	if idle || l.unused() || now.Sub(start) >= drainAfter {
 		l.end()
 		return
 	}
-	time.AfterFunc(quietFor, func() { l.drainFrom(start) })
+	time.AfterFunc(quietFor, func() { l.endWhenUnused(start) })
 }
 
 // halfCloser is a connection that can end in one direction only.
@@ -202,7 +235,11 @@ func (l *link) carry(caller, callee net.Conn) {
 func (l *link) pump(dst, src net.Conn, answer bool) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	err := l.copy(dst, src, *buf, answer)
+	settle(l.copy(dst, src, *buf, answer), dst, src, *buf)
+}
+
+// settle ends what copy has done with.
+func settle(err error, dst, src net.Conn, buf []byte) {
 	switch {
 	case err == nil:
 		if h, ok := dst.(halfCloser); ok {
@@ -213,7 +250,7 @@ func (l *link) pump(dst, src net.Conn, answer bool) {
 	case errors.Is(err, errTakesNoMore):
 		// What is still read now would otherwise turn the end of src into a reset.
 		_ = src.SetReadDeadline(time.Now().Add(lingerFor))
-		for err = nil; err == nil; _, err = src.Read(*buf) {
+		for err = nil; err == nil; _, err = src.Read(buf) {
 		}
 	default:
 		flush(dst)
@@ -225,6 +262,7 @@ func (l *link) pump(dst, src net.Conn, answer bool) {
 // errTakesNoMore is returned when writing has failed, not reading.
 var errTakesNoMore = errors.New("the other end takes no more")
 
+// copy moves bytes from src to dst until src ends.
 func (l *link) copy(dst, src net.Conn, buf []byte, answer bool) error {
 	if st, ok := src.(*hbone.Stream); ok {
 		if tcp, ok := dst.(*net.TCPConn); ok {

@@ -114,49 +114,6 @@ func (n *nodeProxy) acceptCaptured() {
 	}
 }
 
-// carryOut is the caller's side: it finds the way and goes it.
-func (n *nodeProxy) carryOut(c capture.Captured) {
-	m := n.m
-	s := m.state.Load()
-	src := n.self(s)
-	if src == nil {
-		abort(c.Conn)
-		return
-	}
-	r := m.routeOutbound(s, src, c.Dst)
-	start := time.Now()
-	up, err := m.dial(context.Background(), s, r)
-	if err != nil {
-		m.noteFailure(s, src, r, err)
-		n.refuse(c.Conn, err)
-		return
-	}
-	if !r.HBONE && !r.Pod.Meshed {
-		// Nobody else will look at it.
-		d := s.policies.Perimeter(&r.Leg)
-		rec := decision.Record{
-			From: peerOf(src), To: r.to(), Hop: decision.HopNetworkPolicy, Layer: 1, Verdict: decision.Allowed,
-			Policy: d.Policy, Reason: "plaintext; no mesh looks at it", DurationUS: time.Since(start).Microseconds(),
-		}
-		if d.Policy == "" {
-			rec.Layer, rec.Reason = 0, "plaintext; no policy applies"
-		}
-		rec.From.Identity, rec.From.Address = "", src.IP.String()
-		rec.To.Identity = ""
-		m.note(s, rec)
-	}
-	l := m.track(s, &n.links, func(now *state) disposition {
-		src := n.self(now)
-		if src == nil {
-			return closeNow
-		}
-		return m.reevaluateRoute(now, r, m.routeOutbound(now, src, c.Dst))
-	}, func() { abort(c.Conn); abort(up) })
-	l.answers = m.calls.between(src, r)
-	defer l.done()
-	l.carry(c.Conn, up)
-}
-
 // refuse ends a captured connection whose way is barred. With Drop a refusal by
 // NetworkPolicy is a silence, and the caller waits as for a host that is not
 // there.
@@ -218,7 +175,7 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 	m.note(s, out)
 	l := m.track(s, &n.links, func(now *state) disposition {
 		if pod := n.self(now); pod != nil && !pod.Meshed {
-			return drain
+			return leave
 		}
 		return n.reevaluateInbound(now, caller, remote, dst.Port())
 	}, func() { abort(st); abort(app) })
@@ -248,18 +205,36 @@ func unanswered(r decision.Record, err error) decision.Record {
 	return r
 }
 
-// reevaluateInbound decides again about a connection that was admitted.
+// reevaluateInbound decides again about a connection that was admitted. One whose
+// caller may call the pod still, in another way, stays for the answer under way:
+// the caller's side takes that other way with the next request.
 func (n *nodeProxy) reevaluateInbound(now *state, caller string, remote netip.AddrPort, port uint16) disposition {
 	pod := n.self(now)
 	if pod == nil {
 		return closeNow
 	}
-	if r := now.policies.Inbound(pod, caller, remote.Addr(), port); !r.Allowed {
-		r.Reason = closedByChange + r.Reason
-		n.m.note(now, n.inboundRecord(now, pod, caller, remote, port, r))
-		return closeNow
+	r := now.policies.Inbound(pod, caller, remote.Addr(), port)
+	if r.Allowed {
+		return keep
 	}
-	return keep
+	if from, err := callerAt(now.world, caller, remote.Addr()); err == nil && now.policies.CouldAdmit(from, pod) {
+		return leave
+	}
+	r.Reason = closedByChange + r.Reason
+	n.m.note(now, n.inboundRecord(now, pod, caller, remote, port, r))
+	return closeNow
+}
+
+// callerAt returns who has proven an identity, or none, from an address.
+func callerAt(w *topology.World, identity string, ip netip.Addr) (topology.Caller, error) {
+	p := w.PodAt(ip)
+	switch {
+	case p != nil && (identity == "" || p.Identity == identity):
+		return p.Caller(), nil
+	case identity != "":
+		return w.Identity(identity)
+	}
+	return topology.Outside(ip), nil
 }
 
 func (n *nodeProxy) acceptPlain(ln plainListener) {

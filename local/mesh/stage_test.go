@@ -108,7 +108,7 @@ func TestStagesSwitchUnderTraffic(t *testing.T) {
 			lost += n
 		}
 	}
-	if lost > switches {
+	if lost > 0 {
 		t.Errorf("the legitimate caller lost %d of %d requests over %d switches: %v", lost, legit.total.Load(), switches, results)
 	}
 	t.Logf("legitimate caller: %v over %d switches", results, switches)

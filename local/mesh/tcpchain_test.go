@@ -233,7 +233,7 @@ func TestTwentyStageSwitchesUnderALoopOfTCPConnections(t *testing.T) {
 			lost += n
 		}
 	}
-	if lost > 20 {
+	if lost > 0 {
 		t.Errorf("the caller lost %d calls over 20 switches: %v", lost, results)
 	}
 }

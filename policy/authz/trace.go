@@ -14,6 +14,15 @@ type Miss struct {
 	Got       string   `json:"got"`
 }
 
+// OfCaller reports whether the field is about who calls.
+func (m Miss) OfCaller() bool {
+	switch m.Field {
+	case "principals", "serviceAccounts", "namespaces", "source.principal", "source.namespace", "source.serviceAccount":
+		return true
+	}
+	return false
+}
+
 // Trace is how one rule looks at a request.
 type Trace struct {
 	Policy string `json:"policy"`

@@ -7,6 +7,7 @@ package evaluate
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"artemis.example/catalog"
@@ -210,6 +211,37 @@ func (p *Policies) AtWaypoint(l *topology.Leg, c *Call) Ruling {
 	}
 	out.decide()
 	return out
+}
+
+// CouldAdmit reports whether any call of a caller to a pod could be let through:
+// whether there is a way on which nothing refuses it for who it is.
+func (p *Policies) CouldAdmit(from topology.Caller, pod *topology.Pod) bool {
+	for _, to := range p.World.Destinations(pod) {
+		for _, way := range p.World.Ways(from, to) {
+			if n := len(way.Legs); way.Failure != "" || way.Legs[n-1].Pod != pod {
+				continue
+			}
+			if !slices.ContainsFunc(way.Legs, func(l topology.Leg) bool { return !p.couldPass(&l) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (p *Policies) couldPass(l *topology.Leg) bool {
+	switch {
+	case !p.Perimeter(l).Allowed:
+		return false
+	case l.Waypoint == nil:
+		return p.AtPod(l).Allowed
+	}
+	source := l.From.Endpoint.IP
+	e := p.WaypointEngine(l.Waypoint, l.Service)
+	q := &authz.Request{Principal: l.Identity(), SourceIP: source, RemoteIP: source, HTTP: l.Protocol != topology.TCP}
+	return len(e.Policies()) == 0 || slices.ContainsFunc(e.Trace(q), func(t authz.Trace) bool {
+		return !t.Deny && !t.Never && !slices.ContainsFunc(t.Misses, authz.Miss.OfCaller)
+	})
 }
 
 // View returns how a waypoint's policies see requests.

@@ -45,33 +45,29 @@ func (c *call) nearMisses(traces []authz.Trace) []NearMiss {
 func callers(ms []authz.Miss) int {
 	n := 0
 	for _, m := range ms {
-		if isCaller(m.Field) {
+		if m.OfCaller() {
 			n++
 		}
 	}
 	return n
 }
 
-func isCaller(field string) bool {
-	return slices.Contains([]string{"principals", "serviceAccounts", "namespaces", "source.principal", "source.namespace", "source.serviceAccount"}, field)
-}
-
 func (c *call) sentence(misses []authz.Miss) string {
 	parts := make([]string, len(misses))
 	for i, m := range misses {
 		got := m.Got
-		if isCaller(m.Field) {
+		if m.OfCaller() {
 			got = c.name(m.Got)
 		}
 		verb := "you ask " + m.Got
-		if isCaller(m.Field) {
+		if m.OfCaller() {
 			verb = "you are " + cmp.Or(got, "nobody")
 		}
 		if len(m.Values) > 0 {
 			values := make([]string, len(m.Values))
 			for j, v := range m.Values {
 				values[j] = v
-				if isCaller(m.Field) {
+				if m.OfCaller() {
 					values[j] = c.name(v)
 				}
 			}
