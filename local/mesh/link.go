@@ -49,11 +49,13 @@ type link struct {
 	// sets are those that hold the link.
 	sets []*linkSet
 
-	judged   atomic.Pointer[state] // the latest that it was put before
-	answered atomic.Bool           // what moved last was an answer
-	moved    atomic.Int64          // when, in Unix nanoseconds
-	draining atomic.Bool
-	expiry   atomic.Pointer[time.Timer]
+	answered atomic.Bool  // what moved last was an answer
+	moved    atomic.Int64 // when, in Unix nanoseconds
+
+	judged atomic.Pointer[state] // the latest that the link was put before
+	mu     sync.Mutex            // held while it is
+	expiry *time.Timer           // ends the link, while it drains
+	over   bool
 	// answers counts the requests that were answered, where somebody counts.
 	answers *atomic.Uint64
 }
@@ -98,8 +100,7 @@ func (m *Mesh) register(l *link, s *state, owner *linkSet) {
 	l.follow(m)
 }
 
-// follow puts the link before the state in force, when that is another than the
-// latest it knows.
+// follow puts the link before the state in force, when it has not been yet.
 func (l *link) follow(m *Mesh) {
 	if now := m.state.Load(); now != l.judged.Load() {
 		l.reevaluate(now)
@@ -108,28 +109,44 @@ func (l *link) follow(m *Mesh) {
 
 // done takes the link out of its sets.
 func (l *link) done() {
-	if t := l.expiry.Load(); t != nil {
-		t.Stop()
-	}
 	for _, set := range l.sets {
 		set.remove(l)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	l.stay()
 }
 
-// reevaluate puts the link before a new state.
+// reevaluate puts the link before a new state, unless it knows that or a later one.
 func (l *link) reevaluate(s *state) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over || s.number <= l.judged.Load().number {
+		return
+	}
 	l.judged.Store(s)
 	switch l.evaluate(s) {
-	case closeNow:
-		l.end()
+	case keep:
+		l.stay()
 	case drain:
-		if l.draining.CompareAndSwap(false, true) {
+		if l.expiry == nil {
 			l.endWhenUnused(time.Now())
 		}
 	case leave:
-		if l.draining.CompareAndSwap(false, true) {
-			l.expiry.Store(time.AfterFunc(answerAfter, l.end))
+		if l.expiry == nil {
+			l.expiry = time.AfterFunc(answerAfter, l.end)
 		}
+	case closeNow:
+		l.end()
+	}
+}
+
+// stay calls off what a state before had decided.
+func (l *link) stay() {
+	if l.expiry != nil {
+		l.expiry.Stop()
+		l.expiry = nil
 	}
 }
 
@@ -184,7 +201,7 @@ func (t *linkSet) close() {
 }
 
 // endWhenUnused ends the link at the first moment at which nobody waits for an
-// answer on it.
+// answer on it. The caller holds mu.
 func (l *link) endWhenUnused(start time.Time) {
 	now := time.Now()
 	idle := l.answered.Load() && now.UnixNano()-l.moved.Load() >= int64(quietFor)
@@ -192,7 +209,15 @@ func (l *link) endWhenUnused(start time.Time) {
 		l.end()
 		return
 	}
-	time.AfterFunc(quietFor, func() { l.endWhenUnused(start) })
+	var timer *time.Timer
+	timer = time.AfterFunc(quietFor, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.expiry == timer {
+			l.endWhenUnused(start)
+		}
+	})
+	l.expiry = timer
 }
 
 // halfCloser is a connection that can end in one direction only.

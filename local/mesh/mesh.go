@@ -113,6 +113,9 @@ func (m *Mesh) Apply(stage string, w *topology.World) error {
 	if err := m.startWaypoints(w); err != nil {
 		return fmt.Errorf("apply stage %s: %w", stage, err)
 	}
+	if before := m.state.Load(); before != nil {
+		s.number = before.number + 1
+	}
 	m.state.Store(s)
 	m.gateway.applied()
 	m.links.reevaluate(s)

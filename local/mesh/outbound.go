@@ -79,10 +79,10 @@ func (o *outboundLeg) evaluate(now *state) disposition {
 	}
 	m := o.n.m
 	d := m.reevaluateRoute(now, o.was, m.routeOutbound(now, src, o.dst))
-	if d == drain && (o.http.Load() || o.link.unused()) {
-		o.leaving.Store(true)
-		return leave
+	if d == drain && (o.http.Load() || o.unused()) {
+		d = leave
 	}
+	o.leaving.Store(d == leave)
 	return d
 }
 

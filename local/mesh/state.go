@@ -11,6 +11,7 @@ import (
 // state is a World with its policies compiled. It never changes; the next one
 // replaces it as a whole.
 type state struct {
+	number   uint64 // a later state has a higher one
 	stage    string
 	world    *topology.World
 	policies *evaluate.Policies
