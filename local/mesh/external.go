@@ -111,7 +111,7 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 		cancel()
 	}
 	if err != nil {
-		m.noteFailure(s, self, r, err)
+		m.noteFailure(s, r, err)
 		abort(c.Conn)
 		return
 	}
@@ -126,7 +126,7 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 
 // route is the leg of a connection that the waypoint opens itself, as it does.
 func (e *externalWaypoint) route(s *state, self *topology.Pod, dst netip.AddrPort) route {
-	r := route{Leg: topology.Leg{
+	r := route{self: self, Leg: topology.Leg{
 		From: self.Caller(), Pod: s.world.PodAt(dst.Addr()), HBONE: dst.Port() == topology.HBONEPort, Port: dst.Port(), Authority: dst,
 	}}
 	if r.Pod == nil {

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,9 +33,6 @@ type gateway struct {
 }
 
 func newGateway(m *Mesh) *gateway { return &gateway{m: m, open: map[io.Closer]struct{}{}} }
-
-// applied ends the unused connections of the state before.
-func (g *gateway) applied() { g.up.drop() }
 
 // keep reports whether the gateway is still open; if so, c ends with it.
 func (g *gateway) keep(c io.Closer) bool {
@@ -258,16 +254,18 @@ func (h *gatewayHTTP) upstream(s *state, fresh bool) (*upstream, error) {
 		return &upstream{Conn: conn, reader: http1.NewReader(conn)}, nil
 	}
 	to := backend{service: h.route.Service.Ref, port: h.route.Port}
+	find := func(s *state) route { return h.m.routeIngress(s, to) }
 	if !fresh {
-		if c := h.up.get(to); c != nil {
+		if c := h.m.reuse(&h.up, s, to, find); c != nil {
 			return c, nil
 		}
 	}
-	conn, err := h.dial(context.Background(), s, to)
+	s, r, conn, err := h.m.connect(s, find)
 	if err != nil {
+		h.m.noteFailure(s, r, err)
 		return nil, err
 	}
-	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: to}, nil
+	return h.newUpstream(s, to, r, conn), nil
 }
 
 // changed has the connection end as that to the backend does, which is judged by
@@ -276,26 +274,24 @@ func (h *gatewayHTTP) changed() func(*state) disposition {
 	return func(*state) disposition { return keep }
 }
 
-// dial opens a connection to a backend: through the Service's waypoint where the
-// label says so, otherwise to a pod.
-func (g *gateway) dial(ctx context.Context, s *state, to backend) (net.Conn, error) {
-	m := g.m
-	r := m.routeIngress(s, to)
-	conn, err := m.dial(ctx, s, r)
-	if err != nil {
-		m.noteFailure(s, s.world.Gateway, r, err)
-		return nil, err
-	}
-	return &gatewayConn{Conn: conn, link: m.track(s, nil, func(now *state) disposition {
-		return m.reevaluateRoute(now, r, m.routeIngress(now, to))
-	}, func() { abort(conn) })}, nil
+// newUpstream makes a connection to a backend one that ends when its way is barred.
+// When that only changes, the gateway leaves it with its next request.
+func (g *gateway) newUpstream(s *state, to backend, r route, conn net.Conn) *upstream {
+	c := &gatewayConn{Conn: conn, link: g.m.track(s, nil, func(now *state) disposition {
+		d := g.m.reevaluateRoute(now, r, g.m.routeIngress(now, to))
+		if d == drain {
+			d = leave
+		}
+		return d
+	}, func() { abort(conn) })}
+	return &upstream{Conn: c, reader: http1.NewReader(c), to: to, judged: s, way: r}
 }
 
 // routeIngress finds the gateway's next leg to a Service.
 func (m *Mesh) routeIngress(s *state, to backend) route {
 	svc := s.world.Service(to.service)
 	if svc == nil {
-		return route{failure: "no Service " + to.service.String()}
+		return route{self: s.world.Gateway, failure: "no Service " + to.service.String()}
 	}
 	return m.route(s, s.world.Gateway, topology.Destination{Service: svc, Port: to.port})
 }

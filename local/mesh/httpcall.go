@@ -102,7 +102,7 @@ func (c *httpCall) answer() error {
 	if err != nil && c.up.used && req.Body == message.NoBody && replayable(req.Method) {
 		// The backend closed an idle connection as we picked it: take a fresh one, once.
 		_ = c.up.Close()
-		if c.up, err = x.role.upstream(c.state, true); err != nil {
+		if c.up, err = x.role.upstream(x.m.state.Load(), true); err != nil {
 			return err
 		}
 		if _, err = c.up.Write(c.head); err == nil {

@@ -114,10 +114,9 @@ func (m *Mesh) Apply(stage string, w *topology.World) error {
 		return fmt.Errorf("apply stage %s: %w", stage, err)
 	}
 	if before := m.state.Load(); before != nil {
-		s.number = before.number + 1
+		s.follows(before)
 	}
 	m.state.Store(s)
-	m.gateway.applied()
 	m.links.reevaluate(s)
 	return nil
 }

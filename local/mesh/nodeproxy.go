@@ -205,6 +205,20 @@ func unanswered(r decision.Record, err error) decision.Record {
 	return r
 }
 
+// mayArrive reports whether a connection in plaintext that a state refuses was under
+// way when that state came, and is of somebody who may call the pod still. It is
+// then let in for the answer, as if it had arrived before.
+func (n *nodeProxy) mayArrive(now, before *state, remote netip.AddrPort, port uint16) bool {
+	pod := n.self(before)
+	return pod != nil && before.policies.Inbound(pod, "", remote.Addr(), port).Allowed && n.mayCall(now, "", remote.Addr())
+}
+
+// mayCall reports whether a caller could call the pod in any way.
+func (n *nodeProxy) mayCall(s *state, caller string, ip netip.Addr) bool {
+	from, err := callerAt(s.world, caller, ip)
+	return err == nil && s.policies.CouldAdmit(from, n.self(s))
+}
+
 // reevaluateInbound decides again about a connection that was admitted. One whose
 // caller may call the pod still, in another way, stays for the answer under way:
 // the caller's side takes that other way with the next request.
@@ -217,7 +231,7 @@ func (n *nodeProxy) reevaluateInbound(now *state, caller string, remote netip.Ad
 	if r.Allowed {
 		return keep
 	}
-	if from, err := callerAt(now.world, caller, remote.Addr()); err == nil && now.policies.CouldAdmit(from, pod) {
+	if n.mayCall(now, caller, remote.Addr()) {
 		return leave
 	}
 	r.Reason = closedByChange + r.Reason
@@ -272,6 +286,11 @@ func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
 	}
 	remote := addrPort(c.RemoteAddr())
 	r := s.policies.Inbound(pod, "", remote.Addr(), port)
+	if before := s.before.Load(); !r.Allowed && before != nil && n.mayArrive(s, before, remote, port) {
+		s = before
+		pod = n.self(s)
+		r = s.policies.Inbound(pod, "", remote.Addr(), port)
+	}
 	if !r.Allowed {
 		m.note(s, n.inboundRecord(s, pod, "", remote, port, r))
 		abort(c)

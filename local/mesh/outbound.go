@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -14,7 +13,6 @@ import (
 
 	"artemis.example/local/capture"
 	"artemis.example/policy/decision"
-	"artemis.example/policy/topology"
 )
 
 // carryOut is the caller's side: it finds the way of what the pod's program opens
@@ -26,6 +24,15 @@ func (n *nodeProxy) carryOut(c capture.Captured) {
 	for again := true; again; {
 		request, again = n.carryLeg(c, request)
 	}
+}
+
+// route finds the next leg to what the pod's program dials.
+func (n *nodeProxy) route(s *state, dst netip.AddrPort) route {
+	self := n.self(s)
+	if self == nil {
+		return route{failure: "the pod is gone"}
+	}
+	return n.m.routeOutbound(s, self, dst)
 }
 
 // outboundLeg is one way that a captured connection takes.
@@ -45,26 +52,19 @@ type outboundLeg struct {
 // beginning with the request that is returned.
 func (n *nodeProxy) carryLeg(c capture.Captured, first []byte) (request []byte, again bool) {
 	m := n.m
-	s := m.state.Load()
-	src := n.self(s)
-	if src == nil {
-		abort(c.Conn)
-		return nil, false
-	}
-	r := m.routeOutbound(s, src, c.Dst)
 	start := time.Now()
-	up, err := m.dial(context.Background(), s, r)
+	s, r, up, err := m.connect(m.state.Load(), func(s *state) route { return n.route(s, c.Dst) })
 	if err != nil {
-		m.noteFailure(s, src, r, err)
+		m.noteFailure(s, r, err)
 		n.refuse(c.Conn, err)
 		return nil, false
 	}
 	if !r.HBONE && !r.Pod.Meshed {
-		m.notePlaintext(s, src, r, time.Since(start))
+		m.notePlaintext(s, r, time.Since(start))
 	}
 	o := &outboundLeg{n: n, dst: c.Dst, was: r, program: c.Conn, up: up}
 	o.link = newLink(o.evaluate, o.end)
-	o.link.answers = m.calls.between(src, r)
+	o.link.answers = m.calls.between(r.self, r)
 	m.register(o.link, s, &n.links)
 	defer o.done()
 	return o.carry(first)
@@ -73,12 +73,7 @@ func (n *nodeProxy) carryLeg(c capture.Captured, first []byte) (request []byte, 
 // evaluate compares the way with the one that a new connection would take. An
 // unused connection, and one of requests, leave theirs with what comes next.
 func (o *outboundLeg) evaluate(now *state) disposition {
-	src := o.n.self(now)
-	if src == nil {
-		return closeNow
-	}
-	m := o.n.m
-	d := m.reevaluateRoute(now, o.was, m.routeOutbound(now, src, o.dst))
+	d := o.n.m.reevaluateRoute(now, o.was, o.n.route(now, o.dst))
 	if d == drain && (o.http.Load() || o.unused()) {
 		d = leave
 	}
@@ -189,16 +184,16 @@ func beginsRequest(p []byte) bool {
 var commonMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
 // notePlaintext records a connection that nobody else will look at.
-func (m *Mesh) notePlaintext(s *state, src *topology.Pod, r route, took time.Duration) {
+func (m *Mesh) notePlaintext(s *state, r route, took time.Duration) {
 	d := s.policies.Perimeter(&r.Leg)
 	rec := decision.Record{
-		From: peerOf(src), To: r.to(), Hop: decision.HopNetworkPolicy, Layer: 1, Verdict: decision.Allowed,
+		From: peerOf(r.self), To: r.to(), Hop: decision.HopNetworkPolicy, Layer: 1, Verdict: decision.Allowed,
 		Policy: d.Policy, Reason: "plaintext; no mesh looks at it", DurationUS: took.Microseconds(),
 	}
 	if d.Policy == "" {
 		rec.Layer, rec.Reason = 0, "plaintext; no policy applies"
 	}
-	rec.From.Identity, rec.From.Address = "", src.IP.String()
+	rec.From.Identity, rec.From.Address = "", r.self.IP.String()
 	rec.To.Identity = ""
 	m.note(s, rec)
 }

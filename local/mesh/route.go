@@ -16,6 +16,7 @@ import (
 // route is the next leg of a call's way, or why there is none.
 type route struct {
 	topology.Leg
+	self    *topology.Pod // who opens it
 	dst     topology.Destination
 	failure string
 }
@@ -62,7 +63,7 @@ func (m *Mesh) live() topology.Live {
 
 // route finds the next leg from a pod, a waypoint or the gateway.
 func (m *Mesh) route(s *state, from *topology.Pod, to topology.Destination) route {
-	r := route{dst: to}
+	r := route{self: from, dst: to}
 	r.Leg, r.failure = s.world.NextLeg(from.Caller(), to, m.live())
 	return r
 }
@@ -71,7 +72,7 @@ func (m *Mesh) route(s *state, from *topology.Pod, to topology.Destination) rout
 func (m *Mesh) routeOutbound(s *state, from *topology.Pod, dst netip.AddrPort) route {
 	to, ok := s.world.DestinationAt(dst)
 	if !ok {
-		return route{failure: fmt.Sprintf("no pod and no Service has the address %s", dst.Addr())}
+		return route{self: from, failure: fmt.Sprintf("no pod and no Service has the address %s", dst.Addr())}
 	}
 	return m.route(s, from, to)
 }
@@ -107,6 +108,22 @@ func (m *Mesh) dial(ctx context.Context, s *state, r route) (net.Conn, error) {
 	return st, nil
 }
 
+// connect makes the connection of the route that find gives under a state. When
+// that fails and the state is no longer in force, it was perhaps right to fail: it
+// is tried again under the one that is. connect returns the state by which it was
+// made, or failed.
+func (m *Mesh) connect(s *state, find func(*state) route) (*state, route, net.Conn, error) {
+	for {
+		r := find(s)
+		conn, err := m.dial(context.Background(), s, r)
+		now := m.state.Load()
+		if err == nil || now == s {
+			return s, r, conn, err
+		}
+		s = now
+	}
+}
+
 // checkNetworkPolicy asks the NetworkPolicies about a route's connection.
 func (m *Mesh) checkNetworkPolicy(s *state, r route) error {
 	if r.Pod == nil {
@@ -120,7 +137,11 @@ func (m *Mesh) checkNetworkPolicy(s *state, r route) error {
 
 // noteFailure records why a connection could not be made, unless the other end
 // has recorded it already.
-func (m *Mesh) noteFailure(s *state, src *topology.Pod, r route, err error) {
+func (m *Mesh) noteFailure(s *state, r route, err error) {
+	src := r.self
+	if src == nil {
+		return
+	}
 	rec := decision.Record{From: peerOf(src), To: r.to(), Encrypted: r.HBONE, Verdict: decision.Failed, Reason: err.Error()}
 	rec.From.Address = src.IP.String()
 	rec.Hop = decision.HopNodeProxyOutbound

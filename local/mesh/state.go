@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"artemis.example/policy/decision"
 	"artemis.example/policy/evaluate"
@@ -15,6 +17,19 @@ type state struct {
 	stage    string
 	world    *topology.World
 	policies *evaluate.Policies
+	// before is the state that this one replaced, until what was under way then has
+	// arrived.
+	before atomic.Pointer[state]
+}
+
+// inTransit is how long a connection may take from one end to the other.
+const inTransit = time.Second
+
+// follows makes the state the one after another.
+func (s *state) follows(before *state) {
+	s.number = before.number + 1
+	s.before.Store(before)
+	time.AfterFunc(inTransit, func() { s.before.Store(nil) })
 }
 
 func compile(stage string, w *topology.World) *state {

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -23,7 +22,7 @@ func (t *tunnelConn) tcp(first []byte) {
 	m := t.w.m
 	s := m.state.Load()
 	t.last = t.chainUnder(s)
-	up, way, err := t.connect(context.Background(), s)
+	s, way, up, err := t.connect(s)
 	if err != nil {
 		_ = t.st.Reset()
 		return
@@ -40,10 +39,6 @@ func (t *tunnelConn) tcp(first []byte) {
 		return admitted
 	}
 	l := m.track(s, nil, func(now *state) disposition {
-		self := now.world.Pod(t.w.ref)
-		if self == nil {
-			return closeNow
-		}
 		mu.Lock()
 		defer mu.Unlock()
 		if admitted {
@@ -53,7 +48,7 @@ func (t *tunnelConn) tcp(first []byte) {
 				return closeNow
 			}
 		}
-		return m.reevaluateRoute(now, way, m.route(now, self, t.chainUnder(now).destination()))
+		return m.reevaluateRoute(now, way, t.route(now))
 	}, func() { abort(t.st); abort(up) })
 	defer l.done()
 	if len(first) > 0 {

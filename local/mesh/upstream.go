@@ -20,6 +20,8 @@ type upstream struct {
 	net.Conn
 	reader *http1.Reader
 	to     backend
+	judged *state // the latest by which the connection may be used
+	way    route
 	used   bool // has served a request before
 	since  time.Time
 }
@@ -58,6 +60,22 @@ func (u *upstreams) get(to backend) *upstream {
 		u.idle[to] = list[:len(list)-1]
 		if alive(c.Conn) {
 			c.used = true
+			return c
+		}
+		_ = c.Close()
+	}
+}
+
+// reuse returns an unused connection to a backend that is as good under a state as
+// the one that find would lead to, nil when there is none.
+func (m *Mesh) reuse(u *upstreams, s *state, to backend, find func(*state) route) *upstream {
+	for {
+		c := u.get(to)
+		if c == nil || c.judged == s {
+			return c
+		}
+		if m.reevaluateRoute(s, c.way, find(s)) == keep {
+			c.judged = s
 			return c
 		}
 		_ = c.Close()
@@ -112,22 +130,15 @@ func (u *upstreams) sweep() {
 	}
 }
 
-// drop closes the unused connections.
-func (u *upstreams) drop() {
+// close closes the unused connections, and every one that comes back.
+func (u *upstreams) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.closed = true
 	for _, list := range u.idle {
 		for _, c := range list {
 			_ = c.Close()
 		}
 	}
 	u.idle = nil
-}
-
-// close closes the unused connections, and every one that comes back.
-func (u *upstreams) close() {
-	u.mu.Lock()
-	u.closed = true
-	u.mu.Unlock()
-	u.drop()
 }

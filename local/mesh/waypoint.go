@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -139,7 +138,12 @@ func (w *waypoint) handle(st *hbone.Stream) {
 	s := w.m.state.Load()
 	t := &tunnelConn{w: w, st: st, dst: dst, caller: st.Peer().String(), remote: addrPort(st.RemoteAddr())}
 	var ok bool
-	t.last, ok = w.find(s, dst)
+	if t.last, ok = w.find(s, dst); !ok {
+		// Its Service may have left the waypoint while the tunnel was under way.
+		if before := s.before.Load(); before != nil {
+			t.last, ok = w.find(before, dst)
+		}
+	}
 	if err := st.Accept(); err != nil {
 		return
 	}
@@ -196,17 +200,21 @@ func (t *tunnelConn) record(s *state) decision.Record {
 }
 
 // connect opens a connection to a pod of the Service.
-func (t *tunnelConn) connect(ctx context.Context, s *state) (net.Conn, route, error) {
+func (t *tunnelConn) connect(s *state) (*state, route, net.Conn, error) {
+	s, r, conn, err := t.w.m.connect(s, t.route)
+	if err != nil {
+		t.w.m.noteFailure(s, r, err)
+	}
+	return s, r, conn, err
+}
+
+// route finds the leg from the waypoint to the Service's pods.
+func (t *tunnelConn) route(s *state) route {
 	self := s.world.Pod(t.w.ref)
 	if self == nil {
-		return nil, route{}, fmt.Errorf("%w: the waypoint is gone", errNoRoute)
+		return route{failure: "the waypoint is gone"}
 	}
-	r := t.w.m.route(s, self, t.last.destination())
-	conn, err := t.w.m.dial(ctx, s, r)
-	if err != nil {
-		t.w.m.noteFailure(s, self, r, err)
-	}
-	return conn, r, err
+	return t.w.m.route(s, self, t.chainUnder(s).destination())
 }
 
 const sniffTimeout = 5 * time.Second

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -78,16 +77,17 @@ func (h *waypointHTTP) decide(s *state, req *message.Head, rec *decision.Record)
 func (h *waypointHTTP) upstream(s *state, fresh bool) (*upstream, error) {
 	if !fresh {
 		if b := h.last.service.Backends(h.dst.Port()); len(b) == 1 {
-			if c := h.w.up.get(backend{pod: netip.AddrPortFrom(b[0].Pod.IP, b[0].Port)}); c != nil {
+			at := backend{pod: netip.AddrPortFrom(b[0].Pod.IP, b[0].Port)}
+			if c := h.w.m.reuse(&h.w.up, s, at, h.route); c != nil {
 				return c, nil
 			}
 		}
 	}
-	conn, r, err := h.connect(context.Background(), s)
+	s, r, conn, err := h.connect(s)
 	if err != nil {
 		return nil, err
 	}
-	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: backend{pod: r.Authority}}, nil
+	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: backend{pod: r.Authority}, judged: s, way: r}, nil
 }
 
 // requestHead writes the request as the pod gets it: the normalised target, the
