@@ -91,7 +91,7 @@ func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disa
 	for _, g := range groups {
 		engine := localEngine(g.policies, g.target)
 		for _, req := range g.requests {
-			theirs, err := envoyOutcome(verdicts[n], generated(req), g.policies.allows)
+			theirs, err := envoyOutcome(verdicts[n], g.policies.allows)
 			if err != nil {
 				return nil, fmt.Errorf("%w\n%s", err, describe(g.policies, r.clients[req.Client], req))
 			}

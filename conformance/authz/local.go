@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -36,20 +37,14 @@ func (o outcome) String() string {
 func (o outcome) refused() bool { return o.Seen == "" }
 
 // envoyOutcome reads Envoy's verdict. isAllow reports whether a rule stands in an
-// ALLOW policy: the audit filter names rules too. generated is set where Envoy made
-// x-request-id up.
-func envoyOutcome(v enforcer.Verdict, generated bool, isAllow func(rule string) bool) (outcome, error) {
+// ALLOW policy: the audit filter names rules too.
+func envoyOutcome(v enforcer.Verdict, isAllow func(rule string) bool) (outcome, error) {
 	o := outcome{Status: v.Status}
 	if len(v.Seen) == 0 {
 		o.Body = v.Body
 		return o, nil
 	}
-	for i, line := range v.Seen {
-		if generated && strings.HasPrefix(line, "x-request-id=") {
-			v.Seen[i] = "x-request-id=generated"
-		}
-	}
-	o.Seen = strings.Join(v.Seen, "\n")
+	o.Seen = seenText(v.Seen)
 	switch v.Status {
 	case http.StatusOK:
 		if isAllow(v.Rule) {
@@ -91,42 +86,44 @@ func localOutcome(e *authz.Engine, c enforcer.Client, r enforcer.Request) outcom
 		return outcome{Status: refusal.Status, Body: refusal.Body}
 	}
 	res := e.Decide(&q)
-	o := outcome{Status: http.StatusForbidden, Rule: res.Rule, Seen: seen(&q, generated(r))}
+	o := outcome{Status: http.StatusForbidden, Rule: res.Rule, Seen: seen(&q)}
 	if res.Allowed {
 		o.Status = http.StatusOK
 	}
 	return o
 }
 
-// generated reports whether a waypoint has to make x-request-id up.
-func generated(r enforcer.Request) bool {
-	for _, h := range r.Header {
-		if strings.EqualFold(h[0], "x-request-id") && strings.TrimSpace(h[1]) != "" {
-			return false
+// madeUp is an x-request-id that a waypoint made up; its version tells whether the request
+// is traced.
+var madeUp = regexp.MustCompile(`^x-request-id=[0-9a-f]{8}-[0-9a-f]{4}-[49ab][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+// seenText is what policies saw in one text, with one x-request-id for all that are
+// made up.
+func seenText(lines []string) string {
+	for i, line := range lines {
+		if madeUp.MatchString(line) {
+			lines[i] = "x-request-id=generated"
 		}
 	}
-	return true
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // seen writes what policies see of a request as the enforcer does.
-func seen(q *authz.Request, generated bool) string {
+func seen(q *authz.Request) string {
 	lines := []string{":method=" + q.Method, ":scheme=" + q.Scheme, ":authority=" + q.Host, ":path=" + q.Path}
 	for name, values := range q.Header {
 		if authz.Joined(name) {
 			values = []string{strings.Join(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" }), ",")}
 		}
 		for _, v := range values {
-			if generated && name == "X-Request-Id" {
-				v = "generated"
-			}
 			lines = append(lines, strings.ToLower(name)+"="+v)
 		}
 	}
 	for i, l := range lines {
 		lines[i] = escaped(l)
 	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	return seenText(lines)
 }
 
 func escaped(s string) string {

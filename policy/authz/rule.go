@@ -125,7 +125,7 @@ func (f *field) any(ms []matcher, req *Request) bool {
 	case attrMethod:
 		return req.Method != "" && anyString(ms, req.Method)
 	case attrHost:
-		return req.Host != "" && anyString(ms, req.Host)
+		return anyString(ms, req.Host) // an empty one is there
 	case attrPath:
 		return anyString(ms, withoutQuery(req.Path))
 	case attrTarget:

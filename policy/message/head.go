@@ -114,9 +114,13 @@ func (h *Head) ParseRequest(raw string) error {
 	if err == nil || !errors.Is(err, ErrVersion) && !errors.Is(err, ErrHost) {
 		return err
 	}
-	// What is wrong with the target comes first.
-	if _, _, refused := h.path(); refused != nil && refused.Body != "" {
+	// What is wrong with the target comes first, and a whole URL needs no Host.
+	_, _, refused := h.path()
+	switch {
+	case refused != nil && refused.Body != "":
 		return refused.Err
+	case errors.Is(err, ErrHost) && target[0] != '/':
+		return nil
 	}
 	return err
 }
@@ -327,9 +331,6 @@ func (h *Head) frameRequest() error {
 	if err := h.readNominated(); err != nil {
 		return err
 	}
-	if noHost {
-		return ErrHost
-	}
 	switch {
 	case f.chunked:
 		h.Body = Chunked
@@ -338,6 +339,9 @@ func (h *Head) frameRequest() error {
 	}
 	if h.Upgrade != "" && h.Body != NoBody {
 		return Malformed("an upgrade with a body")
+	}
+	if noHost {
+		return ErrHost
 	}
 	return nil
 }

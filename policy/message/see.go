@@ -375,30 +375,28 @@ func (h *Head) lines(lines http.Header) {
 	}
 }
 
-// refererStays reports whether the referer, if there is one, is a URL or a path to
-// Envoy (source/common/http/utility.cc, isSafe... of Url::initialize).
+// refererStays reports whether the referer, if there is one, is a URL without a name and
+// a fragment, or a relative one, to Envoy (source/common/http/utility.cc,
+// isValidRefererValue).
 func (h *Head) refererStays() bool {
 	s, _ := h.Joined("referer")
-	if !each(s, func(c byte) bool { return c > ' ' && c < 0x7f }) || strings.IndexByte(s, '#') >= 0 {
-		return false
-	}
-	if _, _, absolute := strings.Cut(s, "://"); absolute {
-		u, ok := parseURL(s)
-		return ok && !u.user
-	}
-	if strings.ContainsAny(s, "\"<>^`{|}\\") {
-		return false
+	if u, ok := parseURL(s); ok && each(s, func(c byte) bool { return c > ' ' && c < 0x7f }) {
+		return !u.user && !strings.Contains(u.rest, "#")
 	}
 	first, _, _ := strings.Cut(s, "/")
-	return !strings.Contains(first, ":")
+	return !strings.Contains(first, ":") && each(s, func(c byte) bool {
+		return isLetter(c) || isDigit(c) || strings.IndexByte("-._~%!$&'()*+,;=:@/?", c) >= 0
+	})
 }
 
-// TE returns what Envoy keeps of te and passes on, and whether it keeps any:
 // trailers, and an empty value.
 func (h *Head) TE() (value string, stays bool) {
 	all, given := h.Joined("te")
 	if !given {
 		return "", false
+	}
+	if h.upgrading {
+		return all, true
 	}
 	nominated := containsFold(h.nominated, "te")
 	for coding := range strings.SplitSeq(all, ",") {
