@@ -17,8 +17,8 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", 20260401, "seed of the generated cases")
-	policies = flag.Int("policies", 25_000, "how many policies to generate, at least")
-	perSet   = flag.Int("requests-per-set", 42, "how many requests each set of policies judges")
+	policies = flag.Int("policies", 50_000, "how many policies to generate, at least")
+	perSet   = flag.Int("requests-per-set", 36, "how many requests each set of policies judges")
 )
 
 const root = "../.."

@@ -327,7 +327,6 @@ func (h *Head) frameRequest() error {
 	if err != nil {
 		return err
 	}
-	noHost := f.hosts == 0 || containsFold(h.nominated, "host") && !h.upgrading
 	if err := h.readNominated(); err != nil {
 		return err
 	}
@@ -340,7 +339,7 @@ func (h *Head) frameRequest() error {
 	if h.Upgrade != "" && h.Body != NoBody {
 		return Malformed("an upgrade with a body")
 	}
-	if noHost {
+	if f.hosts == 0 || containsFold(h.nominated, "host") {
 		return ErrHost
 	}
 	return nil

@@ -158,6 +158,8 @@ func TestWhatPoliciesSeeOfTheRequestLineAndTheHost(t *testing.T) {
 		{"GET /x HTTP/1.1|Host: \xe9", bad},
 		{"GET /x HTTP/1.1|X-A: 1", silent},
 		{"GET /x HTTP/1.1|Host: h|Connection: host", silent},
+		{"GET /x HTTP/1.1|Host: h|Connection: host, upgrade|Upgrade: h2c", silent},
+		{"GET /x HTTP/1.1|Host: h|Connection: host, upgrade|Upgrade: websocket", seen("http", "h", "/x")},
 		{"GET /x HTTP/1.1|Host: h|Connection: :path", bad},
 		{"GET /x HTTP/1.1|Host: h|Connection: x-forwarded-for", bad},
 		{"GET /x HTTP/1.1|Host: h|Connection: X-Forwarded-Host", bad},
