@@ -29,7 +29,8 @@ type inheritedFDs struct {
 	execs   *net.UnixListener
 	service *os.File
 	logs    string
-	token   string // of the operator
+	share   []string // directories that pods may see
+	token   string   // of the operator
 	// Only where Envoy does the waypoints' work.
 	envoy, config *os.File
 }
@@ -97,7 +98,7 @@ func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) 
 	if h.envoy != nil {
 		files = append(files, h.envoy, h.config)
 	}
-	cmd, err := netns.Command([]string{"node", at.state}, files)
+	cmd, err := netns.Command(append([]string{"node", at.state}, h.share...), files)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func run(ctx context.Context, o launcher.Options, h launcher.Handed) error {
 // newNodeCommand is what runs inside: process 1 of the node.
 func newNodeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "node STATE-DIR", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "node STATE-DIR [SHARED-DIR...]", Hidden: true, Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options, err := decodeOptions(os.Getenv(nodeOptionsVariable))
 			if err != nil {
@@ -188,7 +189,7 @@ func newNodeCommand() *cobra.Command {
 			if options.Waypoint == "envoy" {
 				programs[envoyProgram] = os.NewFile(fdEnvoy, envoyProgram)
 			}
-			node, err := netns.NewNode(netns.Config{Hide: args, Programs: programs})
+			node, err := netns.NewNode(netns.Config{Hide: args[:1], Share: args[1:], Programs: programs})
 			for _, f := range programs {
 				f.Close() // pods have copies
 			}

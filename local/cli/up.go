@@ -19,6 +19,7 @@ import (
 	"artemis.example/local/capture/netns"
 	"artemis.example/local/launcher"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const (
@@ -33,6 +34,7 @@ type upOptions struct {
 	service          string
 	detach           bool
 	withoutAdversary bool
+	share            []string
 }
 
 func newUpCommand(at *place) *cobra.Command {
@@ -51,6 +53,13 @@ func newUpCommand(at *place) *cobra.Command {
 				return err
 			}
 			o.Adversary = !o.withoutAdversary
+			for i, dir := range o.share {
+				shared, err := sharedDir(dir)
+				if err != nil {
+					return usageError{err}
+				}
+				o.share[i] = shared
+			}
 			if o.detach {
 				return upDetached(cmd, *at)
 			}
@@ -67,8 +76,21 @@ func newUpCommand(at *place) *cobra.Command {
 	f.StringVar(&o.gateway, "gateway", "127.0.0.1:19080", "where the gateway listens")
 	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject", "what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")
 	f.Float64Var(&o.TimeScale, "time-scale", 0, "mission seconds per second after lift-off, 1 to 1e7 (default: what the manifests say; ten days in ten minutes)")
+	f.StringArrayVar(&o.share, "share", nil, "a directory of yours that pods see too, read-only: they see the system's only (capture netns)")
 	f.StringVar(&o.service, "service-binary", "", "the services' program (default: `service` beside artemis)")
 	return cmd
+}
+
+// sharedDir returns the absolute path of a directory that is there.
+func sharedDir(dir string) (string, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return "", fmt.Errorf("--share: %w", err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("--share %s: it takes a directory", dir)
+	}
+	return filepath.Abs(dir)
 }
 
 func (o upOptions) check() error {
@@ -155,7 +177,7 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		return err
 	}
 	o.Gateway, o.StartedAt = gateway.Addr().String(), time.Now()
-	h := inheritedFDs{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), token: token, envoy: envoy, config: config}
+	h := inheritedFDs{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), share: o.share, token: token, envoy: envoy, config: config}
 
 	// The main thread stays with the node: it is killed when that thread ends.
 	watching, stopWatching := context.WithCancel(ctx)
@@ -294,7 +316,13 @@ func upDetached(cmd *cobra.Command, at place) error {
 	args := []string{"up", "--root", at.root, "--state-dir", at.state}
 	cmd.Flags().Visit(func(f *pflagFlag) {
 		if f.Name != "detach" && f.Name != "root" && f.Name != "state-dir" {
-			args = append(args, "--"+f.Name+"="+f.Value.String())
+			values := []string{f.Value.String()}
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				values = list.GetSlice()
+			}
+			for _, v := range values {
+				args = append(args, "--"+f.Name+"="+v)
+			}
 		}
 	})
 	child := exec.Command(exe, args...)

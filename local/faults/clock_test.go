@@ -105,7 +105,7 @@ const (
 // time the flight is over, or has not begun by that clock: so the next may begin.
 func TestTheClockMayBeSet(t *testing.T) {
 	clock := newSteppable(t)
-	s := start(t, options{artemis: clock.artemis, service: clock.service})
+	s := start(t, options{artemis: clock.artemis, service: clock.service, share: filepath.Dir(clock.file)})
 	s.launch()
 	s.until("frames come down", 40*time.Second, s.live)
 	w := s.watch()

@@ -127,7 +127,7 @@ func TestEnvoysWhoseClockIsAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := start(t, withEnvoys(t, options{artemis: clock.artemis, service: clock.service}))
+	s := start(t, withEnvoys(t, options{artemis: clock.artemis, service: clock.service, share: filepath.Dir(clock.file)}))
 	allowed := func() bool {
 		return strings.HasSuffix(s.curl("houston/flight-director", "http://telemetry-monitor:8080/dashboard"), "\n200")
 	}

@@ -36,7 +36,7 @@ func TestUnrulyPeersHarmNobodyElse(t *testing.T) {
 	}
 
 	put(t, file, "")
-	s := start(t, options{service: unruly})
+	s := start(t, options{service: unruly, share: dir})
 	s.launch()
 	s.until("frames come down", 40*time.Second, s.live)
 	misbehave(others[0], manners[0])

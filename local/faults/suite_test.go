@@ -39,6 +39,7 @@ type options struct {
 	artemis string // the programs, default those in bin/
 	service string
 	prefix  []string // what artemis is started by
+	share   string   // a directory that pods see too
 	flags   []string // more of `up`
 }
 
@@ -87,6 +88,9 @@ func start(t *testing.T, o options) *suite {
 	s := &suite{options: o, t: t, port: port, client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
 	args := slices.Concat(o.prefix, []string{o.artemis, "up", "--detach", "--stage", "zero-trust", "--root", o.root, "--state-dir", o.state,
 		"--gateway", "127.0.0.1:" + port, "--service-binary", o.service}, o.flags)
+	if o.share != "" {
+		args = append(args, "--share", o.share)
+	}
 	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("up: %v\n%s", err, out)
@@ -346,7 +350,7 @@ func program(t *testing.T, dir, name, pkg string, flags ...string) string {
 	return path
 }
 
-// visible makes a directory that pods can read too: their /tmp is their own.
+// visible makes a directory for options.share, which pods can read too.
 func visible(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/var/tmp", "artemis-faults-")

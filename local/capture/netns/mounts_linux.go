@@ -33,11 +33,12 @@ var system = []string{
 type view struct {
 	resolvConf string   // the file that /etc/resolv.conf is
 	empty      []string // directories with nothing in them
+	shared     []string // directories that are seen although the one above is not
 }
 
-// newView covers the node's own /run with the programs, this one and those that
-// are given by name, and says what its pods are to see.
-func newView(programs map[string]*os.File, hide []string) (*view, error) {
+// newView covers the node's own /run with the programs, this one and those of the
+// Config, and says what its pods are to see.
+func newView(cfg Config) (*view, error) {
 	target, err := filepath.EvalSymlinks("/etc/resolv.conf") // it may be a link into /run
 	if err != nil {
 		return nil, err
@@ -46,7 +47,13 @@ func newView(programs map[string]*os.File, hide []string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{resolvConf: target, empty: slices.Clone(hide)}
+	v := &view{resolvConf: target, empty: slices.Clone(cfg.Hide)}
+	for _, dir := range cfg.Share {
+		if dir, err = filepath.EvalSymlinks(dir); err != nil {
+			return nil, fmt.Errorf("share a directory with the pods: %w", err)
+		}
+		v.shared = append(v.shared, dir)
+	}
 	for _, e := range entries {
 		if e.IsDir() && !slices.Contains(system, e.Name()) {
 			v.empty = append(v.empty, "/"+e.Name())
@@ -63,7 +70,7 @@ func newView(programs map[string]*os.File, hide []string) (*view, error) {
 	if err := os.MkdirAll(emptyDir, 0o755); err != nil {
 		return nil, err
 	}
-	for path, from := range named(programs, self) {
+	for path, from := range named(cfg.Programs, self) {
 		if err := copyProgram(path, from); err != nil {
 			return nil, fmt.Errorf("copy a program to %s: %w", path, err)
 		}
@@ -109,6 +116,15 @@ func (v *view) mount(resolvConf string, user int) error {
 	if err := unix.MountSetattr(unix.AT_FDCWD, "/proc", 0, &writable); err != nil {
 		return fmt.Errorf("writable /proc: %w", err)
 	}
+	kept := map[string]int{}
+	for _, dir := range append([]string{programsDir}, v.shared...) {
+		fd, err := detach(dir)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		kept[dir] = fd
+	}
 	for _, dir := range v.empty {
 		err := unix.Mount(emptyDir, dir, "", unix.MS_BIND, "")
 		// Who cannot come to the directory has nothing to be kept from.
@@ -116,28 +132,27 @@ func (v *view) mount(resolvConf string, user int) error {
 			return fmt.Errorf("hide %s: %w", dir, err)
 		}
 	}
-	programs, err := detach(programsDir)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(programs)
 	if err := mountDev(user); err != nil {
 		return err
 	}
 	own := []string{"/run", "/tmp"}
-	if top := "/" + strings.Split(v.resolvConf, "/")[1]; slices.Contains(v.empty, top) { // WSL has it in /mnt
-		own = append(own, top)
+	for _, path := range append(v.shared, v.resolvConf) { // WSL has its resolv.conf in /mnt
+		if top := "/" + strings.Split(path, "/")[1]; slices.Contains(v.empty, top) && !slices.Contains(own, top) {
+			own = append(own, top)
+		}
 	}
 	for _, dir := range own {
 		if err := mountOwn(dir, "size=16m,nr_inodes=4096,mode=1777"); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(programsDir, 0o755); err != nil {
-		return err
-	}
-	if err := attach(programs, programsDir); err != nil {
-		return err
+	for dir, fd := range kept {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := attach(fd, dir); err != nil {
+			return err
+		}
 	}
 	return v.writeResolvConf(resolvConf, own)
 }

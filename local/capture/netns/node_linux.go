@@ -23,6 +23,8 @@ type Config struct {
 	// Hide names directories that no pod may see, such as the one with the
 	// control socket: Unix sockets do not care about network namespaces.
 	Hide []string
+	// Share names directories that every pod sees, read-only, although no system's.
+	Share []string
 	// Programs are those that run in pods, by name: ProgramPath says where. They
 	// are copied, so that they may be closed once the node is made.
 	Programs map[string]*os.File
@@ -70,7 +72,7 @@ func NewNode(cfg Config) (*Node, error) {
 	if n.users, err = usersFor(); err != nil {
 		return nil, err
 	}
-	if n.view, err = newView(cfg.Programs, cfg.Hide); err != nil {
+	if n.view, err = newView(cfg); err != nil {
 		return nil, Unavailable(fmt.Errorf("bring the programs of pods: %w", err))
 	}
 	if err := setUpLoopback(netlink.NewHandle, NodeIP); err != nil {

@@ -30,6 +30,7 @@ func Unavailable(err error) error { return err }
 // Config is what a node is made from.
 type Config struct {
 	Hide     []string
+	Share    []string
 	Programs map[string]*os.File
 }
 
