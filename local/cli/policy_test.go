@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"os"
 	"path/filepath"
@@ -27,7 +28,10 @@ func projectOf(t *testing.T) *place {
 		"istio/cells/none.yaml":         "",
 		"adversary/manifests/none.yaml": "",
 	} {
-		var data []byte
+		data := []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nothing-else, namespace: default}\n...\n")
+		if to == "adversary/manifests/none.yaml" {
+			data = []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: no-adversary, namespace: default}\n")
+		}
 		if from != "" {
 			var err error
 			if data, err = os.ReadFile(filepath.Join("..", "..", "policy", "explain", "testdata", from)); err != nil {
@@ -134,5 +138,123 @@ func TestLintSaysWhatItFindsAndExitsWithIt(t *testing.T) {
 	var usage usageError
 	if _, err := runCommand(newLintCommand(at), filepath.Join(at.root, "nowhere")); !errors.As(err, &usage) {
 		t.Errorf("a directory that is not there: error %v, want one about usage", err)
+	}
+}
+
+// cluster is what kubectl gives of a shop in an ambient mesh.
+const cluster = "../../policy/lint/testdata/cluster.yaml"
+
+func TestExplainAsksAnybodysManifests(t *testing.T) {
+	at := &place{root: t.TempDir()} // no project anywhere
+	for _, c := range []struct {
+		args string
+		want error
+		line string
+	}{
+		{"--from shop/web --to cart.shop GET /cart/7", nil, "allowed: shop/web -> shop/cart GET /cart/7"},
+		{"--from cluster.local/ns/shop/sa/web --to http://cart.shop.svc.cluster.local/cart/7", nil, "allowed: shop/web -> shop/cart GET /cart/7"},
+		{"--from system:serviceaccount:shop:web --to shop/cart:80 DELETE /cart/7", exitError(1), "denied-l7: shop/web -> shop/cart DELETE /cart/7"},
+		{"--from legacy/batch --to pod:shop/cart", exitError(1), "denied-l4: legacy/batch -> shop/cart GET /"},
+		{"--from ingress --to shop/web", exitError(1), "denied-l4: edge/front -> shop/web GET /"},
+		{"--from shop/cart --to http://web.shop/account", exitError(2), "not judged: spec.rules[1].from[0].source.requestPrincipals in " + cluster + ":1877: nothing verifies tokens here"},
+		{"--from shop/web --to kubernetes.default", exitError(2), "not judged: spec in " + cluster + ":537: has no selector: somebody else says what its endpoints are"},
+	} {
+		out, err := runCommand(newExplainCommand(at), append(strings.Fields(c.args), "-f", cluster)...)
+		if err != c.want || !strings.Contains(out, c.line+"\n") {
+			t.Errorf("explain %s: %v, want %v; output:\n%s\nwant in it:\n%s", c.args, err, c.want, out, c.line)
+		}
+	}
+	_, err := runCommand(newExplainCommand(at), "--from", "shop/wbe", "--to", "shop/cart", "-f", cluster)
+	var usage usageError
+	if !errors.As(err, &usage) || err.Error() != "--from: nobody is called shop/wbe; did you mean shop/web?" {
+		t.Errorf("a misspelt name: %v", err)
+	}
+}
+
+func TestWhereNothingIsJudgedTheExitCodeIsTwo(t *testing.T) {
+	at := &place{root: t.TempDir()}
+	empty, values := t.TempDir(), filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(values, []byte("replicas: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range []*cobra.Command{newLintCommand(at), newExplainCommand(at)} {
+		for _, path := range []string{empty, values, filepath.Join(empty, "nowhere")} {
+			args := []string{"-f", path}
+			if cmd.Name() == "explain" {
+				args = append(args, "--from", "a/b", "--to", "c/d")
+			}
+			var usage usageError
+			if _, err := runCommand(cmd, args...); !errors.As(err, &usage) {
+				t.Errorf("%s -f %s: %v, want an error about usage", cmd.Name(), path, err)
+			}
+		}
+	}
+	var usage usageError
+	if _, err := runCommand(newExplainCommand(at), "--from", "a/b", "--to", "c/d"); !errors.As(err, &usage) {
+		t.Errorf("explain outside of a project: %v, want an error about usage", err)
+	}
+}
+
+func TestLintAnswersInTheFormatsOfOthers(t *testing.T) {
+	list, err := os.ReadFile(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lintStdin := func(args ...string) string {
+		cmd := newLintCommand(&place{root: t.TempDir()})
+		cmd.SetIn(bytes.NewReader(list))
+		out, err := runCommand(cmd, append([]string{"-"}, args...)...)
+		if err != exitError(1) {
+			t.Fatalf("lint - %v: %v", args, err)
+		}
+		return out
+	}
+	var sarif struct {
+		Version string
+		Runs    []struct {
+			Tool struct {
+				Driver struct{ Rules []struct{ ID string } }
+			}
+			Results []struct {
+				RuleID, Level string
+				Locations     []struct {
+					PhysicalLocation struct{ Region struct{ StartLine int } }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(lintStdin("-o", "sarif")), &sarif); err != nil {
+		t.Fatal(err)
+	}
+	if r := sarif.Runs[0]; sarif.Version != "2.1.0" || len(r.Tool.Driver.Rules) != len(lint.Checks()) || len(r.Results) != 6 ||
+		r.Results[1].RuleID != "ingress-not-through-waypoint" || r.Results[1].Level != "error" || r.Results[1].Locations[0].PhysicalLocation.Region.StartLine != 942 {
+		t.Errorf("SARIF: %+v", r.Results)
+	}
+	var junit struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Cases    []struct {
+			Class string `xml:"classname,attr"`
+		} `xml:"testcase"`
+	}
+	if err := xml.Unmarshal([]byte(lintStdin("-o", "junit")), &junit); err != nil {
+		t.Fatal(err)
+	}
+	if junit.Failures != 2 || junit.Tests != len(junit.Cases) || junit.Tests != len(lint.Checks()) {
+		t.Errorf("JUnit: %d of %d failures, want 2 of %d", junit.Failures, junit.Tests, len(lint.Checks()))
+	}
+	if out := lintStdin("-o", "yaml"); !strings.HasPrefix(out, "apiVersion: artemis.example/v1\n") || !strings.Contains(out, "\nkind: LintReport\n") {
+		t.Errorf("YAML: %.80s", out)
+	}
+	var report struct {
+		APIVersion, Kind string
+		Findings         []lint.Finding
+	}
+	if err := json.Unmarshal([]byte(lintStdin("--json")), &report); err != nil || report.Kind != "LintReport" || len(report.Findings) != 6 {
+		t.Errorf("JSON: %+v, %v", report, err)
+	}
+	checks, err := runCommand(newLintCommand(&place{}), "--checks")
+	if err != nil || strings.Count(checks, "\n") != len(lint.Checks()) {
+		t.Errorf("--checks: %v\n%s", err, checks)
 	}
 }

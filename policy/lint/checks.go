@@ -105,7 +105,7 @@ func Checks() []Class {
 		{string(manifest.CodeSyntax), Error, "no YAML", "What cannot be read cannot be applied.", nil},
 		{string(manifest.CodeYAMLBoolean), Error, "an unquoted word that YAML reads as a boolean",
 			"Kubernetes reads YAML 1.1, in which y, n, yes, no, on and off are booleans: a namespace n is refused, or is another one.", nil},
-		{string(manifest.CodeDuplicateKey), Warning, "a key given twice", "The last one counts, or none: kubectl refuses it.", nil},
+		{string(manifest.CodeDuplicateKey), Error, "a key given twice", "The last one counts, or none: kubectl refuses it.", nil},
 		{string(manifest.CodeDuplicateObject), Warning, "an object given twice, with different content", "Which one is in force depends on what is applied last.", nil},
 		{string(manifest.CodeUnknownField), Error, "a field that the kind does not have",
 			"The API server refuses it, or leaves it out and enforces the rest: a misspelt notRequestPrincipals admits everybody.", nil},

@@ -1,6 +1,7 @@
 package lint_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -411,5 +412,97 @@ func TestTheStageBeforeIsNot(t *testing.T) {
 	// NetworkPolicies the mesh goes around.
 	if diff := cmp.Diff(map[string]int{"service-without-waypoint": 36, "hbone-opens-perimeter": 18}, got); diff != "" {
 		t.Errorf("findings by check (-want +got):\n%s", diff)
+	}
+}
+
+// What kubectl gives is linted as it is.
+func TestAClustersOwnListIsLinted(t *testing.T) {
+	r, err := lint.Run("testdata/cluster.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []seen
+	for _, f := range r.Findings {
+		got = append(got, seen{f.Severity, f.Check, f.Object, f.Line})
+	}
+	want := []seen{
+		{lint.Warning, "probes-refused", "Deployment shop/web", 594},
+		{lint.Error, "ingress-not-through-waypoint", "Service shop/web", 942},
+		{lint.Note, "refused-by-node-proxy", "Service shop/cart-pods", 1028},
+		{lint.Warning, "service-without-waypoint", "Service data/db", 1199},
+		{lint.Note, "escape-by-decoding", "AuthorizationPolicy shop/cart", 1827},
+		{lint.Error, "l7-in-selector-policy", "AuthorizationPolicy data/db-readers", 1994},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+	left := []string{}
+	for _, l := range r.LeftOut {
+		left = append(left, fmt.Sprintf("%d %s: %s", len(l.Places), l.What, l.Why))
+	}
+	if diff := cmp.Diff([]string{"6 Pod: made by a workload that is among the files, and judged with it"}, left); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
+	}
+	if r.Objects != 40 || r.Assumed != 0 || len(r.NotJudged) != 2 {
+		t.Errorf("%d objects, %d without a namespace, not judged %+v; want 40, 0 and two", r.Objects, r.Assumed, r.NotJudged)
+	}
+}
+
+func TestASilenceNeedsAReasonAndAFinding(t *testing.T) {
+	const deny = `{targetRefs: [{group: "", kind: Service, name: guidance-nav}], action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`
+	annotated := strings.Replace(policy("d", deny), "namespace: orion}", "namespace: orion, annotations: {artemis.example/lint-ignore: 'deny-by-path raw paths; port-not-http no reason to'}}", 1)
+	for _, c := range []struct {
+		name, object     string
+		findings, silent []string
+	}{
+		{"a comment with a reason", strings.Replace(policy("d", deny), "kind:", "# artemis-lint: ignore deny-by-path raw paths\nkind:", 1), nil, []string{"deny-by-path: raw paths"}},
+		{"a comment above", "---\n# artemis-lint: ignore deny-by-path raw paths\n" + policy("d", deny)[len("---\n"):], nil, []string{"deny-by-path: raw paths"}},
+		{"without a reason", "---\n# artemis-lint: ignore deny-by-path\n" + policy("d", deny)[len("---\n"):], []string{"deny-by-path", "silence: gives no reason: nothing is silenced"}, nil},
+		{"an annotation, one of two for nothing", annotated, []string{"silence: silences port-not-http, which finds nothing here"}, []string{"deny-by-path: raw paths"}},
+		{"no such check", "---\n# artemis-lint: ignore deny-by-pth raw paths\n" + policy("d", deny)[len("---\n"):], []string{"deny-by-path", `silence: "deny-by-pth" is none of the checks`}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, cell(t)+c.object)
+			var findings, silent []string
+			for _, f := range r.Findings {
+				if f.Check == "silence" {
+					f.Check += ": " + f.Message
+				}
+				findings = append(findings, f.Check)
+			}
+			for _, f := range r.Silenced {
+				silent = append(silent, f.Check+": "+f.Reason)
+			}
+			slices.Sort(findings)
+			if diff := cmp.Diff([][]string{c.findings, c.silent}, [][]string{findings, silent}); diff != "" {
+				t.Errorf("findings and silenced (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Files of which the input is not the whole prove nothing about what is missing.
+func TestWhatIsMissingIsNotJudgedWhereTheFilesAreNotTheWhole(t *testing.T) {
+	const lone = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec:\n"
+	const ns = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}\n"
+	const web = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n"
+	const account = "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: shop}\n"
+	for _, c := range []struct {
+		name, manifests string
+		errors          int
+	}{
+		{"a selector, policies alone", lone + "  selector: {matchLabels: {app: web}}\n", 0},
+		{"a target, policies alone", lone + "  targetRefs: [{group: '', kind: Service, name: web}]\n", 0},
+		{"a principal, policies alone", lone + "  rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}]}]\n", 0},
+		{"a target, and the namespace with its Services", lone + "  targetRefs: [{group: '', kind: Service, name: cart}]\n" + ns + web, 1},
+		{"a principal, and the namespace with its accounts", lone + "  rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}]}]\n" + ns + account, 1},
+		{"a target, and files of two clusters", lone + "  targetRefs: [{group: '', kind: Service, name: cart}]\n" + ns + web + strings.Replace(web, "port: 80", "port: 81", 1), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, c.manifests)
+			if r.Count(lint.Error) != c.errors || (c.errors == 0 && len(r.NotJudged) == 0) {
+				t.Errorf("findings %+v, not judged %+v; want %d errors, and what is not judged named", r.Findings, r.NotJudged, c.errors)
+			}
+		})
 	}
 }

@@ -80,7 +80,11 @@ func (c *checker) hbone(p *topology.Pod, callers []*topology.Pod) {
 			for i := range way.Legs {
 				l := &way.Legs[i]
 				got := c.policies.Perimeter(l)
-				if plain.Allowed && plain.Policy != "" && !got.Allowed && refused == "" {
+				meant := plain.Allowed && plain.Policy != ""
+				if got.Direction == netpol.Egress { // the caller's own policies let it out on that port
+					meant = plain.Direction != netpol.Egress && l.From.Pod == from
+				}
+				if meant && !got.Allowed && refused == "" {
 					refused = fmt.Sprintf("NetworkPolicies admit %s on port %d, but in the mesh the call comes on port %d, and the %s of NetworkPolicy %s refuses that",
 						from.Ref, port, topology.HBONEPort, got.Direction, got.Policy)
 				}
