@@ -15,7 +15,7 @@ apply -f k3d/gateway-plain.yaml
 for cell in "${CELLS[@]}"; do apply -f "openchoreo/rendered/$cell/cell.yaml"; done
 step "the mesh's objects"
 apply -f istio/cells
-step "eighteen services"
+step "the services"
 apply -R -f openchoreo/rendered
 [[ $STAGE == zero-trust ]] || { step "stage $STAGE"; apply -f "istio/stages/$STAGE"; }
 

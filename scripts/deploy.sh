@@ -5,7 +5,7 @@
 usage_if_asked "$@"
 reachable
 
-step "the platform's types, the five Cells and their eighteen components"
+step "the platform's types, the five Cells and their components"
 follow_order
 
 [[ -z ${WITHOUT_PODS:-} ]] || exit 0

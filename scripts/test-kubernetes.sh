@@ -10,6 +10,8 @@ case "${1:-}" in
   *) echo "test-kubernetes.sh takes no arguments" >&2; exit 2 ;;
 esac
 
+# How many Components there are, by their files.
+components=$(grep -l '^kind: Component$' openchoreo/*/*.yaml | wc -l)
 passed=0
 ok() { passed=$((passed + 1)); printf 'ok      %s\n' "$*"; }
 fail() { printf 'FAILED  %s\n' "$*" >&2; exit 1; }
@@ -23,9 +25,9 @@ if [[ ${1:-} == --against-the-api ]]; then
 
   scripts/deploy.sh >/dev/null
   ok "deploy brings up five Cells"
-  for _ in $(seq 100); do [[ $(count deployments) == 18 ]] && break; read -rt 0.3 <> <(:) || true; done
-  [[ $(count deployments) == 18 ]] || fail "18 Deployments expected, $(count deployments) found"
-  ok "eighteen Deployments"
+  for _ in $(seq 100); do [[ $(count deployments) == "$components" ]] && break; read -rt 0.3 <> <(:) || true; done
+  [[ $(count deployments) == "$components" ]] || fail "$components Deployments expected, $(count deployments) found"
+  ok "$components Deployments"
   generation=$(kubectl get deployments -A -o jsonpath='{range .items[*]}{.metadata.name}={.metadata.generation} {end}')
   scripts/deploy.sh >/dev/null
   ok "deploy again changes nothing and succeeds"
@@ -69,12 +71,12 @@ if [[ ${1:-} == --against-the-api ]]; then
   ok "the attacker moves in"
   # Cut off in the middle of a change, and run again.
   kubectl -n default delete --timeout=60s -f openchoreo/houston/capcom.yaml >/dev/null
-  for _ in $(seq 200); do [[ $(count deployments) == 17 ]] && break; read -rt 0.3 <> <(:) || true; done
-  [[ $(count deployments) == 17 ]] || fail "capcom is still there"
+  for _ in $(seq 200); do [[ $(count deployments) == $((components - 1)) ]] && break; read -rt 0.3 <> <(:) || true; done
+  [[ $(count deployments) == $((components - 1)) ]] || fail "capcom is still there"
   timeout -s KILL 2 scripts/deploy.sh >/dev/null 2>&1 || true
   scripts/deploy.sh >/dev/null
-  for _ in $(seq 200); do [[ $(count deployments) == 18 ]] && break; read -rt 0.3 <> <(:) || true; done
-  [[ $(count deployments) == 18 ]] || fail "after an interruption: 18 Deployments expected, $(count deployments) found"
+  for _ in $(seq 200); do [[ $(count deployments) == "$components" ]] && break; read -rt 0.3 <> <(:) || true; done
+  [[ $(count deployments) == "$components" ]] || fail "after an interruption: $components Deployments expected, $(count deployments) found"
   ok "deploy goes on where it was cut off"
   # There is no namespace controller here: what is asked for is that everything of ours goes or is asked to go.
   timeout 120 scripts/undeploy.sh >/dev/null
@@ -93,7 +95,7 @@ fi
 if [[ ${1:-} == --plain-against-the-api ]]; then
   export KUBE_CONTEXT='' WITHOUT_PODS=1 WAIT=2m
   for stage in open mtls zero-trust; do STAGE=$stage scripts/deploy-plain.sh >/dev/null || fail "deploy-plain at $stage"; done
-  [[ $(kubectl get deployments -A -l openchoreo.dev/environment=development -o name | wc -l) == 18 ]] || fail "deploy-plain: 18 Deployments expected"
+  [[ $(kubectl get deployments -A -l openchoreo.dev/environment=development -o name | wc -l) == "$components" ]] || fail "deploy-plain: $components Deployments expected"
   [[ $(kubectl get authorizationpolicies -A -o name | wc -l) == "$(cat istio/cells/*.yaml | grep -c '^kind: AuthorizationPolicy')" ]] || fail "deploy-plain: policies are missing"
   ok "deploy-plain, at each stage in turn, without OpenChoreo's doing"
   if STAGE=closed scripts/deploy-plain.sh >/dev/null 2>&1; then fail "deploy-plain took the stage closed"; fi
