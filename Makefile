@@ -111,6 +111,14 @@ test: ## the tests: Go alone, under three minutes
 	go vet ./...
 	go test -race ./...
 
+.PHONY: check
+check: ## between two edits: build, vet, staticcheck, the tests without processes
+	scripts/check.sh
+
+.PHONY: cover
+cover: ## how much of each package its tests run, what runs in processes of their own counted too
+	scripts/cover.sh
+
 .PHONY: conformance
 conformance: ## the same manifests against OpenChoreo, Istio and Envoy themselves (installs and builds what it needs)
 	scripts/conformance.sh
