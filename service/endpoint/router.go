@@ -127,7 +127,7 @@ type exchange struct {
 }
 
 func (s *Server) begin(r *http.Request, name string) (context.Context, *exchange) {
-	now := s.Clock.Now()
+	now := time.Now()
 	s.arrived.Store(now.UnixNano())
 	x := &exchange{Server: s, began: now, name: name, caller: s.Evidence.Judge(r.Header[trace.IdentityHeader])}
 	ctx := r.Context()
@@ -172,7 +172,7 @@ func (s *Server) serve(e Endpoint, hears bool) http.Handler {
 			}
 			span.End()
 		}
-		route.Observe(status, s.Clock.Now().Sub(x.began))
+		route.Observe(status, time.Since(x.began))
 	})
 }
 
@@ -180,7 +180,7 @@ func (s *Server) refuse(route *telemetry.Route, why func(*http.Request) *problem
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, x := s.begin(r, "")
 		status := x.write(ctx, w, nil, why(r))
-		route.Observe(status, s.Clock.Now().Sub(x.began))
+		route.Observe(status, time.Since(x.began))
 	}
 }
 

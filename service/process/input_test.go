@@ -68,6 +68,7 @@ func TestBadInputIsNamed(t *testing.T) {
 		{"too large a burn", guidance, maneuver(`{"type":"course-correction","deltaV":51}`), 422, problem.OutOfRange, "50 m/s"},
 		{"no burn at all", guidance, maneuver(`{"type":"course-correction","deltaV":0}`), 422, problem.OutOfRange, "not 0"},
 		{"a field of another type", guidance, maneuver(`{"type":"attitude","rollDeg":1,"deltaV":1}`), 422, problem.OutOfRange, `"deltaV"`},
+		{"before lift-off", guidance, maneuver(`{"type":"course-correction","deltaV":5}`), 409, problem.WrongPhase, "before lift-off"},
 		{"an abort on the pad", guidance, maneuver(`{"type":"abort","reason":"test"}`), 409, problem.WrongPhase, "scrub"},
 		{"a handoff without a lift-off", director, post("/handoff", "application/json", `{"timeScale":10}`), 422, problem.OutOfRange, "liftOff"},
 		{"a handoff that lies ahead", director, post("/handoff", "application/json", `{"liftOff":"2100-01-01T00:00:00Z","timeScale":10}`), 422, problem.OutOfRange, "ahead"},

@@ -27,6 +27,8 @@ type Command struct {
 	// ExecutedAt is set when a command is repeated that the spacecraft has
 	// flown before: the mission time, in s, at which it did.
 	ExecutedAt *float64 `json:"executedAt,omitempty"`
+	// whenever it is possible will do: nobody can ask for that over the wire.
+	whenever bool
 }
 
 // Types of commands.

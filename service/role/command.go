@@ -76,6 +76,6 @@ func (c Command) check() error {
 // Orders that a POST without a body stands for.
 var (
 	smallCorrection = 2.3 // m/s, along the velocity
-	bareManeuver    = Command{Type: courseCorrection, DeltaV: &smallCorrection}
+	bareManeuver    = Command{Type: courseCorrection, DeltaV: &smallCorrection, whenever: true}
 	bareUplink      = Command{Type: telemetryRequest}
 )

@@ -147,7 +147,7 @@ func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
 		m.ID = fmt.Sprintf("%s-%.0f-%d", m.Type, at, g.count)
 		g.mu.Unlock()
 	}
-	if g.waits(m, ok) {
+	if in.whenever && g.waits(m, ok) {
 		return g.wait(m)
 	}
 	if err := g.flyable(m, ok); err != nil {
@@ -174,9 +174,6 @@ func maneuvered(status string, m Maneuver, executed *Maneuver) Maneuvered {
 // waits reports whether a correction is for later: before lift-off and while the
 // rocket still burns nobody can fly one.
 func (g *guidanceRole) waits(m Maneuver, flying bool) bool {
-	if m.Type != courseCorrection {
-		return false
-	}
 	if !flying {
 		return true
 	}
@@ -227,6 +224,8 @@ func (g *guidanceRole) flyable(m Maneuver, flying bool) error {
 	switch {
 	case !flying && m.Type == abort:
 		return problem.New(problem.WrongPhase, "nothing to abort before lift-off: scrub the countdown")
+	case !flying:
+		return problem.New(problem.WrongPhase, "no burn before lift-off")
 	case phase.Over:
 		return problem.New(problem.WrongPhase, "the flight is over: %s", phase.Title)
 	case m.Type == abort && mode(all) == modeAborting:

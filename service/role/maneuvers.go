@@ -38,10 +38,17 @@ func (m *maneuvers) add(all ...Maneuver) bool {
 	return added
 }
 
-// inOrder sorts by mission time.
+// inOrder sorts by mission time. Of one moment an abort is the last: nothing is
+// flown after it. Everybody who remembers comes to the same order.
 func inOrder(list []Maneuver) []Maneuver {
+	last := func(m Maneuver) int {
+		if m.Type == abort {
+			return 1
+		}
+		return 0
+	}
 	slices.SortStableFunc(list, func(a, b Maneuver) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(last(a), last(b)), cmp.Compare(a.ID, b.ID))
 	})
 	return list
 }
