@@ -170,7 +170,6 @@ spec:
 		}
 		return with(own, name, []byte(strings.Join(kept, "\n---\n")+"\n# edited\n"))
 	}
-	inOrion := "and 8 more of the namespace"
 	for _, c := range []struct {
 		name string
 		next *manifest.Project
@@ -180,7 +179,7 @@ spec:
 		{"no default-deny", without(cells, "  name: default-deny\n"), cells + ": at stage zero-trust: no default-deny, an ALLOW without rules, on the waypoint of " + orionNamespace},
 		{"a default-deny that allows", replaced(cells, "      name: waypoint\n      group: gateway.networking.k8s.io\n", "      name: waypoint\n      group: gateway.networking.k8s.io\n  rules: [{}]\n"), "no default-deny"},
 		{"no L4 policy", without(cells, "  name: via-waypoint-only\n"), "no L4 AuthorizationPolicy that keeps everybody out but whom it lists for " + orionNamespace},
-		{"an L4 policy for everybody", replaced(cells, "  rules:\n    - from:\n        - source:\n            serviceAccounts:\n              - waypoint\n", "  rules: [{}]\n"), inOrion},
+		{"an L4 policy for everybody", replaced(cells, "  rules:\n    - from:\n        - source:\n            serviceAccounts:\n              - waypoint\n", "  rules: [{}]\n"), "more of the namespace"},
 		{"no PeerAuthentication", without(cells, "\nkind: PeerAuthentication\n"), cells + ": at stage mtls: no PeerAuthentication with mTLS STRICT for " + orionNamespace},
 		{"plaintext", replaced(cells, "STRICT", "PERMISSIVE"), "STRICT"},
 		{"a Cell outside of the mesh", replaced(cell, "    istio.io/dataplane-mode: ambient\n", ""), cell + ": at stage zero-trust: not in the mesh"},
