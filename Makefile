@@ -63,6 +63,7 @@ envoy: ## what `up` with WAYPOINT=envoy needs: real Envoy, and istiod's code tha
 .PHONY: binaries
 binaries: ## bin/service (the eighteen services) and bin/artemis (the launcher)
 	@mkdir -p bin
+	@[[ -e bin/artemis ]] || echo "building bin/service and bin/artemis; the first time takes a few minutes" >&2
 	@$(GO_BUILD) -o bin/service ./service
 	@$(GO_BUILD) -o bin/artemis ./local
 

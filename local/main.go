@@ -8,4 +8,7 @@ import (
 	"artemis.example/local/cli"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:])) }
+// version is set when the binary is linked.
+var version string
+
+func main() { os.Exit(cli.Main(version, os.Args[1:])) }

@@ -2,9 +2,12 @@ package cli
 
 import "runtime/debug"
 
-// buildVersion is the version control's revision that the program was built
-// from, or "dev".
-func buildVersion() string {
+// buildVersion is what the program was linked with, or else the version control's
+// revision that it was built from, or "dev".
+func buildVersion(linked string) string {
+	if linked != "" {
+		return linked
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}

@@ -36,7 +36,9 @@ func (c *client) dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", c.at.controlSocket())
 }
 
-var errNoSuite = errors.New("no suite is running here: start one with `artemis up`")
+func noSuite(at *place) error {
+	return fmt.Errorf("no suite is running here: start one with `%s`", at.command("up"))
+}
 
 // connect resolves the place and gives a client of the suite that runs there,
 // or an error that says that none does.
@@ -49,7 +51,7 @@ func connect(at *place) (*client, error) {
 		return nil, err
 	}
 	if !runs {
-		return nil, errNoSuite
+		return nil, noSuite(at)
 	}
 	return newClient(*at), nil
 }
@@ -73,7 +75,7 @@ func (c *client) call(ctx context.Context, method, path string, body any) (*http
 	resp, err := c.http.Do(r)
 	if err != nil {
 		if runs, lockErr := c.at.isRunning(); lockErr == nil && !runs { // it ended while it was asked
-			return nil, errNoSuite
+			return nil, noSuite(&c.at)
 		}
 		return nil, fmt.Errorf("ask the launcher: %w", err)
 	}

@@ -9,10 +9,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"artemis.example/policy/decision"
 	"github.com/spf13/cobra"
 )
+
+// endLimit is how long a suite that hung up may take to be gone.
+const endLimit = 5 * time.Second
 
 func newDecisionsCommand(at *place) *cobra.Command {
 	var asJSON, follow bool
@@ -25,6 +29,9 @@ func newDecisionsCommand(at *place) *cobra.Command {
 			c, err := connect(at)
 			if err != nil {
 				return err
+			}
+			if last < 0 {
+				return usageError{fmt.Errorf("--last %d: it takes 0 or more", last)}
 			}
 			show := func(r decision.Record) error { return writeDecision(cmd.OutOrStdout(), r) }
 			if asJSON {
@@ -52,7 +59,11 @@ func newDecisionsCommand(at *place) *cobra.Command {
 			if cmd.Context().Err() != nil {
 				return nil // interrupted: that is how following ends
 			}
-			return err
+			if at.awaitEnd(cmd.Context(), endLimit) == nil { // it hangs up before it has drained
+				fmt.Fprintln(cmd.ErrOrStderr(), "the suite ended")
+				return nil
+			}
+			return fmt.Errorf("the suite no longer tells its decisions: %w", cmp.Or(err, io.ErrUnexpectedEOF))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, a record a line")

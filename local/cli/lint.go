@@ -62,7 +62,7 @@ func newLintCommand(at *place) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			if err := writeLint(cmd.OutOrStdout(), &out, report, strict); err != nil {
+			if err := writeLint(cmd.OutOrStdout(), cmd.Root().Version, &out, report, strict); err != nil {
 				return err
 			}
 			switch {
@@ -88,12 +88,12 @@ type lintReport struct {
 	*lint.Report
 }
 
-func writeLint(w io.Writer, out *format, r *lint.Report, strict bool) error {
+func writeLint(w io.Writer, version string, out *format, r *lint.Report, strict bool) error {
 	switch out.name {
 	case "text":
 		return writeReport(w, r)
 	case "sarif":
-		return writeSARIF(w, r)
+		return writeSARIF(w, version, r)
 	case "junit":
 		return writeJUnit(w, r, strict)
 	}
@@ -217,9 +217,9 @@ type (
 	}
 )
 
-func writeSARIF(w io.Writer, r *lint.Report) error {
+func writeSARIF(w io.Writer, version string, r *lint.Report) error {
 	run := sarifRun{Results: []sarifResult{}}
-	run.Tool.Driver.Name, run.Tool.Driver.Version = "artemis lint", buildVersion()
+	run.Tool.Driver.Name, run.Tool.Driver.Version = "artemis lint", version
 	for _, c := range lint.Checks() {
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{c.Name, sarifText{c.Summary}, sarifText{c.Why}})
 	}

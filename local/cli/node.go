@@ -112,17 +112,11 @@ func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) 
 		return netns.Unavailable(fmt.Errorf("make a user namespace: %w", err))
 	}
 	ended := make(chan struct{})
-	go func() { // the drain; the node's own limits are shorter
+	go func() {
 		select {
 		case <-ended:
-			return
 		case <-ctx.Done():
-		}
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(drainLimit):
-			_ = cmd.Process.Kill()
+			end(cmd.Process, ended)
 		}
 	}()
 	var verdict nodeVerdict
@@ -142,6 +136,27 @@ func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) 
 		return exitError(exit.ExitCode()) // it said why
 	}
 	return err
+}
+
+// end stops a node, and kills it when it does not drain in time. As process 1 of
+// its namespace it does not get a signal that comes before its handler is there
+// (pid_namespaces(7)): so it is sent again until it has an effect.
+func end(node *os.Process, ended <-chan struct{}) {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	limit := time.NewTimer(drainLimit)
+	defer limit.Stop()
+	for {
+		_ = node.Signal(syscall.SIGTERM) // it may have ended just now
+		select {
+		case <-ended:
+			return
+		case <-again.C:
+		case <-limit.C:
+			_ = node.Kill()
+			return
+		}
+	}
 }
 
 // filled returns a pipe to read text from: unlike the environment and the

@@ -21,10 +21,30 @@ import (
 const maxSocketPath = 100
 
 // place is where the project and the state of its running suite are.
-type place struct{ root, state string }
+type place struct {
+	root, state string
+	flags       string // as they were given, for hints
+}
+
+// command returns a line that can be pasted: this program as it was called, and
+// what it was told about the place.
+func (p *place) command(rest string) string {
+	self := os.Args[0]
+	if !strings.Contains(self, "/") {
+		self = "artemis" // found in the PATH
+	}
+	return strings.Join(strings.Fields(self+" "+rest+" "+p.flags), " ")
+}
 
 // resolve makes both absolute.
 func (p *place) resolve() error {
+	if p.flags == "" {
+		for _, f := range []struct{ name, value string }{{"--root", p.root}, {"--state-dir", p.state}} {
+			if f.value != "" {
+				p.flags += f.name + " " + f.value + " "
+			}
+		}
+	}
 	if p.root == "" {
 		root, err := findRoot()
 		switch {
@@ -147,6 +167,15 @@ func ownedByUs(info fs.FileInfo) bool {
 	return ok && int(stat.Uid) == os.Geteuid()
 }
 
+// makeState makes the state directory.
+func (p place) makeState() error {
+	err := os.MkdirAll(p.state, 0o755)
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("make the state directory, for logs and sockets: %w; choose one that can be written with --state-dir DIR", err)
+}
+
 // errRunning says that somebody else holds the lock.
 var errRunning = errors.New("a suite is running already")
 
@@ -154,12 +183,12 @@ var errRunning = errors.New("a suite is running already")
 // for as long as it lives: the kernel gives the lock back however it ends, so
 // that nothing stale is left.
 func (p place) lock() (*os.File, error) {
-	if err := os.MkdirAll(p.state, 0o755); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+	if err := p.makeState(); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(p.state, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("open the lock: %w", err)
+		return nil, fmt.Errorf("open the lock: %w; choose a directory of your own with --state-dir DIR", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()

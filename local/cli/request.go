@@ -12,7 +12,7 @@ import (
 // listens to, on a machine that may have no curl.
 func newRequestCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "request METHOD URL", Hidden: true, Args: cobra.ExactArgs(2),
+		Use: "request METHOD URL", Hidden: true, Args: exactArgs(2, "which request? METHOD URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := http.NewRequestWithContext(cmd.Context(), args[0], args[1], nil)
 			if err != nil {

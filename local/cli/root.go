@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -18,13 +19,17 @@ type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// Main runs artemis with the arguments and gives its exit code: 0, 1 for a
-// failure, 2 for wrong usage, or what a command that was run inside a pod gave.
-func Main(args []string) int {
+// interrupted is the exit code of a command that Ctrl-C ended, as shells have it.
+const interrupted = 128 + int(syscall.SIGINT)
+
+// Main runs artemis, linked as a version, with the arguments and gives its exit
+// code: 0, 1 for a failure, 2 for wrong usage, 130 for an interruption, or what a
+// command that was run inside a pod gave.
+func Main(version string, args []string) int {
 	keepDescriptors()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	root := newRootCommand()
+	root := newRootCommand(version)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var code exitError
@@ -33,35 +38,44 @@ func Main(args []string) int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "artemis: interrupted")
+		return interrupted
 	}
 	fmt.Fprintln(os.Stderr, "artemis:", err)
 	var usage usageError
-	if errors.As(err, &usage) {
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), unknownCommand) {
 		return 2
 	}
 	return 1
 }
 
+// unknownCommand begins what cobra says of a command that there is not; it has no
+// type of its own.
+const unknownCommand = "unknown command"
+
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
 
-func newRootCommand() *cobra.Command {
+func newRootCommand(version string) *cobra.Command {
 	var at place
 	root := &cobra.Command{
 		Use:   "artemis",
 		Short: "The Artemis II mission on this machine: zero trust networking for real, without a cluster",
 		Long: "artemis runs the rendered manifests of the mission: a process per Deployment, real identities,\n" +
 			"real mTLS and the manifests' own policies between them. It needs no root and no cluster.",
+		Version:       buildVersion(version),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate(versionLine(version))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&at.root, "root", "", "the project's directory (default: the one that holds openchoreo/rendered, from here upwards or beside the program)")
 	root.PersistentFlags().StringVar(&at.state, "state-dir", "", "where the running suite keeps its logs and sockets (default: .artemis in the project's directory)")
 	root.AddCommand(
 		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at), newApplyCommand(&at),
 		newExecCommand(&at), newDecisionsCommand(&at), newWiretapCommand(&at),
-		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at), newDiffCommand(&at), newVersionCommand(),
+		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at), newDiffCommand(&at), newVersionCommand(version),
 		newNodeCommand(), newRequestCommand(),
 	)
 	return root

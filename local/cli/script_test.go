@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,13 +11,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"artemis.example/local/cli"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/pflag"
 )
 
 // patience is how long a condition may take to come true.
@@ -68,6 +72,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"eventually": eventually, "kill9": kill9, "gone": gone, "pids": pids, "host": hostState, "occupy": occupy,
+					"interrupt": interrupt, "anything": anything, "limited": limited,
 				},
 			})
 		})
@@ -122,6 +127,112 @@ func await(ts *testscript.TestScript, holds func() (bool, string)) {
 		}
 		<-tick.C
 	}
+}
+
+// interrupt MOMENT ARG... starts artemis in the foreground and presses Ctrl-C at a
+// moment: when it has a child (node), when it listens (socket) or when all is
+// ready. It has to say so and to end.
+func interrupt(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), args[1:]...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH")}
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	ts.Check(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	await(ts, func() (bool, string) {
+		switch args[0] {
+		case "node":
+			children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
+			return len(bytes.TrimSpace(children)) > 0, "it has no child"
+		case "socket":
+			_, err := os.Stat(ts.MkAbs("state/control.sock"))
+			return err == nil, "it has no socket"
+		}
+		status := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), "status", "--root", ts.Getenv("PROJECT"), "--state-dir", ts.MkAbs("state"))
+		text, _ := status.Output()
+		return bytes.Contains(text, []byte("18 of 18 ready")), string(text)
+	})
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	select {
+	case err := <-ended:
+		ts.Check(err)
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		ts.Fatalf("it does not end after Ctrl-C at %s", args[0])
+	}
+	if !strings.Contains(said.String(), "artemis: stopping everything") {
+		ts.Fatalf("it did not say what it does: %s", said.Bytes())
+	}
+}
+
+// anything runs every command with every flag and argument that makes no sense.
+// None may panic, and each ends with a code that says so.
+func anything(ts *testscript.TestScript, _ bool, args []string) {
+	runs := args[0] == "up"
+	odd := []string{"", "-5", "99999999999999999999", "\xff\x01", "../../..", "a/b/c=d", "[", "0x"}
+	tried := 0
+	try := func(args ...string) {
+		tried++
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, filepath.Join(ts.Getenv("BIN"), "artemis"), args...)
+		cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH")}
+		text, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && (!errors.As(err, &exit) || !exit.Exited()) {
+			ts.Fatalf("artemis %q: %v: %s", args, err, text)
+		}
+		if code := cmd.ProcessState.ExitCode(); bytes.Contains(text, []byte("goroutine ")) || code > 2 && code != 126 && code != 127 {
+			ts.Fatalf("artemis %q ends with %d: %s", args, code, text)
+		}
+	}
+	place := []string{"--root", ts.MkAbs("nothing"), "--state-dir", ts.MkAbs("state")}
+	for _, c := range cli.NewRootCommand("test").Commands() {
+		name := c.Name()
+		if runs && (name == "up" || name == "down") {
+			continue
+		}
+		first := []string{name}
+		if name == "attack" { // without a name it plays them all
+			first = append(first, "nosuch")
+		}
+		for _, v := range odd {
+			try(append(append(slices.Clone(first), place...), v)...)
+			try(append(append(slices.Clone(first), place...), v, v)...)
+			try(append(append(slices.Clone(first), place...), "--", v)...)
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if strings.Contains(f.Usage, "`") {
+				ts.Fatalf("artemis %s --%s: pflag takes what is in backquotes for the value's name", name, f.Name)
+			}
+			if f.Name == "follow" || f.Name == "detach" || f.Name == "help" {
+				return
+			}
+			for _, v := range odd {
+				try(append(append(slices.Clone(first), place...), "--"+f.Name+"="+v)...)
+			}
+		})
+	}
+	for _, v := range odd {
+		try(v)
+		try("--root", v, "status", "--state-dir", v)
+		try("--"+v, v)
+	}
+	if tried < 300 {
+		ts.Fatalf("only %d command lines tried", tried)
+	}
+}
+
+// limited FLAG VALUE ARG... runs artemis under a limit of prlimit(1) and expects
+// it to refuse.
+func limited(ts *testscript.TestScript, _ bool, args []string) {
+	line := append([]string{args[0] + "=" + args[1] + ":" + args[1], filepath.Join(ts.Getenv("BIN"), "artemis")}, args[2:]...)
+	out, err := exec.Command("prlimit", line...).CombinedOutput()
+	if err == nil {
+		ts.Fatalf("%q starts: %s", line, out)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("said"), out, 0o644))
 }
 
 type upFile struct {

@@ -68,7 +68,7 @@ func writeURLs(ctx context.Context, w io.Writer, c *client, gateway string) erro
 mission control   %[2]s
 mission status    curl %[1]s/flight-director-http/mission/status
 launch            curl -X POST %[1]s/launch-control-http/countdown/start
-who may do what   artemis exec orion/comms-system -- curl -s http://guidance-nav:8080/position
-`, "http://"+net.JoinHostPort(control.GatewayHost, port), page)
+who may do what   %[3]s orion/comms-system -- curl -s http://guidance-nav:8080/position
+`, "http://"+net.JoinHostPort(control.GatewayHost, port), page, c.at.command("exec"))
 	return err
 }

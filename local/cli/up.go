@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	readyLimit = 60 * time.Second // from the start until every pod is ready
-	drainLimit = 40 * time.Second // from the signal until the node has to be gone
+	readyLimit = 60 * time.Second        // from the start until every pod is ready
+	drainLimit = 1800 * time.Millisecond // from the signal until the node has to be gone
 )
 
 type upOptions struct {
@@ -70,14 +70,14 @@ func newUpCommand(at *place) *cobra.Command {
 	f.StringVar(&o.Stage, "stage", catalog.ZeroTrust, "the layers to start with: "+strings.Join(catalog.Stages(), ", "))
 	f.BoolVar(&o.detach, "detach", false, "return when everything is ready and leave it running")
 	f.StringVar(&o.capture, "capture", "", "how a pod's traffic is taken: netns (Linux; no way around it) or proxy (anywhere; cooperative); default: netns where it works")
-	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin, or envoy (real Envoys, configured by istiod's own code; needs `make envoy` and the capture netns)")
+	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin, or envoy (real Envoys, configured by istiod's own code; needs 'make envoy' and the capture netns)")
 	f.BoolVar(&o.AcceptLoss, "accept-loss", false, "start in spite of protection that the manifests of a Cell lack")
 	f.BoolVar(&o.withoutAdversary, "without-adversary", false, "leave the attacker's pods out")
 	f.StringVar(&o.gateway, "gateway", "127.0.0.1:19080", "where the gateway listens")
 	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject", "what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")
 	f.Float64Var(&o.TimeScale, "time-scale", 0, "mission seconds per second after lift-off, 1 to 1e7 (default: what the manifests say; ten days in ten minutes)")
 	f.StringArrayVar(&o.share, "share", nil, "a directory of yours that pods see too, read-only: they see the system's only (capture netns)")
-	f.StringVar(&o.service, "service-binary", "", "the services' program (default: `service` beside artemis)")
+	f.StringVar(&o.service, "service-binary", "", "the services' program (default: the file service beside artemis)")
 	return cmd
 }
 
@@ -118,10 +118,15 @@ func (o upOptions) check() error {
 
 // up runs the suite in this process and its node until ctx ends.
 func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
+	if err := checkLimits(); err != nil {
+		return err
+	}
+	stopped := context.AfterFunc(ctx, func() { fmt.Fprintln(os.Stderr, "artemis: stopping everything") })
+	defer stopped()
 	gateway, err := net.Listen("tcp", o.gateway)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `artemis down`), or choose another with --gateway 127.0.0.1:PORT", o.gateway)
+			return fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `%s`), or choose another with --gateway 127.0.0.1:PORT", o.gateway, at.command("down"))
 		}
 		return fmt.Errorf("open the gateway's port: %w", err)
 	}
@@ -145,7 +150,7 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	lock, err := at.lock()
 	if errors.Is(err, errRunning) {
 		r, _ := at.running()
-		return fmt.Errorf("a suite is running already with %s (process %d): see `artemis status`, stop it with `artemis down`, or give this one its own --state-dir", at.state, r.PID)
+		return fmt.Errorf("a suite is running already with %s (process %d): see `%s`, stop it with `%s`, or give this one its own --state-dir", at.state, r.PID, at.command("status"), at.command("down"))
 	}
 	if err != nil {
 		return err
@@ -176,7 +181,7 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	if err := os.Chdir(at.root); err != nil { // the node may not be able to walk there
 		return err
 	}
-	o.Gateway, o.StartedAt = gateway.Addr().String(), time.Now()
+	o.Gateway, o.StartedAt, o.Command = gateway.Addr().String(), time.Now(), at.command("")
 	h := inheritedFDs{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), share: o.share, token: token, envoy: envoy, config: config}
 
 	// The main thread stays with the node: it is killed when that thread ends.
@@ -300,8 +305,8 @@ func announce(ctx context.Context, out io.Writer, c *client, began time.Time) er
 
 // upDetached starts `up` in a session of its own and waits until it is ready.
 func upDetached(cmd *cobra.Command, at place) error {
-	if err := os.MkdirAll(at.state, 0o755); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
+	if err := at.makeState(); err != nil {
+		return err
 	}
 	log, err := os.CreateTemp(at.state, "artemis-*.log")
 	if err != nil {
@@ -358,7 +363,7 @@ func upDetached(cmd *cobra.Command, at place) error {
 		if err := writeURLs(cmd.Context(), cmd.OutOrStdout(), newClient(at), r.Gateway); err != nil {
 			return err
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), "\n`artemis down` stops everything")
+		fmt.Fprintf(cmd.OutOrStdout(), "\n`%s` stops everything\n", at.command("down"))
 		return nil
 	}
 	// Interrupted or too late: nothing half-started stays.

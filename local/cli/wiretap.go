@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"artemis.example/catalog"
 	"artemis.example/local/capture"
 	"artemis.example/local/control"
 	"github.com/spf13/cobra"
@@ -35,19 +36,48 @@ func newWiretapCommand(at *place) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				args = []string{http.MethodGet, "/position"}
-			}
 			c, err := connect(at)
 			if err != nil {
 				return err
 			}
-			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, from, to, args[0], args[1])
+			caller, method, path := usualCall(to)
+			if from == "" {
+				from = caller
+			}
+			if len(args) == 2 {
+				method, path = args[0], args[1]
+			}
+			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, from, to, method, path)
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "orion/comms-system", "who calls")
+	cmd.Flags().StringVar(&from, "from", "", "who calls (default: somebody who may)")
 	cmd.Flags().StringVar(&to, "to", "orion/guidance-nav", "who is called")
 	return cmd
+}
+
+// usualCall returns a call that a service of the mission has, and somebody who may
+// make it. One that only reads is preferred; where there is none, the path is read
+// all the same, which the service refuses without doing anything.
+func usualCall(to string) (from, method, path string) {
+	_, name, _ := strings.Cut(to, "/")
+	service, _ := catalog.Lookup(name)
+	from, method, path = "orion/comms-system", http.MethodGet, "/"
+	for i, rule := range service.Rules {
+		reads := rule.Method == http.MethodGet
+		if i > 0 && !reads {
+			continue
+		}
+		for _, caller := range rule.Callers {
+			if caller.Cell != "" {
+				from, path = caller.Cell+"/"+caller.Component, strings.TrimSuffix(rule.Paths[0], "*")
+				if reads {
+					return from, method, path
+				}
+				break
+			}
+		}
+	}
+	return from, method, path
 }
 
 func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, path string) error {

@@ -20,9 +20,6 @@ type change struct {
 	acceptLoss bool
 }
 
-// acceptHint says how a loss that is meant is put in force.
-const acceptHint = "restore the file, or, if that is meant, say so: artemis apply --accept-loss (before a start: artemis up --accept-loss)"
-
 // errWritten is a file that somebody has open for writing: what is in it now is
 // not what it will be.
 type errWritten string
@@ -49,7 +46,11 @@ func (l *launcher) read(acceptLoss bool) (*manifest.Project, manifest.Losses, er
 		return nil, nil, err
 	}
 	if len(losses) > 0 && !acceptLoss {
-		return nil, nil, fmt.Errorf("%w\n%s", losses, acceptHint)
+		verb := "apply"
+		if l.project == nil {
+			verb = "up"
+		}
+		return nil, nil, fmt.Errorf("%w\nrestore it, or, if that is meant, say so: %s %s --accept-loss", losses, l.options.Command, verb)
 	}
 	return p, losses, nil
 }

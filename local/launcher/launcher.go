@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -26,6 +27,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 )
 
+const (
+	// endLimit bounds the drain when everything ends: somebody waits for it.
+	endLimit = 1200 * time.Millisecond
+	// noLimit leaves a pod its own grace period.
+	noLimit = time.Duration(math.MaxInt64)
+)
+
 // keptDecisions is how many decisions are remembered for who asks late.
 const keptDecisions = 20_000
 
@@ -36,6 +44,7 @@ type Options struct {
 	NetworkPolicyAction string  // "reject" or "drop"
 	Adversary           bool    // run the attacker's manifests too, where there are some
 	Gateway             string  // address of the gateway's port, to be shown
+	Command             string  // how artemis is called here, for hints
 	CaptureNote         string  // why the capture is not netns
 	AcceptLoss          bool    // start in spite of protection that Cells lack
 	TimeScale           float64 // mission seconds per second after lift-off, instead of what the manifests say; 0 leaves it to them
@@ -110,6 +119,9 @@ func Run(ctx context.Context, o Options, h Handed) error {
 	// The suite outlives ctx by its drain.
 	living, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err := l.start(living); err != nil {
 		l.stopAll()
 		return err
@@ -147,7 +159,7 @@ func (l *launcher) reconcile(ctx context.Context, w *topology.World, loads []wor
 			gone = append(gone, p)
 		}
 	}
-	l.stop(gone)
+	l.stop(gone, noLimit)
 	for _, load := range loads {
 		i := slices.IndexFunc(old, func(p *process) bool { return p.workload.same(load) })
 		if i >= 0 {
@@ -156,7 +168,7 @@ func (l *launcher) reconcile(ctx context.Context, w *topology.World, loads []wor
 		}
 		p, err := l.add(w, load)
 		if err != nil {
-			l.stop(next)
+			l.stop(next, noLimit)
 			return err
 		}
 		p.start(ctx)
@@ -229,12 +241,13 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 	return p, nil
 }
 
-// stop drains processes at the same time and takes their pods away.
-func (l *launcher) stop(processes []*process) {
+// stop drains processes at the same time and takes their pods away. None has
+// more than limit.
+func (l *launcher) stop(processes []*process, limit time.Duration) {
 	var all sync.WaitGroup
 	for _, p := range processes {
 		all.Go(func() {
-			p.stop()
+			p.stop(limit)
 			l.mesh.DetachPod(p.workload.ref())
 			// Its process is gone: what closing could say changes nothing.
 			_ = p.pod.Close()
@@ -249,7 +262,7 @@ func (l *launcher) stopAll() {
 	l.mu.Lock()
 	processes := l.processes
 	l.mu.Unlock()
-	l.stop(processes)
+	l.stop(processes, endLimit)
 }
 
 // serve answers on the control socket and on the gateway's port.

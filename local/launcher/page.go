@@ -43,7 +43,7 @@ func (l *launcher) NewFlight(ctx context.Context) error {
 		}
 	}
 	l.mu.Unlock()
-	l.stop(mission)
+	l.stop(mission, noLimit)
 	l.mu.Lock()
 	l.processes = others
 	l.mu.Unlock()

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,7 @@ type process struct {
 
 	mu     sync.Mutex
 	view   control.Pod
+	grace  time.Duration // once it is to stop; the workload's before
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -68,8 +70,12 @@ func (p *process) start(ctx context.Context) {
 	}()
 }
 
-// stop ends the process: SIGTERM, and SIGKILL after its grace period.
-func (p *process) stop() {
+// stop ends the process: SIGTERM, and SIGKILL after its grace period, which is
+// at most limit.
+func (p *process) stop(limit time.Duration) {
+	p.mu.Lock()
+	p.grace = min(p.workload.Grace, limit)
+	p.mu.Unlock()
 	p.cancel()
 	<-p.done
 }
@@ -207,7 +213,9 @@ func (p *process) startLogged(cmd *exec.Cmd, log io.Writer) (finish func(), err 
 func (p *process) terminate(cmd *exec.Cmd, ended <-chan error) {
 	// It may have ended by itself just now: both ways it is gone.
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	grace := time.NewTimer(p.workload.Grace)
+	p.mu.Lock()
+	grace := time.NewTimer(cmp.Or(p.grace, p.workload.Grace))
+	p.mu.Unlock()
 	defer grace.Stop()
 	select {
 	case <-ended:

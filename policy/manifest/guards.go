@@ -301,7 +301,7 @@ func (p *Project) Missing(stage string) (Losses, error) {
 // Other edits of a rule, wider ones too, are nobody's loss but the author's
 // decision.
 func (p *Project) Lost(before *Project) (Losses, error) {
-	if cut := p.incomplete(p.names()); len(cut) > 0 {
+	if cut := p.incomplete(); len(cut) > 0 {
 		return nil, cut
 	}
 	var all Losses

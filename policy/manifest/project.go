@@ -112,9 +112,8 @@ func LoadStage(root, stage string, withAdversary bool) (*Set, error) {
 
 // Stage loads strictly what is in force at a stage: everything, with
 // istio/stages/STAGE over it except at zero-trust. Beyond what Load refuses, a
-// file that was cut off or that holds nothing is refused, and a field without a
-// value in what protects: what followed it is gone, and nothing means everybody
-// in many places.
+// generated file that was cut off is refused, and a field without a value in what
+// protects: what followed it is gone, and nothing means everybody in many places.
 func (p *Project) Stage(stage string) (*Set, error) {
 	if set := p.sets[stage]; set != nil {
 		return set, nil
@@ -191,7 +190,13 @@ func (p *Project) names() []string {
 
 func (p *Project) parse(which func(name string) bool) (*Set, error) {
 	names := slices.DeleteFunc(p.names(), func(name string) bool { return !which(name) })
-	if cut := p.incomplete(names); len(cut) > 0 {
+	var cut Problems
+	for _, name := range names {
+		if line, fault := incomplete(p.files[name]); fault == cutFile {
+			cut = append(cut, Problem{Origin: Origin{p.path(name), line}, Code: CodeCut, Message: fault})
+		}
+	}
+	if len(cut) > 0 {
 		return nil, cut
 	}
 	r := newReader()
@@ -199,9 +204,6 @@ func (p *Project) parse(which func(name string) bool) (*Set, error) {
 		path := p.path(name)
 		docs, err := splitDocuments(bytes.NewReader(p.files[name]))
 		r.file(path, docs, err)
-		if err == nil && len(docs) == 0 {
-			r.problem(Problem{Origin: Origin{path, 1}, Code: CodeCut, Message: emptyFile})
-		}
 		for _, doc := range docs {
 			r.refuseEmpty(path, doc)
 		}
@@ -218,10 +220,10 @@ const (
 		"restore it with `make render` or from version control"
 )
 
-// incomplete lists those files that are not whole.
-func (p *Project) incomplete(names []string) Problems {
+// incomplete lists the files that are not whole.
+func (p *Project) incomplete() Problems {
 	var out Problems
-	for _, name := range names {
+	for _, name := range p.names() {
 		if line, fault := incomplete(p.files[name]); fault != "" {
 			out = append(out, Problem{Origin: Origin{p.path(name), line}, Code: CodeCut, Message: fault})
 		}
