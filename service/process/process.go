@@ -87,6 +87,10 @@ func listen(given net.Listener, address string, port uint16) (net.Listener, erro
 	return net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
 }
 
+// flushLimit is how long the last spans may take: a collector that is gone must
+// not hold up a stop for all of its grace.
+const flushLimit = 3 * time.Second
+
 type service struct {
 	cfg     config.Config
 	log     *slog.Logger
@@ -230,7 +234,9 @@ func (s *service) run(ctx context.Context, missionListener, adminListener net.Li
 		mission.Close()
 	}
 	loops.Wait()
-	if flushErr := s.tracing.Stop(deadline); flushErr != nil {
+	flushing, stopFlushing := context.WithTimeout(deadline, flushLimit)
+	defer stopFlushing()
+	if flushErr := s.tracing.Stop(flushing); flushErr != nil {
 		s.log.Warn("spans were lost", "error", flushErr)
 	}
 	s.peers.Close()

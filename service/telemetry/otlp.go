@@ -2,12 +2,15 @@ package telemetry
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +18,10 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
-	"google.golang.org/protobuf/encoding/protowire"
+	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
+	resourcev1 "go.opentelemetry.io/proto/otlp/resource/v1"
+	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // otlp sends spans as OTLP over HTTP with protobuf bodies
@@ -26,6 +32,7 @@ type otlp struct {
 	endpoint string
 	headers  http.Header
 	timeout  time.Duration
+	zip      bool
 	client   *http.Client
 }
 
@@ -69,8 +76,42 @@ func newOTLP(environ map[string]string) (*otlp, error) {
 			}
 		}
 	}
+	switch variable, v := setting("COMPRESSION"); v {
+	case "", "none":
+	case "gzip":
+		o.zip = true
+		o.headers.Set("Content-Encoding", "gzip")
+	default:
+		return nil, fmt.Errorf("%s: want gzip or none, have %q", variable, v)
+	}
+	if variable, file := setting("CERTIFICATE"); file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", variable, err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: %s holds no certificate", variable, file)
+		}
+		o.client.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: pool}}
+	}
+	for _, name := range []string{"CLIENT_KEY", "CLIENT_CERTIFICATE"} {
+		if variable, v := setting(name); v != "" {
+			return nil, fmt.Errorf("%s: a client's certificate is not supported here", variable)
+		}
+	}
 	o.headers.Set("Content-Type", "application/x-protobuf")
 	return o, nil
+}
+
+func zipped(body []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(body); err != nil {
+		return nil, err
+	}
+	err := w.Close()
+	return out.Bytes(), err
 }
 
 // ExportSpans sends one batch; while the collector asks for it, again.
@@ -80,7 +121,13 @@ func (o *otlp) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	body := request(spans)
+	body, err := request(spans)
+	if err == nil && o.zip {
+		body, err = zipped(body)
+	}
+	if err != nil {
+		return fmt.Errorf("write spans: %w", err)
+	}
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		again, err := o.send(ctx, body)
 		if err == nil || !again {
@@ -120,103 +167,68 @@ func (o *otlp) send(ctx context.Context, body []byte) (again bool, err error) {
 // Shutdown lets go of connections.
 func (o *otlp) Shutdown(context.Context) error { o.client.CloseIdleConnections(); return nil }
 
-// request writes an ExportTraceServiceRequest. The numbers are the fields' of
-// opentelemetry/proto/trace/v1/trace.proto, resource.proto and common.proto.
+// request returns an ExportTraceServiceRequest, which is a TracesData on the wire.
 // All spans of a process have one resource and one scope.
-func request(spans []sdk.ReadOnlySpan) []byte {
+func request(spans []sdk.ReadOnlySpan) ([]byte, error) {
 	first := spans[0]
-	resource := attributes(nil, 1, first.Resource().Attributes())
-	scope := text(nil, 1, first.InstrumentationScope().Name)
-	scopeSpans := message(nil, 1, scope)
+	scope := &tracev1.ScopeSpans{Scope: &commonv1.InstrumentationScope{Name: first.InstrumentationScope().Name}}
 	for _, s := range spans {
-		scopeSpans = message(scopeSpans, 2, span(s))
+		scope.Spans = append(scope.Spans, span(s))
 	}
-	resourceSpans := message(nil, 1, resource)
-	resourceSpans = message(resourceSpans, 2, scopeSpans)
-	return message(nil, 1, resourceSpans)
+	return proto.Marshal(&tracev1.TracesData{ResourceSpans: []*tracev1.ResourceSpans{{
+		Resource:   &resourcev1.Resource{Attributes: attributes(first.Resource().Attributes())},
+		ScopeSpans: []*tracev1.ScopeSpans{scope},
+	}}})
 }
 
-func span(s sdk.ReadOnlySpan) []byte {
+func span(s sdk.ReadOnlySpan) *tracev1.Span {
 	context, parent := s.SpanContext(), s.Parent()
 	traceID, spanID := context.TraceID(), context.SpanID()
-	b := message(nil, 1, traceID[:])
-	b = message(b, 2, spanID[:])
-	b = text(b, 3, context.TraceState().String())
+	out := &tracev1.Span{
+		TraceId: traceID[:], SpanId: spanID[:], TraceState: context.TraceState().String(), Name: s.Name(),
+		Kind:              tracev1.Span_SpanKind(s.SpanKind()), // the SDK counts as the protocol does
+		StartTimeUnixNano: uint64(s.StartTime().UnixNano()), EndTimeUnixNano: uint64(s.EndTime().UnixNano()),
+		Attributes: attributes(s.Attributes()),
+		Flags:      uint32(context.TraceFlags()) | uint32(tracev1.SpanFlags_SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK),
+	}
 	if parent.HasSpanID() {
 		id := parent.SpanID()
-		b = message(b, 4, id[:])
+		out.ParentSpanId = id[:]
 	}
-	b = text(b, 5, s.Name())
-	// The SDK's SpanKind counts as the protocol's does.
-	b = number(b, 6, uint64(s.SpanKind()))
-	b = nanos(b, 7, s.StartTime())
-	b = nanos(b, 8, s.EndTime())
-	b = attributes(b, 9, s.Attributes())
-	for _, e := range s.Events() {
-		event := nanos(nil, 1, e.Time)
-		event = text(event, 2, e.Name)
-		b = message(b, 11, attributes(event, 3, e.Attributes))
-	}
-	if s.Status().Code != codes.Unset {
-		status := text(nil, 2, s.Status().Description)
-		code := uint64(1) // STATUS_CODE_OK
-		if s.Status().Code == codes.Error {
-			code = 2
-		}
-		b = message(b, 15, number(status, 3, code))
-	}
-	flags := uint32(context.TraceFlags()) | 0x100 // has_is_remote
 	if parent.IsRemote() {
-		flags |= 0x200
+		out.Flags |= uint32(tracev1.SpanFlags_SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
 	}
-	b = protowire.AppendTag(b, 16, protowire.Fixed32Type)
-	return protowire.AppendFixed32(b, flags)
+	for _, e := range s.Events() {
+		out.Events = append(out.Events, &tracev1.Span_Event{
+			TimeUnixNano: uint64(e.Time.UnixNano()), Name: e.Name, Attributes: attributes(e.Attributes),
+		})
+	}
+	switch s.Status().Code {
+	case codes.Ok:
+		out.Status = &tracev1.Status{Code: tracev1.Status_STATUS_CODE_OK}
+	case codes.Error:
+		out.Status = &tracev1.Status{Code: tracev1.Status_STATUS_CODE_ERROR, Message: s.Status().Description}
+	}
+	return out
 }
 
-func attributes(b []byte, field protowire.Number, all []attribute.KeyValue) []byte {
-	for _, kv := range all {
-		pair := text(nil, 1, string(kv.Key))
-		b = message(b, field, message(pair, 2, value(kv.Value)))
+func attributes(all []attribute.KeyValue) []*commonv1.KeyValue {
+	out := make([]*commonv1.KeyValue, len(all))
+	for i, kv := range all {
+		out[i] = &commonv1.KeyValue{Key: string(kv.Key), Value: value(kv.Value)}
 	}
-	return b
+	return out
 }
 
-func value(v attribute.Value) []byte {
+func value(v attribute.Value) *commonv1.AnyValue {
 	switch v.Type() {
 	case attribute.BOOL:
-		b := protowire.AppendTag(nil, 2, protowire.VarintType)
-		return protowire.AppendVarint(b, protowire.EncodeBool(v.AsBool()))
+		return &commonv1.AnyValue{Value: &commonv1.AnyValue_BoolValue{BoolValue: v.AsBool()}}
 	case attribute.INT64:
-		b := protowire.AppendTag(nil, 3, protowire.VarintType)
-		return protowire.AppendVarint(b, uint64(v.AsInt64()))
+		return &commonv1.AnyValue{Value: &commonv1.AnyValue_IntValue{IntValue: v.AsInt64()}}
 	case attribute.FLOAT64:
-		b := protowire.AppendTag(nil, 4, protowire.Fixed64Type)
-		return protowire.AppendFixed64(b, math.Float64bits(v.AsFloat64()))
+		return &commonv1.AnyValue{Value: &commonv1.AnyValue_DoubleValue{DoubleValue: v.AsFloat64()}}
 	default:
-		b := protowire.AppendTag(nil, 1, protowire.BytesType)
-		return protowire.AppendString(b, v.String())
+		return &commonv1.AnyValue{Value: &commonv1.AnyValue_StringValue{StringValue: v.String()}}
 	}
-}
-
-func message(b []byte, field protowire.Number, content []byte) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendBytes(b, content)
-}
-
-func text(b []byte, field protowire.Number, s string) []byte {
-	if s == "" {
-		return b
-	}
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendString(b, s)
-}
-
-func number(b []byte, field protowire.Number, n uint64) []byte {
-	b = protowire.AppendTag(b, field, protowire.VarintType)
-	return protowire.AppendVarint(b, n)
-}
-
-func nanos(b []byte, field protowire.Number, at time.Time) []byte {
-	b = protowire.AppendTag(b, field, protowire.Fixed64Type)
-	return protowire.AppendFixed64(b, uint64(at.UnixNano()))
 }

@@ -2,6 +2,7 @@ package telemetry_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"io"
@@ -30,7 +31,12 @@ func TestSpansReachTheCollectorWhole(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		body, err := io.ReadAll(r.Body)
+		plain, err := gzip.NewReader(r.Body)
+		if err != nil || r.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("%v, encoding %q", err, r.Header.Get("Content-Encoding"))
+			return
+		}
+		body, err := io.ReadAll(plain)
 		if err != nil || r.URL.Path != "/base/v1/traces" || r.Header.Get("Api-Key") != "a b" {
 			t.Errorf("%v %s %v", err, r.URL, r.Header)
 		}
@@ -41,6 +47,7 @@ func TestSpansReachTheCollectorWhole(t *testing.T) {
 	defer collector.Close()
 	tracing, err := telemetry.NewTracing(t.Context(), map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL + "/base", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=a%20b",
+		"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
 	}, "orion", "guidance-nav", "v1")
 	if err != nil {
 		t.Fatal(err)
@@ -108,6 +115,10 @@ func TestTracingIsOffUnlessAskedFor(t *testing.T) {
 		{env: map[string]string{"OTEL_TRACES_EXPORTER": "jaeger"}, fail: "OTEL_TRACES_EXPORTER"},
 		{env: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4318"}, fail: "OTEL_EXPORTER_OTLP_ENDPOINT"},
 		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, fail: "OTEL_EXPORTER_OTLP_PROTOCOL"},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, on: true},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, fail: "OTEL_EXPORTER_OTLP_COMPRESSION"},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE": "/nowhere"}, fail: "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/nowhere"}, fail: "OTEL_EXPORTER_OTLP_CLIENT_KEY"},
 	} {
 		tracing, err := telemetry.NewTracing(t.Context(), c.env, "orion", "guidance-nav", "v1")
 		switch {
