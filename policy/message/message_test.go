@@ -174,6 +174,7 @@ func TestWhatPoliciesSeeOfTheRequestLineAndTheHost(t *testing.T) {
 		{"GET x HTTP/1.1|Host: h", bad},
 		{"GET * HTTP/1.1|Host: h", bad},
 		{"OPTIONS * HTTP/1.1|Host: h", lost},
+		{"OPTIONS */x HTTP/1.1|Host: h", lost},
 		{"GET http://h?x HTTP/1.1|Host: h", lost},
 		{"GET http://h#x HTTP/1.1|Host: h", bad},
 		{"GET http://: HTTP/1.1|Host: h", bad},

@@ -162,7 +162,7 @@ func (h *Head) path() (path, scheme string, refused *Refusal) {
 		return "", h.scheme(), nil
 	case strings.HasPrefix(t, "/"):
 		return t, h.scheme(), nil
-	case t == "*" && h.Method == http.MethodOptions:
+	case strings.HasPrefix(t, "*") && h.Method == http.MethodOptions:
 		return "", "", &Refusal{http.StatusNotFound, "", Malformed("request target is no path")}
 	}
 	u, ok := parseURL(t)
