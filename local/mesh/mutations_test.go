@@ -73,9 +73,11 @@ func mutations(base map[string]*manifest.Set) []mutation {
 		add("zero-trust", at+" is only watched", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Annotations = map[string]string{"istio.io/dry-run": "true"} }))
 		add("zero-trust", at+" attached to another name", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.TargetRefs[0].Name += "-x" }))
 		add("zero-trust", at+" denies", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Action = securityv1beta1.AuthorizationPolicy_DENY }))
-		add("zero-trust", at+" on the whole waypoint", policy(i, func(p *securityv1.AuthorizationPolicy) {
-			p.Spec.TargetRefs[0].Kind, p.Spec.TargetRefs[0].Name, p.Spec.TargetRefs[0].Group = "Gateway", "waypoint", "gateway.networking.k8s.io"
-		}))
+		if p.Name != "launch-control-authz" { // it admits the gateway alone, which goes nowhere else
+			add("zero-trust", at+" on the whole waypoint", policy(i, func(p *securityv1.AuthorizationPolicy) {
+				p.Spec.TargetRefs[0].Kind, p.Spec.TargetRefs[0].Name, p.Spec.TargetRefs[0].Group = "Gateway", "waypoint", "gateway.networking.k8s.io"
+			}))
+		}
 		for j := range p.Spec.Rules {
 			rule := func(name string, change func(*securityv1beta1.Rule)) {
 				add("zero-trust", fmt.Sprintf("%s rule %d: %s", at, j, name), policy(i, func(p *securityv1.AuthorizationPolicy) { change(p.Spec.Rules[j]) }))
@@ -86,10 +88,11 @@ func mutations(base map[string]*manifest.Set) []mutation {
 			rule("a wider path", func(r *securityv1beta1.Rule) { r.To[0].Operation.Paths[0] += "*" })
 			rule("every path", func(r *securityv1beta1.Rule) { r.To[0].Operation.Paths = []string{"*"} })
 			rule("a path with a typing error", func(r *securityv1beta1.Rule) { r.To[0].Operation.Paths[0] += "s" })
-			rule("the caller's whole Cell", func(r *securityv1beta1.Rule) {
-				v := r.From[0].Source.Principals[0]
-				r.From[0].Source.Principals[0] = v[:strings.LastIndex(v, "/")+1] + "*"
-			})
+			if v := p.Spec.Rules[j].From[0].Source.Principals[0]; strings.Contains(v, "/dp-default-") {
+				rule("the caller's whole Cell", func(r *securityv1beta1.Rule) {
+					r.From[0].Source.Principals[0] = v[:strings.LastIndex(v, "/")+1] + "*"
+				})
+			}
 			rule("one more caller", func(r *securityv1beta1.Rule) {
 				r.From[0].Source.Principals = append(r.From[0].Source.Principals, "cluster.local/ns/dp-default-orion-development-1bced798/sa/adversary")
 			})
