@@ -86,7 +86,7 @@ func TestEachDifferenceIsOneToEnvoy(t *testing.T) {
 				if wrong++; wrong < 60 {
 					q := requests[i].Request
 					ours := localOutcome(localEngine(want[i].policies, target), r.clients[q.Client], q)
-					t.Errorf("LOCAL %d Envoy answers %d %s %q, analysis says that it admits: %t\n%q", ours.Status, v.Status, v.Details, v.Body, want[i].admitted, q.Bytes())
+					t.Errorf("LOCAL %d Envoy answers %d %s %q, analysis says that it admits: %t\n%q\n%s", ours.Status, v.Status, v.Details, v.Body, want[i].admitted, q.Bytes(), describe(want[i].policies, r.clients[q.Client], q))
 				}
 			}
 		}
@@ -113,6 +113,12 @@ func sendable(client int, r *authz.Request, c enforcer.Client) (enforcer.Request
 		for _, line := range r.Header[name] {
 			q.Header = append(q.Header, [2]string{name, line})
 		}
+	}
+	switch connection, upgrade := len(r.Header["Connection"]) > 0, len(r.Header["Upgrade"]) > 0; {
+	case connection && !upgrade:
+		q.Header = append(q.Header, [2]string{"upgrade", "websocket"})
+	case upgrade && !connection:
+		q.Header = append(q.Header, [2]string{"connection", "upgrade"})
 	}
 	if r.Scheme == "https" && len(r.Header["X-Forwarded-Proto"]) == 0 {
 		q.Header = append(q.Header, [2]string{"x-forwarded-proto", "https"})

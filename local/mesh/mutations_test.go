@@ -113,7 +113,7 @@ func mutations(base map[string]*manifest.Set) []mutation {
 				set.Services[i] = c
 			})
 		}
-		if !strings.HasPrefix(s.Namespace, "dp-default-") || strings.Contains(s.Name, "-second") || strings.Contains(s.Name, "-headless") || strings.Contains(s.Name, "-shadow") {
+		if !strings.HasPrefix(s.Namespace, "dp-default-") || strings.Contains(s.Name, "-second") || strings.Contains(s.Name, "-headless") || strings.Contains(s.Name, "-shadow") || strings.HasPrefix(s.Name, "adversary") {
 			continue
 		}
 		service("past the waypoint", func(s *corev1.Service) { s.Labels["istio.io/use-waypoint"] = "none" })
@@ -165,8 +165,8 @@ func mutations(base map[string]*manifest.Set) []mutation {
 			}
 		}
 		for i, p := range set.PeerAuthentications {
-			if stage != "mtls" || p.Namespace == "dp-default-esa-ops-development-6a03a646" {
-				continue
+			if stage != "mtls" || !strings.HasPrefix(p.Namespace, "dp-default-orion-") {
+				continue // the only Cell that has a pod outside of the mesh, to send what is opened
 			}
 			add(stage, "PeerAuthentication "+p.Namespace+" takes plaintext, at "+stage, func(set *manifest.Set) {
 				set.PeerAuthentications = slices.Clone(set.PeerAuthentications)

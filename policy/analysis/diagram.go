@@ -12,6 +12,7 @@ import (
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/automaton"
+	"artemis.example/policy/message"
 )
 
 // A diagram says of every request what some deciders say to it: one attribute
@@ -107,6 +108,9 @@ var errTooMany = errors.New("there would be too many classes of requests")
 // errCorrelated is returned for rules that look at one thing in two ways.
 var errCorrelated = errors.New("rules look at the client's address by remoteIpBlocks and by header x-forwarded-for: not judged together")
 
+// errUpgrade is returned for rules that look at both headers of an upgrade.
+var errUpgrade = errors.New("rules look at header connection and at header upgrade, which come together: not judged")
+
 // errAddress is returned for rules that look at what a cluster makes up.
 var errAddress = errors.New("rules look at destination.ip, which is not in the manifests")
 
@@ -131,6 +135,9 @@ func (b *builder) build(ds []decider, r authz.Request, always []condition) (*dia
 
 func (b *builder) node(ds []decider, r authz.Request, always []condition) (*diagram, error) {
 	a, found := next(ds, always)
+	if wants(ds, authz.AttributeHeader+" Upgrade") && wants(ds, authz.AttributeHeader+" Connection") {
+		return nil, errUpgrade
+	}
 	if forwarded, client := wants(ds, authz.AttributeHeader+" X-Forwarded-For"), wants(ds, authz.AttributeRemoteIP); forwarded && client {
 		return nil, errCorrelated
 	}
@@ -329,6 +336,12 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 		domain, preferred = authz.HostDomain, b.hosts
 	default:
 		domain, header = authz.HeaderDomain, true
+		switch name, _ := a.Header(); name {
+		case "X-Forwarded-Proto", "X-Request-Id": // Envoy fills them in
+			domain = authz.FilledDomain
+		case "Connection":
+			domain = authz.UpgradeDomain
+		}
 	}
 	classes, err := automaton.Cut(domain, patterns, maxStates)
 	if err != nil {
@@ -352,21 +365,43 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 			c.classes[i].values, given[i] = []string{v}, true
 		}
 	}
-	if a == authz.AttributeHost { // the empty one is no host to any rule
-		c.classes = append(c.classes, class{values: []string{""}})
-	}
 	if !header {
 		return c, nil
 	}
 	name, _ := a.Header()
-	if name == "Te" { // Envoy keeps nothing else of it
+	switch name { // Envoy keeps nothing else of them
+	case "Te":
 		c = among(patterns, "trailers", "")
+	case "Upgrade":
+		c = among(patterns, "websocket", "WebSocket", "WEBSOCKET")
+	}
+	if c, err = sent(c, name, values); err != nil {
+		return nil, err
 	}
 	c, err = headerClasses(c, authz.Joined(name))
 	if name == "X-Forwarded-Proto" || name == "X-Request-Id" { // which Envoy adds
 		c.classes = c.classes[1:]
 	}
 	return c, err
+}
+
+// sent leaves out the classes of a header's line that no policy ever sees: one value
+// each that Envoy takes off or refuses. Of what is more than one value that is not
+// known, and so it is said.
+func sent(c *cut, name string, values []authz.Value) (*cut, error) {
+	if name == "Connection" || name == "Upgrade" {
+		return c, nil // they come together, and their domains are what Envoy leaves
+	}
+	out := &cut{}
+	for _, x := range c.classes {
+		switch {
+		case message.Passes(name, x.values):
+			out.classes = append(out.classes, x)
+		case !slices.ContainsFunc(x.in, func(i int) bool { return values[i].Exact }):
+			return nil, fmt.Errorf("header %s: some values of it, such as %q, are seen otherwise than they are sent", strings.ToLower(name), x.values[0])
+		}
+	}
+	return out, nil
 }
 
 // among makes the classes of a few values.

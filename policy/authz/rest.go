@@ -69,6 +69,8 @@ type Value struct {
 	Pattern automaton.Pattern
 	Block   netip.Prefix // of addresses
 	Port    uint16       // of ports
+	// Exact is set where the value is the only one that is meant.
+	Exact bool
 	// Query is set where the value is compared with a path and its query.
 	Query bool
 	// Identity is "namespace/account" where the value means exactly one of the
@@ -208,7 +210,7 @@ func (r *Rest) each(yield func(*field)) {
 }
 
 func (f *field) value(m *matcher, written string) Value {
-	v := Value{Text: written, Block: m.prefix, Port: m.port}
+	v := Value{Text: written, Block: m.prefix, Port: m.port, Exact: m.op == opExact}
 	v.Key = fmt.Sprintf("%d %d %q %q %s %d %s/%s %s", f.attr, m.op, m.s, m.parts, m.prefix, m.port, m.ns, m.sa, written)
 	switch f.attr {
 	case attrSourceIP, attrTunnelIP, attrRemoteIP, attrDestIP, attrDestPort:
@@ -341,12 +343,17 @@ var (
 	// MethodDomain is the names of methods that a proxy does not refuse for their
 	// letters.
 	MethodDomain = automaton.Strings(func(c byte) bool { return 'A' <= c && c <= 'Z' || c == '-' }, false)
-	// HostDomain is what Envoy takes for an authority, but for the empty one.
+	// HostDomain is what Envoy takes for an authority, the empty one included.
 	HostDomain = automaton.Strings(func(c byte) bool {
 		return c > ' ' && c < 0x7f && strings.IndexByte("\"#/<>?\\^`{|}", c) < 0
-	}, false)
+	}, true)
 	// HeaderDomain is what one line of a header can say.
-	HeaderDomain = newHeaderDomain()
+	HeaderDomain = newHeaderDomain(true)
+	// FilledDomain is the same without the empty line.
+	FilledDomain = newHeaderDomain(false)
+	// UpgradeDomain is what Connection can say where Envoy leaves it: that the
+	// connection is to be upgraded, among other things.
+	UpgradeDomain = newUpgradeDomain()
 )
 
 // IdentityDomain is the identities of a trust domain: spiffe://TD/ns/NS/sa/SA, with
@@ -396,9 +403,69 @@ func IdentityDomain(trustDomain string) *automaton.Domain {
 	})
 }
 
-func newHeaderDomain() *automaton.Domain {
+// newUpgradeDomain takes lists of words, separated by a comma and a space at most, in
+// which one is "upgrade" in any case.
+func newUpgradeDomain() *automaton.Domain {
+	const word = "upgrade"
+	const (
+		inside  = len(word) + 1 + iota // of another word
+		found                          // behind a comma or within a word, with it found
+		foundAt                        // right behind it, after which a comma has to come
+		comma                          // and a space may
+		states
+	)
+	lower := func(c byte) byte {
+		if 'A' <= c && c <= 'Z' {
+			return c - 'A' + 'a'
+		}
+		return c
+	}
+	return automaton.NewDomain(states, func(s int) bool { return s == len(word) || s == found }, func(s int, c byte) int {
+		token := 'a' <= lower(c) && lower(c) <= 'z' || '0' <= c && c <= '9' || c == '-'
+		switch {
+		case s == found:
+			if token || c == ',' {
+				return found
+			}
+			return -1
+		case s == len(word): // complete, if nothing of a word follows
+			if c == ',' {
+				return foundAt
+			}
+			if token {
+				return inside
+			}
+			return -1
+		case s == foundAt: // behind the comma
+			if token {
+				return found
+			}
+			return -1
+		case c == ',' && s == inside:
+			return comma
+		case c == ' ' && s == comma:
+			return 0
+		case s == comma:
+			s = 0
+			fallthrough
+		case s < len(word):
+			if lower(c) == word[s] {
+				return s + 1
+			}
+			if token {
+				return inside
+			}
+			return -1
+		case token: // inside
+			return inside
+		}
+		return -1
+	})
+}
+
+func newHeaderDomain(blank bool) *automaton.Domain {
 	const empty, text, space = 0, 1, 2
-	return automaton.NewDomain(3, func(s int) bool { return s != space }, func(s int, c byte) int {
+	return automaton.NewDomain(3, func(s int) bool { return s == text || s == empty && blank }, func(s int, c byte) int {
 		switch {
 		case c == ' ' || c == '\t':
 			if s != empty {
