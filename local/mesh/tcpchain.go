@@ -9,6 +9,7 @@ import (
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/evaluate"
 )
 
 // tcp serves a port of which the waypoint sees bytes only. As in Envoy, the
@@ -89,12 +90,13 @@ func (t *tunnelConn) closeSilently(up net.Conn) {
 // are seen.
 func (t *tunnelConn) decideBytes(s *state) decision.Record {
 	c := t.chainUnder(s)
-	r := s.policies.WaypointEngine(c.gateway, c.service).Decide(&authz.Request{
+	engine := s.policies.WaypointEngine(c.gateway, c.service)
+	r := engine.Decide(&authz.Request{
 		Principal: t.caller, SourceIP: t.remote.Addr(), RemoteIP: t.remote.Addr(),
 		DestIP: t.dst.Addr(), DestPort: t.dst.Port(),
 	})
 	rec := t.record(s)
-	rec.Policy, rec.Rule, rec.Reason, rec.Verdict = r.Policy, r.Rule, string(r.Reason), decision.Allowed
+	rec.Policy, rec.Rule, rec.Reason, rec.Verdict = evaluate.Deciders(r, engine), r.Rule, string(r.Reason), decision.Allowed
 	if !r.Allowed {
 		rec.Verdict = decision.DeniedL7
 	}

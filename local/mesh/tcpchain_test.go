@@ -126,6 +126,7 @@ func TestAPolicyChangeCutsBytesThroughAWaypoint(t *testing.T) {
 				Stage: "next", Capture: "test", Hop: decision.HopWaypoint, Layer: 3, Verdict: decision.DeniedL7, Encrypted: true,
 				From:   decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/adversary", Namespace: orion, Cell: "orion", Component: "adversary"},
 				To:     decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/guidance-nav", Namespace: orion, Cell: "orion", Component: "guidance-nav", Service: service},
+				Policy: orion + "/default-deny, " + orion + "/tcp-authz",
 				Reason: "connection closed due to policy change: ALLOW policies apply, but none of their rules matches",
 			}
 			if diff := cmp.Diff(want, rec, cmpopts.IgnoreFields(decision.Record{}, "Seq", "At"), cmpopts.IgnoreFields(decision.Peer{}, "Address")); diff != "" {

@@ -8,6 +8,7 @@ import (
 	"artemis.example/local/mesh/http1"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
+	"artemis.example/policy/evaluate"
 	"artemis.example/policy/message"
 )
 
@@ -36,12 +37,6 @@ func (h *waypointHTTP) begin() *state {
 
 func (h *waypointHTTP) idle() *upstreams { return &h.w.up }
 
-// sight is what the waypoint's policies see by.
-func (h *waypointHTTP) sight() message.Waypoint {
-	g := h.last.gateway
-	return message.Waypoint{Identity: g.Pod.Identity, ClientIdentity: g.XFCC}
-}
-
 func (h *waypointHTTP) decide(s *state, req *message.Head, rec *decision.Record) (string, *localReply) {
 	h.query.Header = nil
 	if s.policies.Headers {
@@ -50,18 +45,14 @@ func (h *waypointHTTP) decide(s *state, req *message.Head, rec *decision.Record)
 		}
 		h.query.Header = h.header
 	}
-	target, refused := h.sight().See(req, &h.query)
+	target, refused := evaluate.View(h.last.gateway).See(req, &h.query)
 	if refused != nil {
 		return "", refusal(refused, rec)
 	}
 	rec.Path, _, _ = strings.Cut(target, "?")
 	engine := s.policies.WaypointEngine(h.last.gateway, h.last.service)
 	ruling := engine.Decide(&h.query)
-	rec.Policy, rec.Rule, rec.Reason = ruling.Policy, ruling.Rule, string(ruling.Reason)
-	if ruling.Reason == authz.ReasonUnmatched {
-		// No single policy refuses: those that would have to allow it do together.
-		rec.Policy = strings.Join(engine.Policies(), ", ")
-	}
+	rec.Policy, rec.Rule, rec.Reason = evaluate.Deciders(ruling, engine), ruling.Rule, string(ruling.Reason)
 	switch {
 	case !ruling.Allowed:
 		rec.Verdict = decision.DeniedL7

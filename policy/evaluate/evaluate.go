@@ -244,6 +244,15 @@ func (p *Policies) couldPass(l *topology.Leg) bool {
 	})
 }
 
+// Deciders names who decided: the policy that did, or, where a refusal comes from
+// none of the rules matching, all those that would have had to allow it.
+func Deciders(r authz.Result, e *authz.Engine) string {
+	if r.Reason == authz.ReasonUnmatched {
+		return strings.Join(e.Policies(), ", ")
+	}
+	return r.Policy
+}
+
 // View returns how a waypoint's policies see requests.
 func View(g *topology.WaypointGateway) message.Waypoint {
 	return message.Waypoint{Identity: g.Pod.Identity, ClientIdentity: g.XFCC}

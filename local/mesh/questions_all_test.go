@@ -1,0 +1,6 @@
+//go:build faults
+
+package mesh
+
+// everyNth has every question asked.
+const everyNth = 1
