@@ -76,6 +76,11 @@ func (o attackOptions) play(cmd *cobra.Command, at *place, c *adversary.Campaign
 	case o.stage != "":
 		options.Stages = []string{o.stage}
 	}
+	for _, id := range ids {
+		if _, ok := c.Attack(id); !ok {
+			return usageError{fmt.Errorf("the campaign has no attack %q; `%s` names them", id, at.command("attack --list"))}
+		}
+	}
 	where, err := o.arena(cmd.Context(), at, c)
 	if err != nil {
 		return err

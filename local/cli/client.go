@@ -137,7 +137,7 @@ func (c *client) pod(ctx context.Context, name string) (control.State, control.P
 	}
 	i, err := topology.Match(strings.TrimPrefix(name, "pod:"), names)
 	if err != nil {
-		return s, control.Pod{}, err
+		return s, control.Pod{}, usageError{err}
 	}
 	return s, s.Pods[i], nil
 }

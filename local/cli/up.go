@@ -128,6 +128,10 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `%s`), or choose another with --gateway 127.0.0.1:PORT", o.gateway, at.command("down"))
 		}
+		var address *net.AddrError
+		if errors.As(err, &address) {
+			return usageError{fmt.Errorf("--gateway %s: it takes HOST:PORT, such as 127.0.0.1:19081: %w", o.gateway, err)}
+		}
 		return fmt.Errorf("open the gateway's port: %w", err)
 	}
 	defer gateway.Close()
