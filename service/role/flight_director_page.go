@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ func (f *directorRole) file(w http.ResponseWriter, r *http.Request) {
 
 // events streams what happens (Server-Sent Events, HTML Living Standard 9.2).
 func (h *hub) events(w http.ResponseWriter, r *http.Request) {
-	events, leave := h.join()
+	events, leave := h.join(callerAddress(r))
 	if events == nil {
 		endpoint.Refuse(w, problem.New(problem.Internal, "too many listeners"))
 		return
@@ -72,35 +73,55 @@ func (h *hub) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Bounds of the streams.
+// Bounds of the streams. Nobody gets so many that others get none.
 const (
-	maxListeners  = 64
-	listenerQueue = 64
+	maxListeners          = 64
+	maxListenersOfOneAddr = 48
+	listenerQueue         = 64
 )
 
 // hub returns every listener every event. One that reads too slowly misses
 // events rather than holding up the others.
 type hub struct {
 	mu        sync.Mutex
-	listeners map[chan []byte]bool
+	listeners map[chan []byte]string // where each listens from
 	closed    bool
 }
 
-func newHub() *hub { return &hub{listeners: map[chan []byte]bool{}} }
+func newHub() *hub { return &hub{listeners: map[chan []byte]string{}} }
 
-func (h *hub) join() (events chan []byte, leave func()) {
+// join makes somebody at an address a listener, unless there are too many.
+func (h *hub) join(from string) (events chan []byte, leave func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || len(h.listeners) >= maxListeners {
 		return nil, nil
 	}
+	same := 0
+	for _, other := range h.listeners {
+		if other == from {
+			same++
+		}
+	}
+	if same >= maxListenersOfOneAddr {
+		return nil, nil
+	}
 	events = make(chan []byte, listenerQueue)
-	h.listeners[events] = true
+	h.listeners[events] = from
 	return events, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		delete(h.listeners, events)
 	}
+}
+
+// callerAddress is the address of who asks, as far as this pod can see.
+func callerAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 func (h *hub) publish(kind string, event any) {
