@@ -26,7 +26,11 @@ func TestMain(m *testing.M) {
 		os.Exit(cheat(os.Args[2:]))
 	}
 	if os.Getenv(insideVariable) != "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		if sharedDir != "" {
+			_ = os.RemoveAll(sharedDir)
+		}
+		os.Exit(code)
 	}
 	os.Exit(runInside())
 }

@@ -27,8 +27,19 @@ import (
 
 // The node can be made once in a process: what it mounts stays.
 var theNode = sync.OnceValues(func() (capture.Node, error) {
-	return netns.NewNode(netns.Config{Hide: []string{hiddenDir}})
+	dir, err := os.MkdirTemp("", "artemis-shared-")
+	if err != nil {
+		return nil, err
+	}
+	sharedDir = dir
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "tool"), []byte("a tool"), 0o644)); err != nil {
+		return nil, err
+	}
+	return netns.NewNode(netns.Config{Hide: []string{hiddenDir}, Share: []string{dir}})
 })
+
+// sharedDir is one below a directory that pods do not see, with a tool in it.
+var sharedDir string
 
 // hiddenDir is one that every machine has, with something in it, and that is not
 // hidden for another reason.
@@ -244,12 +255,27 @@ func TestAPodSeesOnlyItsOwn(t *testing.T) {
 
 func TestAPodSeesTheSystemsDirectoriesOnly(t *testing.T) {
 	comms := addPod(t, newNode(t), "comms-system", commsIP)
-	said, _ := inPod(t, comms, "list", "/home", "/root", "/var", "/mnt", "/srv", "/boot", "/tmp", hiddenDir)
-	if said != "done: nothing" {
+	if said, _ := inPod(t, comms, "list", "/home", "/root", "/var", "/mnt", "/srv", "/boot", hiddenDir); said != "done: nothing" {
 		t.Errorf("in a pod there is %q", said)
+	}
+	if said, _ := inPod(t, comms, "list", "/tmp"); said != "done: "+sharedDir {
+		t.Errorf("in a pod's /tmp there is %q", said)
 	}
 	if said, _ := inPod(t, comms, "list", "/etc"); said == "done: nothing" {
 		t.Error("/etc is empty: the test before proves nothing")
+	}
+}
+
+func TestASharedDirectoryIsSeenAndNotWritten(t *testing.T) {
+	comms := addPod(t, newNode(t), "comms-system", commsIP)
+	tool := filepath.Join(sharedDir, "tool")
+	if said, _ := inPod(t, comms, "read", tool); said != "done: a tool" {
+		t.Errorf("reading %s: %q", tool, said)
+	}
+	for _, cheat := range []string{"write", "chmod"} {
+		if said, code := inPod(t, comms, cheat, tool); code != 3 || !strings.Contains(said, "read-only") {
+			t.Errorf("%s of %s: %q", cheat, tool, said)
+		}
 	}
 }
 
