@@ -82,9 +82,9 @@ func TestDiffIsWhatBruteForceFinds(t *testing.T) {
 			}
 			for _, c := range a.pods {
 				f := found[fmt.Sprint(key.to[0].key, c.name, false)]
-				ways := []topology.Way{key.to[0].ways(worlds[0], c.in[0])[0], key.to[1].ways(worlds[1], c.in[1])[0]}
+				was, is := opinionOn(policies[0], key.to[0].ways(worlds[0], c.in[0])[0]), opinionOn(policies[1], key.to[1].ways(worlds[1], c.in[1])[0])
 				small.each(func(r *authz.Request) {
-					before, after := admits(policies[0], &ways[0], r, false), admits(policies[1], &ways[1], r, false)
+					before, after := was.admits(r, false), is.admits(r, false)
 					compared++
 					said := f != nil && differ(f.said.says(t, r))
 					if before != after {
@@ -138,8 +138,7 @@ func (f *finding) holds(t *testing.T, policies []*evaluate.Policies, differ func
 			if q.to.anyPort {
 				return // a Service that nobody wrote has no port of its own
 			}
-			way := q.to.ways(policies[i].World, q.from)[0]
-			if admits(policies[i], &way, r.leaf.example, f.bytes) {
+			if opinionOn(policies[i], q.to.ways(policies[i].World, q.from)[0]).admits(r.leaf.example, f.bytes) {
 				got |= 1 << i
 			}
 		}
@@ -175,9 +174,9 @@ func (a *Analysis) strangersAgree(t *testing.T, policies []*evaluate.Policies, f
 			if a.taken[old.Endpoint.Namespace+"/"+accountOf(old)] {
 				continue // the manifests name that one
 			}
-			ways := []topology.Way{k.to[0].ways(policies[0].World, old)[0], k.to[1].ways(policies[1].World, news[name])[0]}
+			was, is := opinionOn(policies[0], k.to[0].ways(policies[0].World, old)[0]), opinionOn(policies[1], k.to[1].ways(policies[1].World, news[name])[0])
 			for _, r := range requests {
-				if before, after := admits(policies[0], &ways[0], r, false), admits(policies[1], &ways[1], r, false); before != after && !told[key] {
+				if before, after := was.admits(r, false), is.admits(r, false); before != after && !told[key] {
 					t.Fatalf("pair %d: stranger %s to %s: %s %s: before %t, after %t, and diff tells of no stranger\n%s\n=====\n%s", n, name, k.to[0].name, r.Method, r.Path, before, after, texts[0], texts[1])
 				}
 			}

@@ -253,15 +253,28 @@ func (a *alphabet) each(yield func(*authz.Request)) {
 	}
 }
 
-// admits is the second opinion: the whole way of one call, by the evaluators.
-func admits(p *evaluate.Policies, way *topology.Way, r *authz.Request, bytes bool) bool {
-	if way.Failure != "" {
-		return false
-	}
-	for _, ruling := range p.Way(way, &evaluate.Call{Seen: r, Bytes: bytes}) {
-		if !ruling.Allowed {
-			return false
+// opinion is the second opinion about one way: what no request changes is asked once,
+// the waypoint about every request.
+type opinion struct {
+	policies *evaluate.Policies
+	open     bool // but for the waypoint
+	waypoint *topology.Leg
+}
+
+func opinionOn(p *evaluate.Policies, way topology.Way) *opinion {
+	o := &opinion{policies: p, open: way.Failure == ""}
+	for i := range way.Legs {
+		l := &way.Legs[i]
+		o.open = o.open && p.Perimeter(l).Allowed
+		if l.Waypoint != nil {
+			o.waypoint = l
+		} else {
+			o.open = o.open && p.AtPod(l).Allowed
 		}
 	}
-	return true
+	return o
+}
+
+func (o *opinion) admits(r *authz.Request, bytes bool) bool {
+	return o.open && (o.waypoint == nil || o.policies.AtWaypoint(o.waypoint, &evaluate.Call{Seen: r, Bytes: bytes}).Allowed)
 }
