@@ -56,6 +56,10 @@ attacks-doc: binaries ## write docs/attacks.md from the campaign and a run at al
 policy-lint: binaries ## what the policies attach to, and how they could be walked around
 	bin/artemis lint openchoreo/rendered istio/cells
 
+.PHONY: prove
+prove: binaries ## for every request: who may call whom is exactly the table at zero-trust, and what else is open at mtls and open
+	@scripts/prove.sh
+
 .PHONY: envoy
 envoy: ## what `up` with WAYPOINT=envoy needs: real Envoy, and istiod's code that configures it
 	scripts/envoy.sh

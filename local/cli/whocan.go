@@ -148,25 +148,32 @@ const maxName = 44
 func writeCallers(w io.Writer, groups []likeCallers) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, g := range groups {
-		if len(g.names) > maxName {
+		name, long := "  "+g.names, len(g.names) > maxName
+		if long {
 			if err := t.Flush(); err != nil {
 				return err
 			}
 			for _, line := range wrapped(g.names, 110) {
 				fmt.Fprintf(w, "  %s\n", line)
 			}
-			g.names = ""
 		}
-		for j, r := range g.requests {
-			name := ""
-			if j == 0 {
-				name = g.names
-			}
+		for _, r := range g.requests {
 			mark := ""
 			if r.Uncertain {
 				mark = "  (not judged)"
 			}
-			fmt.Fprintf(t, "  %s\t%s\tby %s%s\n", name, r.Words, strings.Join(r.Ways, ", "), mark)
+			if !long {
+				fmt.Fprintf(t, "%s\t", name)
+				name = ""
+			} else {
+				fmt.Fprint(t, "    ")
+			}
+			fmt.Fprintf(t, "%s\tby %s%s\n", r.Words, strings.Join(r.Ways, ", "), mark)
+		}
+		if long {
+			if err := t.Flush(); err != nil {
+				return err
+			}
 		}
 	}
 	return t.Flush()

@@ -127,14 +127,16 @@ func (r *Requests) words() string {
 	case methods == anything && paths == anything:
 		out = "every request"
 	case methods == anything:
-		out = "every method on " + paths
+		out = "every method on " + strings.Replace(paths, anything+" but", "every path but", 1)
 	case strings.HasPrefix(methods, anything+" but"):
 		out = "every method but" + strings.TrimPrefix(methods, anything+" but")
 		if paths != anything {
-			out += " on " + paths
+			out += " on " + strings.Replace(paths, anything+" but", "every path but", 1)
 		}
 	case paths == anything:
 		out = methods + " on every path"
+	case strings.HasPrefix(paths, anything+" but"):
+		out = methods + " on every path but" + strings.TrimPrefix(paths, anything+" but")
 	default:
 		out = methods + " " + paths
 	}
