@@ -66,11 +66,6 @@ func (s *Server) Serve(ln net.Listener) error {
 	for {
 		nc, err := ln.Accept()
 		if err != nil {
-			var temporary interface{ Temporary() bool }
-			if errors.As(err, &temporary) && temporary.Temporary() {
-				time.Sleep(5 * time.Millisecond) // out of descriptors: others have to end first
-				continue
-			}
 			return err
 		}
 		if s.Admit != nil && !s.Admit(nc) {

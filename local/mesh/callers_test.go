@@ -314,15 +314,14 @@ func TestAWaypointThatIsNotThere(t *testing.T) {
 		if got := r.call(comms, "GET", nav); got != "200" {
 			t.Fatalf("before: %s", got)
 		}
-		if err := r.mesh.StopWaypoint(ref); err != nil {
-			t.Fatal(err)
-		}
+		waypoint := r.mesh.waypoints[ref]
+		waypoint.stop()
 		for _, from := range []topology.Ref{comms, rogue(orion)} {
 			if got := r.call(from, "GET", nav); got != "reset" {
 				t.Errorf("%s while it is away: %s, want reset", from, got)
 			}
 		}
-		if err := r.mesh.StartWaypoint(ref); err != nil {
+		if err := waypoint.start(r.world.Pod(ref)); err != nil {
 			t.Fatal(err)
 		}
 		if got := r.call(comms, "GET", nav); got != "200" {

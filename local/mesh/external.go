@@ -41,7 +41,7 @@ func (m *Mesh) AttachWaypoint(ref topology.Ref, pod capture.Pod, other func(capt
 	case m.external[ref] != nil:
 		return fmt.Errorf("attach waypoint %s: it is attached already", ref)
 	}
-	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(s.world.Pod(ref).IP, topology.HBONEPort))
+	ln, err := m.listen(s.world.Pod(ref).IP, topology.HBONEPort)
 	if err != nil {
 		return fmt.Errorf("attach waypoint %s: %w", ref, err)
 	}

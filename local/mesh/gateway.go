@@ -67,24 +67,18 @@ func (g *gateway) serve(ln net.Listener, edge Edge) error {
 		go func() { _ = server.Serve(at.own) }()
 	}
 	for {
-		conn, err := ln.Accept()
-		var temporary interface{ Temporary() bool }
-		switch {
-		case err == nil:
-			go at.take(conn)
-		case errors.As(err, &temporary) && temporary.Temporary():
-			time.Sleep(5 * time.Millisecond) // out of descriptors: others have to end first
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		default:
-			return fmt.Errorf("serve the gateway: %w", err)
+		conn, err := (patient{ln}).Accept()
+		if err != nil {
+			return nil // closed
 		}
+		go at.take(conn)
 	}
 }
 
 // take serves one client.
 func (l *gatewayListener) take(conn net.Conn) {
 	defer conn.Close()
+	defer l.m.containPanic(conn)
 	if !l.keep(conn) {
 		return
 	}

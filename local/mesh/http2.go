@@ -102,6 +102,7 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer ours.Close()
 	defer context.AfterFunc(r.Context(), func() { _ = ours.Close() })()
 	go func() {
+		defer s.m.containPanic(theirs)
 		x := newHTTPConn(s.m, theirs)
 		x.role = newRole()
 		x.serve()

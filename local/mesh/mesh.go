@@ -1,8 +1,8 @@
 // Package mesh is the data path of the suite on one machine: the node proxy of
 // every pod, the waypoints of the Cells and the north/south gateway. It moves
 // bytes and requests as an ambient mesh does, over HBONE where pods are enrolled
-// and in plaintext where they are not, and asks local/policy for every decision.
-// What there is and what is bound to what, local/world says; how bytes get in
+// and in plaintext where they are not, and asks policy/evaluate for every decision.
+// What there is and which way a call goes, policy/topology says; how bytes get in
 // and out of a pod is local/capture's.
 package mesh
 
@@ -61,9 +61,11 @@ type Mesh struct {
 	state atomic.Pointer[state]
 	pool  *hbone.Pool
 	links linkSet
-	calls callCounter
-	ready readiness
-	next  roundRobin
+	// perPod bounds a pod's connections, each way.
+	perPod int64
+	calls  callCounter
+	ready  readiness
+	next   roundRobin
 
 	mu        sync.Mutex
 	pods      map[topology.Ref]*nodeProxy
@@ -93,6 +95,7 @@ func New(cfg Config) (*Mesh, error) {
 		waypoints: map[topology.Ref]*waypoint{},
 		external:  map[topology.Ref]*externalWaypoint{},
 	}
+	m.perPod = connsPerPod()
 	m.pool = hbone.NewPool(cfg.Node.Dial)
 	m.gateway = newGateway(m)
 	m.http2 = newHTTP2Server(m)
@@ -100,9 +103,10 @@ func New(cfg Config) (*Mesh, error) {
 }
 
 // Apply puts a World in force, at once and as a whole: the next connection and
-// the next request are judged by it. Open connections that it forbids are cut,
-// and those that would now travel another way end when they fall silent. stage
-// is the name that records carry. On an error the World before stays in force.
+// the next request are judged by it. Open connections that it forbids are cut, also
+// those of which a waypoint sees bytes only. Those that would now travel another way
+// take it with their next request where they carry HTTP/1, and end soon otherwise.
+// stage is the name that records carry. On an error the World before stays in force.
 func (m *Mesh) Apply(stage string, w *topology.World) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -168,30 +172,6 @@ func (m *Mesh) DetachPod(ref topology.Ref) {
 // stands there, until Close or until the listener fails.
 func (m *Mesh) ServeGateway(ln net.Listener, edge Edge) error {
 	return m.gateway.serve(ln, edge)
-}
-
-// StopWaypoint ends a waypoint that this Mesh serves, as when it is scaled to
-// zero: callers are refused until StartWaypoint.
-func (m *Mesh) StopWaypoint(ref topology.Ref) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	w := m.waypoints[ref]
-	if w == nil {
-		return fmt.Errorf("stop waypoint %s: %w", ref, ErrUnknownPod)
-	}
-	w.stop()
-	return nil
-}
-
-// StartWaypoint starts a waypoint again.
-func (m *Mesh) StartWaypoint(ref topology.Ref) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	w := m.waypoints[ref]
-	if w == nil {
-		return fmt.Errorf("start waypoint %s: %w", ref, ErrUnknownPod)
-	}
-	return w.start()
 }
 
 // SetWaypointReady says that an external waypoint has become ready. Before that,

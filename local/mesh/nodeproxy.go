@@ -18,13 +18,6 @@ import (
 	"artemis.example/policy/topology"
 )
 
-const (
-	// maxOutbound bounds the connections that one pod may have open through its
-	// node proxy, maxInbound those that come to it in plaintext.
-	maxOutbound = 4096
-	maxInbound  = 2048
-)
-
 // nodeProxy is one pod's share of the node proxy.
 type nodeProxy struct {
 	m      *Mesh
@@ -46,13 +39,13 @@ type plainListener struct {
 
 func (m *Mesh) newNodeProxy(p *topology.Pod, pod capture.Pod) (*nodeProxy, error) {
 	n := &nodeProxy{m: m, ref: p.Ref, ip: p.IP, pod: pod}
-	ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, topology.HBONEPort))
+	ln, err := m.listen(p.IP, topology.HBONEPort)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HBONE: %w", err)
 	}
 	n.hbone = ln
 	for _, port := range p.Ports {
-		ln, err := m.cfg.Node.Listen(netip.AddrPortFrom(p.IP, port))
+		ln, err := m.listen(p.IP, port)
 		if err != nil {
 			n.closeListeners()
 			return nil, fmt.Errorf("listen on port %d: %w", port, err)
@@ -101,7 +94,7 @@ func (n *nodeProxy) acceptCaptured() {
 		if err != nil {
 			return
 		}
-		if n.outbound.Add(1) > maxOutbound {
+		if n.outbound.Add(1) > n.m.perPod {
 			n.outbound.Add(-1)
 			abort(c.Conn)
 			continue
@@ -255,14 +248,9 @@ func (n *nodeProxy) acceptPlain(ln plainListener) {
 	for {
 		c, err := ln.Accept()
 		if err != nil {
-			var temporary interface{ Temporary() bool }
-			if errors.As(err, &temporary) && temporary.Temporary() {
-				time.Sleep(5 * time.Millisecond) // out of descriptors: others have to end first
-				continue
-			}
 			return
 		}
-		if n.inbound.Add(1) > maxInbound {
+		if n.inbound.Add(1) > n.m.perPod {
 			n.inbound.Add(-1)
 			abort(c)
 			continue

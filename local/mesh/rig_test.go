@@ -217,14 +217,21 @@ type echo struct {
 
 func newRig(t testing.TB, cfg Config, set *manifest.Set) *rig {
 	t.Helper()
-	r := &rig{t: t, node: newLoopback(), alloc: topology.NewAllocator(), pods: map[topology.Ref]*testPod{}}
+	node := newLoopback()
+	return newRigOn(t, node, node, cfg, set)
+}
+
+// newRigOn makes the mesh on a node that stands on a loopback.
+func newRigOn(t testing.TB, node capture.Node, on *loopback, cfg Config, set *manifest.Set) *rig {
+	t.Helper()
+	r := &rig{t: t, node: on, alloc: topology.NewAllocator(), pods: map[topology.Ref]*testPod{}}
 	var err error
 	if r.ca = cfg.CA; r.ca == nil {
 		if r.ca, err = identity.NewCA(identity.Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cfg.Node, cfg.CA = r.node, r.ca
+	cfg.Node, cfg.CA = node, r.ca
 	if r.mesh, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (m *Mesh) startWaypoints(w *topology.World) error {
 			continue
 		}
 		wp := &waypoint{m: m, ref: g.Pod.Ref, ip: g.Pod.IP}
-		if err := wp.startAs(g.Pod); err != nil {
+		if err := wp.start(g.Pod); err != nil {
 			return err
 		}
 		m.waypoints[g.Pod.Ref] = wp
@@ -51,21 +51,13 @@ func (m *Mesh) startWaypoints(w *topology.World) error {
 	return nil
 }
 
-func (w *waypoint) start() error {
-	pod := w.m.state.Load().world.Pod(w.ref)
-	if pod == nil {
-		return fmt.Errorf("start waypoint %s: %w", w.ref, ErrUnknownPod)
-	}
-	return w.startAs(pod)
-}
-
-func (w *waypoint) startAs(pod *topology.Pod) error {
+func (w *waypoint) start(pod *topology.Pod) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.server != nil {
 		return nil
 	}
-	ln, err := w.m.cfg.Node.Listen(netip.AddrPortFrom(w.ip, topology.HBONEPort))
+	ln, err := w.m.listen(w.ip, topology.HBONEPort)
 	if err != nil {
 		return fmt.Errorf("start waypoint %s: %w", w.ref, err)
 	}
