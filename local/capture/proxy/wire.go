@@ -71,7 +71,7 @@ func (w *wire) Close() error {
 
 func (w *wire) wasReset() bool { return w.reset.Load() }
 
-// bufferedConn reads what a reader has taken in already before the connection.
+// bufferedConn is a connection of which a reader has taken in something already.
 type bufferedConn struct {
 	halfCloser
 	reader *bufio.Reader
@@ -81,8 +81,6 @@ type halfCloser interface {
 	net.Conn
 	CloseWrite() error
 }
-
-func (b bufferedConn) Read(p []byte) (int, error) { return b.reader.Read(p) }
 
 // splice copies both ways until both are done, or one fails.
 func splice(a, b bufferedConn) {
