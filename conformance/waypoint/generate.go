@@ -1,5 +1,5 @@
 // Package waypoint has istiod's own code generate the configuration of the
-// Cells' waypoints from the manifests, and makes it loadable in an Envoy without
+// Cells' waypoints and of the gateway from the manifests, and makes it loadable in an Envoy without
 // Istio's extensions and without a control plane. Authorization is not touched.
 package waypoint
 
@@ -33,6 +33,9 @@ import (
 	"artemis.example/policy/topology"
 )
 
+// GatewayPort is where the gateway listens.
+const GatewayPort = 19080
+
 // Object is a part of an Envoy configuration.
 type Object = map[string]any
 
@@ -40,6 +43,25 @@ type Object = map[string]any
 // namespace. PILOT_ENABLE_AMBIENT=true has to be in the environment from the
 // start of the process, or there are no waypoints.
 func Generate(w *topology.World) ([]xds.Config, error) {
+	var waypoints []*topology.Pod
+	for _, p := range w.Pods {
+		if p.Kind == topology.Waypoint {
+			waypoints = append(waypoints, p)
+		}
+	}
+	return generate(w, waypoints)
+}
+
+// GenerateGateway returns the configuration of the north/south gateway.
+func GenerateGateway(w *topology.World) (xds.Config, error) {
+	c, err := generate(w, []*topology.Pod{w.Gateway})
+	if err != nil {
+		return xds.Config{}, err
+	}
+	return c[0], nil
+}
+
+func generate(w *topology.World, pods []*topology.Pod) ([]xds.Config, error) {
 	text, err := manifests(w)
 	if err != nil {
 		return nil, err
@@ -49,10 +71,7 @@ func Generate(w *topology.World) ([]xds.Config, error) {
 		mc := mesh.DefaultMeshConfig()
 		mc.AccessLogFile, mc.AccessLogEncoding, mc.AccessLogFormat = "/dev/stdout", meshconfig.MeshConfig_JSON, xds.AccessLogFormat
 		d := istioxds.NewFakeDiscoveryServer(t, istioxds.FakeOptions{ConfigString: text, KubernetesObjectString: text, MeshConfig: mc})
-		for _, p := range w.Pods {
-			if p.Kind != topology.Waypoint {
-				continue
-			}
+		for _, p := range pods {
 			c, err := one(d, w, p)
 			if err != nil {
 				t.Fatal(err)
@@ -61,34 +80,56 @@ func Generate(w *topology.World) ([]xds.Config, error) {
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("generate waypoints: %w", err)
+		return nil, fmt.Errorf("generate Envoy's configuration: %w", err)
 	}
 	slices.SortFunc(out, func(a, b xds.Config) int { return strings.Compare(a.Waypoint.String(), b.Waypoint.String()) })
 	return out, nil
 }
 
-func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (xds.Config, error) {
-	labels := map[string]string{
-		label.IoK8sNetworkingGatewayGatewayName.Name: p.Name,
-		label.GatewayManaged.Name:                    constants.ManagedGatewayMeshControllerLabel,
-	}
-	proxy := d.SetupProxy(&model.Proxy{
-		Type: model.Waypoint, ConfigNamespace: p.Namespace, Labels: labels, IPAddresses: []string{p.IP.String()},
+// node is the Envoy that istiod is asked by.
+func node(w *topology.World, p *topology.Pod) *model.Proxy {
+	labels := map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: p.Name}
+	proxy := &model.Proxy{
+		Type: model.Router, ConfigNamespace: p.Namespace, Labels: labels, IPAddresses: []string{p.IP.String()},
 		// For a proxy of this version istiod writes envoy.string where it otherwise
 		// writes istio.hashable_string, a filter state factory that core Envoy lacks.
 		IstioVersion: &model.IstioVersion{Major: 1, Minor: 29, Patch: 1},
-		Metadata: &model.NodeMetadata{Namespace: p.Namespace, Labels: labels,
-			Annotations: map[string]string{topology.AnnotationXFCC: strconv.FormatBool(w.WaypointGateway(p.Ref).XFCC)}},
-	})
+		// An Envoy in a network namespace of its user's is root there.
+		Metadata: &model.NodeMetadata{Namespace: p.Namespace, Labels: labels, EnableHBONE: true, UnprivilegedPod: "true"},
+	}
+	if p.Kind == topology.Waypoint {
+		labels[label.GatewayManaged.Name] = constants.ManagedGatewayMeshControllerLabel
+		proxy.Type = model.Waypoint
+		proxy.Metadata = &model.NodeMetadata{Namespace: p.Namespace, Labels: labels,
+			Annotations: map[string]string{topology.AnnotationXFCC: strconv.FormatBool(w.WaypointGateway(p.Ref).XFCC)}}
+	}
+	return proxy
+}
+
+func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (xds.Config, error) {
+	proxy := d.SetupProxy(node(w, p))
 	c := xds.Config{Waypoint: p.Ref}
+	routes := map[string]Object{}
+	if p.Kind == topology.Ingress {
+		for _, r := range d.Routes(proxy) {
+			o, err := object(r)
+			if err != nil {
+				return c, err
+			}
+			routes[r.Name] = o
+		}
+	}
 	for _, l := range d.Listeners(proxy) {
 		o, err := object(l)
 		if err != nil {
 			return c, err
 		}
 		adapt(o)
+		inline(o, routes)
 		if a, ok := o["address"].(Object); ok { // 0.0.0.0 would take the node proxies' addresses too
-			a["socketAddress"].(Object)["address"] = p.IP.String()
+			if at, ok := a["socketAddress"].(Object); ok {
+				at["address"] = p.IP.String()
+			}
 		}
 		if c.Listeners, err = add(c.Listeners, o, xds.ListenerType); err != nil {
 			return c, err
@@ -119,6 +160,26 @@ func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (x
 	return c, nil
 }
 
+// inline puts route configurations where a listener would ask for them.
+func inline(v any, routes map[string]Object) {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			inline(e, routes)
+		}
+	case Object:
+		if rds, ok := v["rds"].(Object); ok {
+			if name, _ := rds["routeConfigName"].(string); routes[name] != nil {
+				delete(v, "rds")
+				v["routeConfig"] = routes[name]
+			}
+		}
+		for _, e := range v {
+			inline(e, routes)
+		}
+	}
+}
+
 func add(to []json.RawMessage, o Object, kind string) ([]json.RawMessage, error) {
 	o["@type"] = kind
 	b, err := json.Marshal(o)
@@ -142,6 +203,7 @@ var notInCore = []string{
 	"type.googleapis.com/io.istio.http.peer_metadata.Config",
 	"type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange",
 	"type.googleapis.com/stats.PluginConfig",
+	"type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
 }
 
 // adapt drops the filters of notInCore and has secrets come from where all else
@@ -195,6 +257,12 @@ func manifests(w *topology.World) (string, error) {
 		}
 		objects = append(objects, standing(g, w)...)
 	}
+	for _, r := range w.Set.HTTPRoutes {
+		objects = append(objects, r)
+	}
+	if w.Gateway != nil {
+		objects = append(objects, ingress(w.Gateway)...)
+	}
 	for _, p := range w.Pods {
 		if p.Kind == topology.App {
 			objects = append(objects, podOf(p))
@@ -227,6 +295,29 @@ func standing(g *gatewayv1.Gateway, w *topology.World) []any {
 		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "WorkloadEntry"},
 			ObjectMeta: metav1.ObjectMeta{Name: g.Name + "-0", Namespace: g.Namespace, Labels: labels},
 			Spec:       networkingv1alpha3.WorkloadEntry{Address: ip, Labels: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
+	}
+}
+
+// ingress is the gateway as istiod has made it, with the listener of
+// k3d/gateway-plain.yaml.
+func ingress(p *topology.Pod) []any {
+	meta := metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace}
+	name := p.Name + "-istio"
+	labels := map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: p.Name}
+	const vip = "10.97.255.1"
+	return []any{
+		&gatewayv1.GatewayClass{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1", Kind: "GatewayClass"},
+			ObjectMeta: metav1.ObjectMeta{Name: "istio"}, Spec: gatewayv1.GatewayClassSpec{ControllerName: "istio.io/gateway-controller"}},
+		&gatewayv1.Gateway{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway"}, ObjectMeta: meta,
+			Spec: gatewayv1.GatewaySpec{GatewayClassName: "istio", Listeners: []gatewayv1.Listener{{
+				Name: "http", Port: GatewayPort, Protocol: gatewayv1.HTTPProtocolType,
+				AllowedRoutes: &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: new(gatewayv1.NamespacesFromAll)}},
+			}}}},
+		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: labels},
+			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip}, Ports: []corev1.ServicePort{{Name: "http", Port: GatewayPort}}, Selector: labels}},
+		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "WorkloadEntry"},
+			ObjectMeta: metav1.ObjectMeta{Name: name + "-0", Namespace: p.Namespace, Labels: labels},
+			Spec:       networkingv1alpha3.WorkloadEntry{Address: p.IP.String(), Labels: labels}},
 	}
 }
 

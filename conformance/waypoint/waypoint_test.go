@@ -179,6 +179,7 @@ func (p *pod) call(dst netip.AddrPort, line, host string) answer {
 }
 
 type suite struct {
+	mesh  *mesh.Mesh
 	world *topology.World
 	pods  map[topology.Ref]*pod
 }
@@ -207,7 +208,7 @@ func start(t *testing.T, bin string) *suite {
 	if err := m.Apply("zero-trust", w); err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{w, map[topology.Ref]*pod{}}
+	s := &suite{m, w, map[topology.Ref]*pod{}}
 	for _, p := range w.Pods {
 		if p.Kind != topology.App {
 			continue
@@ -234,32 +235,41 @@ func start(t *testing.T, bin string) *suite {
 		t.Fatalf("istiod configures %d waypoints, want 5", len(configs))
 	}
 	for _, c := range configs {
-		src, err := m.Source(c.Waypoint)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := xds.NewServer(src.PEM)
-		server.Set(c)
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		discovery := &http.Server{Handler: server}
-		go func() { _ = discovery.Serve(ln) }()
-		t.Cleanup(func() { discovery.Close() })
-		b, err := xds.Bootstrap(c.Waypoint, w.Pod(c.Waypoint).IP, ln.Addr().(*net.TCPAddr).AddrPort())
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := envoy.Start(t.Context(), bin, t.TempDir(), []byte(b), 1)
-		if err != nil {
-			t.Fatalf("%s: %v", c.Waypoint, err)
-		}
-		t.Cleanup(e.Stop)
+		s.envoy(t, bin, c)
 		m.SetWaypointReady(c.Waypoint)
 	}
 	return s
 }
+
+// envoy runs an Envoy with a configuration, as whom it is for.
+func (s *suite) envoy(t *testing.T, bin string, c xds.Config) {
+	t.Helper()
+	src, err := s.mesh.Source(c.Waypoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := xds.NewServer(src.PEM)
+	server.Set(c)
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	discovery := &http.Server{Handler: server}
+	go func() { _ = discovery.Serve(ln) }()
+	t.Cleanup(func() { discovery.Close() })
+	b, err := xds.Bootstrap(c.Waypoint, s.world.Pod(c.Waypoint).IP, ln.Addr().(*net.TCPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := envoy.Start(t.Context(), bin, t.TempDir(), []byte(b), 1)
+	if err != nil {
+		t.Fatalf("%s: %v", c.Waypoint, err)
+	}
+	t.Cleanup(e.Stop)
+}
+
+// program, if set, is what every pod runs.
+var program http.HandlerFunc
 
 func newServer(t *testing.T, ref topology.Ref) string {
 	t.Helper()
@@ -268,6 +278,10 @@ func newServer(t *testing.T, ref topology.Ref) string {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if program != nil {
+			program(w, r)
+			return
+		}
 		fmt.Fprintf(w, "%s %s %s xfcc %q", ref.Name, r.Method, r.RequestURI, r.Header["X-Forwarded-Client-Cert"])
 	})}
 	go func() { _ = srv.Serve(ln) }()

@@ -17,6 +17,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -58,8 +59,10 @@ func (w Way) Ask(c Case) Answer {
 	var a Answer
 	br := bufio.NewReader(conn)
 	method, _, _ := strings.Cut(strings.TrimLeft(c.Send, "\r\n "), " ")
+	over := false
 	for range max(1, c.Answers) {
-		said, over, err := read(br, method)
+		var said string
+		said, over, err = read(br, method)
 		if err != nil {
 			a.End = ending(err)
 			return a
@@ -69,7 +72,9 @@ func (w Way) Ask(c Case) Answer {
 			break
 		}
 	}
-	_, _ = io.WriteString(conn, words.Replace("GET {get} HTTP/1.1\r\nHost: {host}\r\n"+probe+"\r\n\r\n"))
+	if !over {
+		_, _ = io.WriteString(conn, words.Replace("GET {get} HTTP/1.1\r\nHost: {host}\r\n"+probe+"\r\n\r\n"))
+	}
 	said, _, err := read(br, http.MethodGet)
 	switch {
 	case err != nil:
@@ -163,4 +168,40 @@ func Recorded() (map[string]map[string]Answer, error) {
 		return nil, fmt.Errorf("read recorded.json: %w", err)
 	}
 	return all, nil
+}
+
+// Ways returns the two ways of the suite: comms-system to guidance-nav through
+// Orion's waypoint, and a client through the gateway, and Houston's waypoint, to
+// flight-director.
+func Ways(waypoint, gateway func() (net.Conn, error)) []Way {
+	return []Way{
+		{Name: "waypoint", Get: "/position", Post: "/maneuver", No: "/secret", Host: "guidance-nav", Dial: waypoint},
+		{Name: "gateway", Get: "/flight-director-http/mission/status", Post: "/flight-director-http/trajectory/correction",
+			No: "/flight-director-http/secret", Host: "development-default.openchoreoapis.localhost", Dial: gateway},
+	}
+}
+
+// AskAll asks every case, some beside each other, by name.
+func (w Way) AskAll() map[string]Answer {
+	cases := Cases()
+	answers := make([]Answer, len(cases))
+	next := make(chan int)
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			for i := range next {
+				answers[i] = w.Ask(cases[i])
+			}
+		})
+	}
+	for i := range cases {
+		next <- i
+	}
+	close(next)
+	asking.Wait()
+	all := map[string]Answer{}
+	for i, c := range cases {
+		all[c.Name] = answers[i]
+	}
+	return all
 }
