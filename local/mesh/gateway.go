@@ -139,6 +139,10 @@ func (h *gatewayHTTP) decide(s *state, req *message.Head, rec *decision.Record) 
 	if refused != nil {
 		return "", refusal(refused, rec)
 	}
+	if strings.HasPrefix(strings.ToLower(req.Target), "https://") {
+		rec.Verdict, rec.Reason = decision.Failed, "https is asked for where there is no TLS"
+		return "", &localReply{status: http.StatusForbidden, contentType: "text/plain", body: "Forbidden", closes: true}
+	}
 	if h.edge.Own != nil && h.edge.Own(req.Host) {
 		return h.handOver(rec, target)
 	}
@@ -213,7 +217,7 @@ func (f *Refusal) reply() *localReply {
 	if err != nil {
 		return reply(http.StatusForbidden, f.Code)
 	}
-	return &localReply{http.StatusForbidden, "application/problem+json", string(b) + "\n"}
+	return &localReply{status: http.StatusForbidden, contentType: "application/problem+json", body: string(b) + "\n"}
 }
 
 // requestHead writes the request as the backend gets it: with the client's

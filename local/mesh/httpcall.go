@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httputil"
 	"strconv"
 	"strings"
 	"time"
@@ -165,11 +166,9 @@ func (c *httpCall) failed(err error) bool {
 // relay passes the answer on; false ends the caller's connection.
 func (c *httpCall) relay() bool {
 	x := c.httpConn
-	if x.request.Close || x.response.Body == message.UntilClose {
-		x.closing = true
-	}
+	x.closing = x.closing || x.request.Close
 	stop := c.watch()
-	err := c.up.reader.CopyBody(x.conn, &x.response, x.responseHead(), trailer)
+	err := c.copyAnswer()
 	stop()
 	if err != nil {
 		abort(c.up.Conn)
@@ -199,6 +198,24 @@ func (c *httpCall) relay() bool {
 		x.closing = true
 	}
 	return !x.closing
+}
+
+// copyAnswer writes the answer. One that the backend ends with its connection is sent
+// in chunks: so a broken one does not look whole, and the caller's connection stays.
+func (c *httpCall) copyAnswer() error {
+	x := c.httpConn
+	if x.response.Body != message.UntilClose {
+		return c.up.reader.CopyBody(x.conn, &x.response, x.responseHead(), trailer)
+	}
+	if _, err := x.conn.Write(x.responseHead()); err != nil {
+		return err
+	}
+	chunks := httputil.NewChunkedWriter(x.conn)
+	if err := c.up.reader.CopyBody(chunks, &x.response, nil, nil); err != nil {
+		return err
+	}
+	_, err := io.WriteString(x.conn, "0\r\n\r\n")
+	return err
 }
 
 // watchAfter is how long an answer may take before anybody looks whether its
@@ -263,6 +280,9 @@ func (x *httpConn) responseHead() []byte {
 		b = appendField(b, f.Name, f.Value)
 	}
 	b = append(b, "server: istio-envoy\r\n"...)
+	if res.Body == message.UntilClose {
+		b = append(b, "transfer-encoding: chunked\r\n"...)
+	}
 	switch {
 	case x.switches():
 		b = appendField(append(b, "connection: Upgrade\r\n"...), "upgrade", res.Upgrade)

@@ -50,6 +50,7 @@ type httpRole interface {
 type localReply struct {
 	status            int
 	contentType, body string
+	closes            bool // the connection
 }
 
 func reply(status int, body string) *localReply {
@@ -59,7 +60,11 @@ func reply(status int, body string) *localReply {
 // refusal is the answer to a request that no policy gets to see.
 func refusal(r *message.Refusal, rec *decision.Record) *localReply {
 	rec.Layer, rec.Verdict, rec.Reason = 0, decision.Failed, "bad request: "+r.Error()
-	return reply(r.Status, r.Body)
+	answer := reply(r.Status, r.Body)
+	// What is wrong with a request may be so with what follows; a target that leads
+	// nowhere is no such thing.
+	answer.closes = r.Status != http.StatusNotFound && r.Status != http.StatusExpectationFailed
+	return answer
 }
 
 // httpConn is one HTTP/1.1 connection of a caller: requests and answers, one after
@@ -185,7 +190,7 @@ func (x *httpConn) note(s *state, rec decision.Record) {
 // reply sends an answer of the proxy's own. When the request has a body that has
 // not come yet, the connection ends with it: nobody waits for it.
 func (x *httpConn) reply(r *localReply) bool {
-	if x.request.Body != message.NoBody || x.request.Close {
+	if x.request.Body != message.NoBody || x.request.Close || r.closes || x.request.Method == http.MethodConnect {
 		x.closing = true
 	}
 	b := append(x.back[:0], "HTTP/1.1 "...)

@@ -277,6 +277,14 @@ func settle(err error, dst, src net.Conn, buf []byte) {
 		_ = src.SetReadDeadline(time.Now().Add(lingerFor))
 		for err = nil; err == nil; _, err = src.Read(buf) {
 		}
+	case errors.Is(err, hbone.ErrReset):
+		// As ztunnel does, and for the same reason: what the other end of a tunnel had
+		// sent is to arrive. A caller that takes the end for no end is left to itself.
+		if h, ok := dst.(halfCloser); ok && h.CloseWrite() == nil {
+			_ = dst.SetReadDeadline(time.Now().Add(lingerFor))
+			return
+		}
+		abort(dst)
 	default:
 		flush(dst)
 		abort(dst)

@@ -119,13 +119,25 @@ func requestLine(b []byte, req *message.Head, target string) []byte {
 // endOfHead appends what concerns the connection to the backend alone, and the
 // empty line.
 func endOfHead(b []byte, req *message.Head) []byte {
-	if req.Body == message.Chunked {
+	switch {
+	case req.Body == message.Chunked:
 		b = append(b, "transfer-encoding: chunked\r\n"...)
+	case req.Body == message.NoBody && mayHaveBody(req.Method) && req.Get("content-length") == "":
+		b = append(b, "content-length: 0\r\n"...)
 	}
 	if req.Upgrade != "" {
 		b = appendField(append(b, "connection: Upgrade\r\n"...), "upgrade", req.Upgrade)
 	}
 	return append(b, "\r\n"...)
+}
+
+// mayHaveBody reports whether a request of that method says when it has none.
+func mayHaveBody(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
+		return false
+	}
+	return true
 }
 
 // changed holds a connection to the request that changed its protocol.

@@ -69,7 +69,8 @@ type Head struct {
 
 // methods are what Envoy's parser knows (quiche BalsaFrame with Envoy's list,
 // source/common/http/http1/balsa_parser.cc).
-func knownMethod(m string) bool {
+// KnownMethod reports whether Envoy's parser takes a method for one.
+func KnownMethod(m string) bool {
 	switch m {
 	case "GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
 		"ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL",
@@ -88,7 +89,7 @@ func (h *Head) ParseRequest(raw string) error {
 	line, rest, _ := strings.Cut(raw, "\r\n")
 	method, line := cutWord(line)
 	target, version := cutWord(line)
-	if !knownMethod(method) || target == "" {
+	if !KnownMethod(method) || target == "" || version == "" && strings.HasPrefix(target, "HTTP/") {
 		return Malformed("request line")
 	}
 	var versionErr error
@@ -339,7 +340,7 @@ func (h *Head) frameRequest() error {
 	if h.Upgrade != "" && h.Body != NoBody {
 		return Malformed("an upgrade with a body")
 	}
-	if f.hosts == 0 || containsFold(h.nominated, "host") {
+	if f.hosts == 0 && !strings.Contains(h.Target, "://") || containsFold(h.nominated, "host") {
 		return ErrHost
 	}
 	return nil

@@ -104,7 +104,7 @@ func (r *Reader) copyChunked(dst io.Writer, out []byte, keep func(string) bool) 
 				return err
 			}
 		}
-		line, err := r.line(maxChunkLine)
+		line, err := r.line(maxChunkLine, false)
 		if err != nil {
 			return err
 		}
@@ -169,7 +169,7 @@ func (r *Reader) lineAfter(flush func() error) (string, error) {
 			return "", err
 		}
 	}
-	return r.line(maxChunkLine)
+	return r.line(maxChunkLine, true)
 }
 
 func (r *Reader) hasLine() bool {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"artemis.example/policy/message"
@@ -108,7 +109,7 @@ func (r *Reader) fill(limit int) error {
 // ReadRequest reads a request's head. partial, if given, is called when the head
 // does not arrive in one piece.
 func (r *Reader) ReadRequest(h *message.Head, partial func()) error {
-	raw, err := r.head(partial)
+	raw, err := r.head(beginsLikeARequest, partial)
 	if err != nil {
 		return err
 	}
@@ -117,45 +118,56 @@ func (r *Reader) ReadRequest(h *message.Head, partial func()) error {
 
 // ReadResponse reads the head of the response to a request with that method.
 func (r *Reader) ReadResponse(h *message.Head, method string) error {
-	raw, err := r.head(nil)
+	raw, err := r.head(nil, nil)
 	if err != nil {
 		return err
 	}
 	return h.ParseResponse(raw, method)
 }
 
-// head reads to the empty line that ends a head and gives the bytes before it,
-// each line with its end. partial is called when the head does not come in one
-// piece.
-func (r *Reader) head(partial func()) (string, error) {
-	for r.Buffered() == 0 {
-		if err := r.fill(message.MaxHead); err != nil {
-			return "", err
-		}
-	}
-	// A client may end its last message with a stray empty line.
-	for skipped := 0; skipped < 2 && r.Buffered() >= 2 && r.buf[r.r] == '\r' && r.buf[r.r+1] == '\n'; skipped++ {
-		r.r += 2
-	}
-	searched := 0
+// head reads to the empty line that ends a head and gives the lines before it, each
+// with its end, as Envoy's parser reads them (quiche BalsaFrame): line ends before
+// it are skipped, a line feed alone ends a line, and what is folded is one line.
+// begins, if given, is asked about what has come as long as the head is not there:
+// nobody waits for the rest of what cannot become one. partial is called when the
+// head does not come in one piece.
+func (r *Reader) head(begins func([]byte) bool, partial func()) (string, error) {
+	at, plain := 0, true
 	for {
-		b := r.buf[r.r:r.w]
-		if i := bytes.Index(b[searched:], []byte("\r\n\r\n")); i >= 0 {
-			end := searched + i + 2
-			head := string(b[:end])
-			r.r += end + 2
-			return head, nil
+		for at == 0 && r.Buffered() > 0 && (r.buf[r.r] == '\r' || r.buf[r.r] == '\n') {
+			r.r++
+		}
+		b := r.Peek()
+		for {
+			i := bytes.IndexByte(b[at:], '\n')
+			if i < 0 {
+				break
+			}
+			line, crlf := bytes.CutSuffix(b[at:at+i], []byte("\r"))
+			if len(line) == 0 {
+				head := string(b[:at])
+				r.r += at + i + 1
+				if !plain {
+					head = straighten(head)
+				}
+				return head, nil
+			}
+			folded := at > 0 && (line[0] == ' ' || line[0] == '\t')
+			plain = plain && crlf && !folded && bytes.IndexByte(line, '\r') < 0
+			at += i + 1
 		}
 		if len(b) >= message.MaxHead {
 			return "", message.ErrTooLarge
 		}
-		searched = max(0, len(b)-3)
-		if partial != nil {
+		if len(b) > 0 && begins != nil && !begins(b) {
+			return "", message.Malformed("no request begins like this")
+		}
+		if len(b) > 0 && partial != nil {
 			partial()
 			partial = nil
 		}
 		if err := r.fill(message.MaxHead); err != nil {
-			if errors.Is(err, io.EOF) {
+			if len(b) > 0 && errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return "", err
@@ -163,17 +175,47 @@ func (r *Reader) head(partial func()) (string, error) {
 	}
 }
 
-// line reads a short line without its end.
-func (r *Reader) line(limit int) (string, error) {
+// straighten writes a head that is not all lines with CR LF as one that is: a carriage
+// return counts as a space in the first line and as nothing in a value.
+func straighten(head string) string {
+	lines := strings.Split(strings.TrimSuffix(head, "\n"), "\n")
+	out := lines[:1]
+	out[0] = strings.TrimRight(strings.ReplaceAll(lines[0], "\r", " "), " ")
+	for i, line := range lines[1:] {
+		line = strings.TrimRight(line, "\r")
+		if i > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
+			out[len(out)-1] += strings.ReplaceAll(line, "\r", "")
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if ok {
+			line = name + ":" + strings.ReplaceAll(value, "\r", "")
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "\r\n") + "\r\n"
+}
+
+// beginsLikeARequest reports whether bytes may be the beginning of a request line.
+func beginsLikeARequest(b []byte) bool {
+	if i := bytes.IndexAny(b, " \t\r\n"); i >= 0 {
+		return message.KnownMethod(string(b[:i]))
+	}
+	return message.ValidName(string(b))
+}
+
+// line reads a short line without its end. bare says that a line feed alone ends it
+// too.
+func (r *Reader) line(limit int, bare bool) (string, error) {
 	for {
 		b := r.buf[r.r:r.w]
 		if i := bytes.IndexByte(b, '\n'); i >= 0 {
-			if i == 0 || b[i-1] != '\r' {
-				return "", message.Malformed("a line ends without a carriage return")
+			line, crlf := bytes.CutSuffix(b[:i], []byte("\r"))
+			if !crlf && !bare || bytes.IndexByte(line, '\r') >= 0 {
+				return "", message.Malformed("a carriage return where none may be, or none where one has to be")
 			}
-			line := string(b[:i-1])
 			r.r += i + 1
-			return line, nil
+			return string(line), nil
 		}
 		if len(b) >= limit {
 			return "", message.Malformed("a line of more than %d bytes", limit)
