@@ -226,7 +226,7 @@ func TestMessagesThatTwoReadersCouldReadDifferentlyAreRefused(t *testing.T) {
 		{"a list of lengths", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0\r\n\r\n", "400"},
 		{"a signed length", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: +0\r\n\r\n", "400"},
 		{"an obscured coding", "GET /position HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n", "501"},
-		{"two codings", "GET /position HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n", "400"},
+		{"two codings", "GET /position HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n", "501"},
 		{"chunks in HTTP/1.0", "GET /position HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "426"},
 		{"a space before the colon", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length : 4\r\n\r\nabcd", "400"},
 		{"no host", "GET /position HTTP/1.1\r\n\r\n", "400"},

@@ -262,10 +262,7 @@ func (h *Head) readFraming() (framing, error) {
 			}
 			f.sized, f.length = true, int64(n)
 		case strings.EqualFold(field.Name, "transfer-encoding"):
-			if f.transfer++; f.transfer > 1 {
-				return f, Malformed("transfer-encoding is given twice")
-			}
-			if !strings.EqualFold(field.Value, "chunked") {
+			if f.transfer++; f.transfer > 1 || !strings.EqualFold(field.Value, "chunked") {
 				return f, ErrTransfer
 			}
 			f.chunked = true

@@ -187,7 +187,7 @@ func (w Way) AskAll() map[string]Answer {
 	answers := make([]Answer, len(cases))
 	next := make(chan int)
 	var asking sync.WaitGroup
-	for range 4 {
+	for range 16 { // most wait for a second until Envoy ends a connection
 		asking.Go(func() {
 			for i := range next {
 				answers[i] = w.Ask(cases[i])
