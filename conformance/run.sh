@@ -26,6 +26,6 @@ CONFORMANCE_FIGURES=$(mktemp -d)
 trap 'rm -rf "$CONFORMANCE_FIGURES"' EXIT
 export CONFORMANCE_FIGURES CGO_ENABLED=0
 go vet ./...
-go test -count=1 -timeout 30m ./analysis ./netpol ./waypoint
+go test -count=1 -timeout 30m ./analysis ./netpol ./waypoint ./h2spec
 go test -count=1 -timeout 180m ./authz "${arguments[@]}"
-go run ./summary "$CONFORMANCE_FIGURES" 10
+go run ./summary "$CONFORMANCE_FIGURES" 12

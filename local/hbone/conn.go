@@ -336,6 +336,9 @@ func (c *conn) frame(f http2.Frame) error {
 		c.mu.Lock()
 		s := c.streams[f.StreamID]
 		idle := c.isIdle(f.StreamID)
+		if i := slices.Index(c.abandoned[:], f.StreamID); i >= 0 {
+			c.abandoned[i] = 0 // the peer sends nothing more on it
+		}
 		c.mu.Unlock()
 		if idle {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
@@ -411,7 +414,7 @@ func (c *conn) headers(f *http2.MetaHeadersFrame) error {
 		return http2.ConnectionError(http2.ErrCodeStreamClosed)
 	case c.serve == nil || f.StreamID%2 == 0:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
-	case f.HasPriority() && f.Priority.StreamDep == f.StreamID:
+	case f.HasPriority() && f.Priority.StreamDep == f.StreamID, !wellFormed(f):
 		return c.streamError(http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol})
 	}
 	s = newStream(c, f.StreamID)
@@ -449,6 +452,26 @@ func (c *conn) headers(f *http2.MetaHeadersFrame) error {
 		c.serve(s)
 	}()
 	return nil
+}
+
+// wellFormed reports whether a request is one at all (RFC 9113, 8.2.2, 8.3.1, 8.5).
+// One that is, and asks for something else than a tunnel, gets an answer.
+func wellFormed(f *http2.MetaHeadersFrame) bool {
+	method := f.PseudoValue("method")
+	if method == "" || method != "CONNECT" && (f.PseudoValue("scheme") == "" || f.PseudoValue("path") == "") {
+		return false
+	}
+	for _, field := range f.RegularFields() {
+		switch field.Name {
+		case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
+			return false
+		case "te":
+			if field.Value != "trailers" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // moreHeaders takes the answer to our request, or trailers.
