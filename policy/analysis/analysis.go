@@ -21,9 +21,10 @@ import (
 
 // Analysis is one state of the manifests, or two that are compared.
 type Analysis struct {
-	sides    []*side
-	pods     []*caller
-	gateways []*caller
+	sides     []*side
+	pods      []*caller
+	byAccount map[string][]*caller
+	gateways  []*caller
 	// taken are the accounts that somebody among the manifests runs as, those of
 	// waypoints and the gateway included.
 	taken map[string]bool
@@ -37,7 +38,7 @@ type Analysis struct {
 }
 
 func newAnalysis(worlds ...*topology.World) *Analysis {
-	a := &Analysis{taken: map[string]bool{}, memo: map[string]*diagram{}}
+	a := &Analysis{taken: map[string]bool{}, byAccount: map[string][]*caller{}, memo: map[string]*diagram{}}
 	for _, w := range worlds {
 		a.sides = append(a.sides, newSide(w))
 		for _, p := range w.Pods {
@@ -45,6 +46,9 @@ func newAnalysis(worlds ...*topology.World) *Analysis {
 		}
 	}
 	a.pods, a.gateways = listed(a.sides)
+	for _, c := range a.pods {
+		a.byAccount[c.account] = append(a.byAccount[c.account], c)
+	}
 	return a
 }
 
@@ -179,7 +183,14 @@ func (w *sweep) destination(ds []*destination) error {
 // kind looks at the calls of one destination that are HTTP, or that are not.
 func (w *sweep) kind(ds []*destination, bytes bool) error {
 	to := w.closedTo(ds, bytes)
-	for _, c := range w.pods {
+	pods := w.pods
+	if to.everybody() { // who is not named is refused, in the mesh or not
+		pods = nil
+		for _, account := range slices.Sorted(maps.Keys(to.named.accounts)) {
+			pods = append(pods, w.byAccount[account]...)
+		}
+	}
+	for _, c := range pods {
 		if !to.refuses(c.in, c.account) {
 			if err := w.ask(c, ds, bytes); err != nil {
 				return err

@@ -16,8 +16,11 @@ type side struct {
 	*evaluate.Policies
 	world *topology.World
 	named map[*authz.Engine]map[bool]*named
-	// workloads are made when they are first asked for.
+	// workloads, offered and found are made when they are first asked for: the pods of
+	// a workload, what the World offers a pod by, and the ways to a workload.
 	workloads map[workload][]*topology.Pod
+	offered   map[*topology.Pod][]topology.Destination
+	found     map[workload][]*destination
 }
 
 func newSide(w *topology.World) *side {

@@ -61,6 +61,9 @@ func (d *destination) gateway() bool { return d.to.Route != nil }
 // each Service over them, what a Service that nobody wrote would be, the pods'
 // own addresses, the routes of the gateway.
 func (s *side) destinations(of workload) []*destination {
+	if out, ok := s.found[of]; ok {
+		return out
+	}
 	var out []*destination
 	seen := map[string]bool{}
 	add := func(d *destination) {
@@ -70,7 +73,7 @@ func (s *side) destinations(of workload) []*destination {
 		}
 	}
 	for _, p := range s.pods(of) {
-		for _, to := range s.world.Destinations(p) {
+		for _, to := range s.offers(p) {
 			switch {
 			case to.Service != nil:
 				add(serviceDestination(p, to))
@@ -96,7 +99,44 @@ func (s *side) destinations(of workload) []*destination {
 		}
 	}
 	slices.SortFunc(out, func(a, b *destination) int { return strings.Compare(a.key, b.key) })
+	if s.found == nil {
+		s.found = map[workload][]*destination{}
+	}
+	s.found[of] = out
 	return out
+}
+
+// offers returns what World.Destinations does, for all pods at once: that looks at every
+// Service for each pod.
+func (s *side) offers(p *topology.Pod) []topology.Destination {
+	if s.offered == nil {
+		s.offered = map[*topology.Pod][]topology.Destination{}
+		add := func(to topology.Destination, service *topology.Service, port uint16) {
+			for i, b := range service.Backends(port) {
+				if !slices.ContainsFunc(service.Backends(port)[:i], func(o topology.Backend) bool { return o.Pod == b.Pod }) {
+					s.offered[b.Pod] = append(s.offered[b.Pod], to)
+				}
+			}
+		}
+		for _, v := range s.world.Services {
+			for _, port := range v.Ports {
+				add(topology.Destination{Service: v, Port: port.Number}, v, port.Number)
+			}
+		}
+		for _, pod := range s.world.Pods {
+			for _, port := range pod.Ports {
+				s.offered[pod] = append(s.offered[pod], topology.Destination{Pod: pod, Port: port})
+			}
+		}
+		for _, g := range s.world.Gateways {
+			for i := range g.Routes {
+				if r := &g.Routes[i]; r.Service != nil {
+					add(topology.Destination{Route: r}, r.Service, r.Port)
+				}
+			}
+		}
+	}
+	return s.offered[p]
 }
 
 func serviceDestination(p *topology.Pod, to topology.Destination) *destination {

@@ -316,3 +316,30 @@ func BenchmarkProveMission(b *testing.B) {
 		}
 	}
 }
+
+// TestOffersAreTheWorldsDestinations holds the index against what it stands for.
+func TestOffersAreTheWorldsDestinations(t *testing.T) {
+	w := buildSet(t, mission(t, "zero-trust", true))
+	s := newSide(w)
+	for _, p := range w.Pods {
+		if diff := cmp.Diff(destinationNames(w.Destinations(p)), destinationNames(s.offers(p))); p.Kind == topology.App && diff != "" {
+			t.Errorf("%s (-World +index):\n%s", p.Ref, diff)
+		}
+	}
+}
+
+func destinationNames(list []topology.Destination) []string {
+	var out []string
+	for _, d := range list {
+		switch {
+		case d.Service != nil:
+			out = append(out, fmt.Sprint("service ", d.Service.Ref, d.Port))
+		case d.Route != nil:
+			out = append(out, fmt.Sprint("route ", d.Route.Ref, d.Route.Path))
+		default:
+			out = append(out, fmt.Sprint("pod ", d.Pod.Ref, d.Port))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -98,7 +98,9 @@ func (a *Analysis) whoCan(of *topology.Pod, from string) *Answer {
 		out.NobodyElse = false
 		out.NotJudged = append(out.NotJudged, err.Error())
 	}
-	slices.SortStableFunc(out.Callers, func(x, y Admitted) int { return cmp.Compare(rank(x.Kind), rank(y.Kind)) })
+	slices.SortStableFunc(out.Callers, func(x, y Admitted) int {
+		return cmp.Or(cmp.Compare(rank(x.Kind), rank(y.Kind)), cmp.Compare(x.Caller, y.Caller))
+	})
 	for _, d := range s.destinations(workloadOf(of)) {
 		out.Extent.Ways = append(out.Extent.Ways, d.name)
 	}

@@ -27,11 +27,20 @@ func (m *Mentions) Ingress(p *Policies, dst Endpoint) {
 	if p == nil || p.ingress[dst.Namespace] == nil {
 		return
 	}
-	for i := range p.ingress[dst.Namespace].policies {
-		if q := &p.ingress[dst.Namespace].policies[i]; q.selector.matches(dst.PodLabels) {
-			m.rules(q.rules)
+	s := p.ingress[dst.Namespace]
+	look := func(places []int) {
+		for _, i := range places {
+			if q := &s.policies[i]; q.selector.matches(dst.PodLabels) {
+				m.rules(q.rules)
+			}
 		}
 	}
+	for _, name := range s.names {
+		if value, has := dst.PodLabels[name]; has {
+			look(s.byLabel[label{name, value}])
+		}
+	}
+	look(s.rest)
 }
 
 // Egress adds what the policies of a namespace compare its pods with, and what they
