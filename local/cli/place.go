@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,7 +34,19 @@ func (p *place) command(rest string) string {
 	if !strings.Contains(self, "/") {
 		self = "artemis" // found in the PATH
 	}
-	return strings.Join(strings.Fields(self+" "+rest+" "+p.flags), " ")
+	words := slices.DeleteFunc([]string{quoted(self), rest, p.flags}, func(w string) bool { return w == "" })
+	return strings.Join(words, " ")
+}
+
+// quoted writes a word for a shell.
+func quoted(word string) string {
+	safe := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+:=@%,", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !safe(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // resolve makes both absolute.
@@ -41,7 +54,7 @@ func (p *place) resolve() error {
 	if p.flags == "" {
 		for _, f := range []struct{ name, value string }{{"--root", p.root}, {"--state-dir", p.state}} {
 			if f.value != "" {
-				p.flags += f.name + " " + f.value + " "
+				p.flags = strings.TrimSpace(p.flags + " " + f.name + " " + quoted(f.value))
 			}
 		}
 	}
