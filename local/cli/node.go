@@ -176,13 +176,13 @@ func runHere(ctx context.Context, o launcher.Options, h inheritedFDs) error {
 	if err != nil {
 		return err
 	}
-	return run(ctx, o, launcher.Handed{
+	return run(ctx, o, launcher.Resources{
 		Node: node, Gateway: h.gateway, Control: h.control, Execs: h.execs,
 		Service: h.service.Name(), Logs: h.logs, Root: ".", Token: h.token,
 	})
 }
 
-func run(ctx context.Context, o launcher.Options, h launcher.Handed) error {
+func run(ctx context.Context, o launcher.Options, h launcher.Resources) error {
 	defer h.Node.Close()
 	return launcher.Run(ctx, o, h)
 }
@@ -238,20 +238,20 @@ func reportReady(w io.WriteCloser, err error) error {
 // adopt takes up what was inherited. The directory of the logs is used through its
 // descriptor: the node may not be allowed to walk to it, as below root's home when
 // root started it.
-func adopt(node capture.Node) (launcher.Handed, error) {
+func adopt(node capture.Node) (launcher.Resources, error) {
 	var listeners [3]net.Listener
 	for i := range listeners {
 		f := os.NewFile(uintptr(fdGateway+i), "listener")
 		ln, err := net.FileListener(f)
 		if err != nil {
-			return launcher.Handed{}, fmt.Errorf("take up a listener: %w", err)
+			return launcher.Resources{}, fmt.Errorf("take up a listener: %w", err)
 		}
 		f.Close()
 		listeners[i] = ln
 	}
 	execs, ok := listeners[2].(*net.UnixListener)
 	if !ok {
-		return launcher.Handed{}, errors.New("the socket for exec is none")
+		return launcher.Resources{}, errors.New("the socket for exec is none")
 	}
 	execs.SetUnlinkOnClose(false)
 	if control, ok := listeners[1].(*net.UnixListener); ok {
@@ -260,9 +260,9 @@ func adopt(node capture.Node) (launcher.Handed, error) {
 	token := os.NewFile(fdToken, "token")
 	secret, err := io.ReadAll(token)
 	if err = errors.Join(err, token.Close()); err != nil {
-		return launcher.Handed{}, fmt.Errorf("take up the operator's token: %w", err)
+		return launcher.Resources{}, fmt.Errorf("take up the operator's token: %w", err)
 	}
-	return launcher.Handed{
+	return launcher.Resources{
 		Node: node, Token: string(secret), Gateway: listeners[0], Control: listeners[1], Execs: execs,
 		Service: netns.ProgramPath(serviceProgram),
 		Logs:    filepath.Join("/proc/self/fd", fmt.Sprint(fdLogs)),

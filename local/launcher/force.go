@@ -32,7 +32,7 @@ func (e errWritten) Error() string {
 // read returns the manifests on disk, when they may come into force: whole,
 // strictly right, and, unless that is accepted, without a protection less.
 func (l *launcher) read(acceptLoss bool) (*manifest.Project, manifest.Losses, error) {
-	p, err := manifest.ReadProject(l.handed.Root, l.options.Adversary)
+	p, err := manifest.ReadProject(l.resources.Root, l.options.Adversary)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -51,8 +51,9 @@ type Options struct {
 	StartedAt           time.Time
 }
 
-// Handed is what the launcher is given to work with.
-type Handed struct {
+// Resources are what the launcher has to work with: opened outside, where a node may
+// not walk to them.
+type Resources struct {
 	Node    capture.Node
 	Gateway net.Listener
 	Control net.Listener
@@ -66,13 +67,13 @@ type Handed struct {
 }
 
 type launcher struct {
-	options Options
-	handed  Handed
-	node    capture.Node
-	log     control.Decisions
-	mesh    *mesh.Mesh
-	envoys  *envoys // nil when the mesh itself is the waypoints
-	alloc   *topology.Allocator
+	options   Options
+	resources Resources
+	node      capture.Node
+	log       control.Decisions
+	mesh      *mesh.Mesh
+	envoys    *envoys // nil when the mesh itself is the waypoints
+	alloc     *topology.Allocator
 
 	applying    sync.Mutex        // one change of the world at a time
 	project     *manifest.Project // in force; changed while applying
@@ -87,14 +88,14 @@ type launcher struct {
 
 // Run starts the suite and keeps it running until ctx ends; then it drains and
 // stops everything.
-func Run(ctx context.Context, o Options, h Handed) error {
+func Run(ctx context.Context, o Options, r Resources) error {
 	ca, err := identity.NewCA(identity.Options{})
 	if err != nil {
 		return fmt.Errorf("make the certificate authority: %w", err)
 	}
 	decisions := mesh.NewDecisionLog(keptDecisions)
 	m, err := mesh.New(mesh.Config{
-		Node: h.Node, CA: ca, Log: decisions,
+		Node: r.Node, CA: ca, Log: decisions,
 		Logger:              slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		NetworkPolicyAction: mesh.Action(o.NetworkPolicyAction),
 		ExternalWaypoints:   o.Waypoint == "envoy",
@@ -104,15 +105,15 @@ func Run(ctx context.Context, o Options, h Handed) error {
 	}
 	defer m.Close()
 	l := &launcher{
-		options: o, handed: h, node: h.Node, stage: o.Stage, mesh: m,
+		options: o, resources: r, node: r.Node, stage: o.Stage, mesh: m,
 		log: decisions, alloc: topology.NewAllocator(), changed: make(chan struct{}),
 	}
-	if _, err := os.Stat(filepath.Join(h.Root, "adversary", "manifests")); err != nil {
+	if _, err := os.Stat(filepath.Join(r.Root, "adversary", "manifests")); err != nil {
 		l.options.Adversary = false
 	}
 	if o.Waypoint == "envoy" {
 		l.envoys = &envoys{
-			envoy: h.Envoy, config: h.Config, alloc: l.alloc, mesh: m,
+			envoy: r.Envoy, config: r.Config, alloc: l.alloc, mesh: m,
 			servers: map[topology.Ref]*xds.Server{}, now: map[topology.Ref]xds.Config{},
 		}
 	}
@@ -222,7 +223,7 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 		err = l.mesh.AttachPod(ref, network)
 		p.command = func() (*exec.Cmd, error) {
 			return &exec.Cmd{
-				Path: l.handed.Service, Args: []string{"service"},
+				Path: l.resources.Service, Args: []string{"service"},
 				Env: p.environ(),
 			}, nil
 		}
@@ -232,7 +233,7 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 	}
 	log := fmt.Sprintf("%s_%s.log", load.Cell, load.Component)
 	p.openLog = func() (*os.File, error) {
-		return os.OpenFile(filepath.Join(l.handed.Logs, log), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		return os.OpenFile(filepath.Join(l.resources.Logs, log), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	}
 	p.view = control.Pod{
 		Cell: load.Cell, Component: load.Component, Namespace: load.Namespace, Role: load.Role,
@@ -273,7 +274,7 @@ func (l *launcher) serve() (stop func(), err error) {
 		return nil, err
 	}
 	operator := &control.Operator{
-		Token: l.handed.Token, Port: portOf(l.options.Gateway),
+		Token: l.resources.Token, Port: portOf(l.options.Gateway),
 		Control: control.NewHandler(l, l.log, attacks), Dial: own.Dial,
 	}
 	// Whoever may open the socket is the operator.
@@ -283,15 +284,15 @@ func (l *launcher) serve() (stop func(), err error) {
 	inside.HandleFunc("GET /_artemis/wiretap", l.wiretap)
 	inside.HandleFunc("GET /_artemis/operator", operator.Tell)
 	server := &http.Server{Handler: inside, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = server.Serve(controlListener{l.handed.Control}) }()
+	go func() { _ = server.Serve(controlListener{l.resources.Control}) }()
 	go func() {
-		_ = l.mesh.ServeGateway(l.handed.Gateway, mesh.Edge{Own: control.IsOperatorHost, Handler: operator, Admit: admit})
+		_ = l.mesh.ServeGateway(l.resources.Gateway, mesh.Edge{Own: control.IsOperatorHost, Handler: operator, Admit: admit})
 	}()
 	go func() { _ = l.mesh.ServeGateway(own, mesh.Edge{}) }()
-	go l.serveExec(l.handed.Execs)
+	go l.serveExec(l.resources.Execs)
 	return func() {
 		_ = server.Close()
-		_ = l.handed.Execs.Close()
+		_ = l.resources.Execs.Close()
 	}, nil
 }
 

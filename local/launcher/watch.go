@@ -18,7 +18,7 @@ const settle = 80 * time.Millisecond
 
 // path returns where a file of the project is.
 func (l *launcher) path(name string) string {
-	return filepath.Join(l.handed.Root, filepath.FromSlash(name))
+	return filepath.Join(l.resources.Root, filepath.FromSlash(name))
 }
 
 // watch puts edited manifests in force until ctx ends. A bad edit is reported
