@@ -36,8 +36,11 @@ export function makeCells(store, choose) {
     return all;
   }
 
+  // Drawn first when the attackers are known as well, or do not come: then nothing moves afterwards.
+  const opened = performance.now();
+  setTimeout(() => store.changed("layout"), 2100);
   function draw(state) {
-    if (!state.graph) return;
+    if (!state.graph || (!state.attackers.length && !cells.childElementCount && performance.now() - opened < 2000)) return;
     const all = nodes(state);
     const pods = new Map((state.suite?.pods || []).map((p) => [`${p.cell}/${p.component}`, p]));
     keyed(cells, order, (c) => c, (cell) => h("section", { class: `cell c-${cell}`, "aria-label": titles[cell] }, h("h3", {}, titles[cell]), h("div", { class: "nodes" })), (section, cell) => {
@@ -181,6 +184,7 @@ export function makeCells(store, choose) {
     }
   }
   store.on(["latest", "attacks", "condition"], aim);
+  store.on("event:attack", (_, state) => aim(state));
 
   store.on(["graph", "suite", "attacks", "results", "latest", "layout"], draw);
   new ResizeObserver(() => store.changed("layout")).observe(graph);

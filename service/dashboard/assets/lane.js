@@ -58,5 +58,6 @@ export function makeLane(store) {
     else refill(said, h("b", {}, outcome(r).word), " ", label(r, state.attackers), r.decision?.policy && r.verdict !== "denied-l7" ? h("small", {}, ` policy ${r.decision.policy.split("/").pop()}`) : null);
   }
   store.on(["latest", "suite", "attacks"], draw);
+  store.on("event:attack", (_, state) => draw(state)); // at once: an attack may be over within a frame
   draw(store.state);
 }

@@ -5,10 +5,10 @@ import { stageOf } from "./store.js";
 
 export function makeStages(store, act) {
   const cards = layers.map((l, i) => {
-    const score = h("b", { class: "score" }), word = h("small");
-    const element = h("button", { "type": "button", "aria-pressed": "false", "title": `${l.what}: ${l.about}`, "aria-keyshortcuts": `Shift+${i + 1}`, "onclick": () => act.stage(l.stage) }, h("span", {}, l.stage), score, word);
+    const score = h("b", { class: "score" }), word = h("small"), more = h("span", { class: "hidden" });
+    const element = h("button", { "type": "button", "aria-pressed": "false", "title": `${l.what}: ${l.about}`, "aria-keyshortcuts": `Shift+${i + 1}`, "onclick": () => act.stage(l.stage) }, h("span", {}, l.stage), " ", score, " ", word, more);
     $("stages").append(element);
-    return { ...l, element, score, word };
+    return { ...l, element, score, word, more };
   });
   let before = null;
   store.on(["suite", "results", "attacks"], (state) => {
@@ -19,7 +19,7 @@ export function makeStages(store, act) {
       text(c.score, tally.played ? `${tally.breached}/${tally.story}` : "–");
       attribute(c.element, "data-wins", !tally.played ? "none" : tally.breached ? "attacker" : "mission");
       text(c.word, tally.played ? "got through" : stage === c.stage ? "in force" : state.mode === "cluster" ? `make stage-${c.stage}` : "not tried");
-      attribute(c.element, "aria-label", `stage ${c.stage}${stage === c.stage ? ", in force" : ""}: ${tally.played ? `${tally.breached} of ${tally.story} attacks of the story got through` : "no attack of the story was played"}`);
+      text(c.more, `${tally.played ? " of the story's attacks" : ""}${stage === c.stage ? ", stage in force" : ""}`);
     }
     if (stage && before !== null && before !== stage) announce(`Stage ${stage} is in force.`);
     if (stage) before = stage;

@@ -26,7 +26,7 @@ export async function openPage(browser, suite, { context, ...options } = {}) {
 }
 
 // until waits for a condition in the page and says on failure what it saw.
-export async function until(page, what, condition, argument, timeout = 30000) {
+export async function until(page, what, condition, argument, timeout = 60000) {
   await page.waitForFunction(condition, argument, { timeout }).catch(async (e) => {
     const seen = await page.evaluate(() => ({ banner: document.querySelector("#banner").innerText, lane: document.querySelector("#lane").innerText, notice: document.querySelector("#notice").innerText, met: document.querySelector("#clock").innerText }));
     throw new Error(`waited for ${what}: ${e.message.split("\n")[0]}; the page shows ${JSON.stringify(seen)}`);

@@ -16,6 +16,16 @@ const freePort = () => new Promise((resolve, reject) => {
   server.listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => resolve(port)); });
 });
 
+// launchControl calls it as the operator does, through the gateway; Node resolves no name below localhost.
+const launchControl = (port, method, path) => new Promise((resolve, reject) => {
+  const r = request({ host: "127.0.0.1", port, method, path: `/launch-control-http${path}`, headers: { "host": `development-default.openchoreoapis.localhost:${port}`, "content-type": "application/json" } }, (answer) => {
+    let text = "";
+    answer.setEncoding("utf8").on("data", (d) => { text += d; }).on("end", () => { try { resolve(JSON.parse(text)); } catch { reject(new Error(`${path}: ${answer.statusCode} ${text}`)); } });
+  });
+  r.on("error", reject);
+  r.end(method === "POST" ? "{}" : undefined);
+});
+
 export async function startSuite({ stage = "zero-trust", timeScale } = {}) {
   const port = await freePort();
   const state = mkdtempSync(join(tmpdir(), "artemis-e2e-"));
@@ -35,6 +45,21 @@ export async function startSuite({ stage = "zero-trust", timeScale } = {}) {
   });
   return {
     base: new URL(url).origin, port, artemis, url, control,
+    socket: join(state, "control.sock"),
+    // flight begins one and returns when it flies.
+    async flight() {
+      await launchControl(port, "POST", "/countdown/start");
+      for (const end = Date.now() + 60000; ;) {
+        if ((await launchControl(port, "GET", "/countdown/status")).state === "launched") return;
+        if (Date.now() > end) throw new Error("no lift-off within 60 s");
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    },
+    // decisions returns the latest 1,000 of the log.
+    async decisions() {
+      const { next } = await control("GET", "decisions?since=999999999999");
+      return (await control("GET", `decisions?limit=1000&since=${Math.max(next - 1000, 0)}`)).decisions;
+    },
     stage: (to) => control("POST", "stage", { stage: to }),
     // down stops it, up starts it anew under the same address.
     down: () => artemis("down"),

@@ -1,6 +1,6 @@
 // What the page says is so: through reloads, switches of the stage, restarts of the suite, many tabs, and to the end of a flight.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { here, launch, newContext, openPage, says, until } from "./browser.js";
 import { startSuite } from "./suite.js";
 
@@ -15,6 +15,7 @@ describe("what mission control says is so", () => {
     browser = await launch();
     suite = await startSuite({ stage: "open", timeScale: 14400 });
   }, { timeout: 60000 });
+  afterEach(async () => { for (const context of browser.contexts()) await context.close(); });
   after(async () => {
     if (browser) await browser.close();
     if (suite) suite.stop();
@@ -22,7 +23,7 @@ describe("what mission control says is so", () => {
 
   test("a result stays under the stage at which it was decided, through a switch and a reload", async () => {
     await suite.stage("open");
-    const { page, strange, close } = await openPage(browser, suite);
+    const { page, strange } = await openPage(browser, suite);
     await here(page);
     await suite.control("POST", "attacks/vitals", {});
     await until(page, "the breach", (s) => document.querySelector(s).dataset.wins === "attacker", cell("vitals", "open"));
@@ -31,11 +32,10 @@ describe("what mission control says is so", () => {
     await here(page);
     assert.deepEqual([await wins(page, "vitals", "open"), await wins(page, "vitals", "zero-trust")], ["attacker", "none"]);
     assert.deepEqual(strange, []);
-    await close();
   });
 
   test("a switch while an attack is under way leaves no false verdict in any column", async () => {
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     for (const [stage, next] of [["open", "zero-trust"], ["zero-trust", "open"]]) {
       for (const pause of [0, 60, 150, 400]) {
@@ -52,12 +52,11 @@ describe("what mission control says is so", () => {
     const last = (stage) => results.findLast((r) => r.id === "maneuver" && r.stage === stage)?.verdict || null;
     for (const stage of ["open", "mtls", "zero-trust"]) assert.equal(await page.locator(cell("maneuver", stage)).getAttribute("data-verdict"), last(stage), stage);
     assert.notEqual(await wins(page, "maneuver", "zero-trust"), "attacker");
-    await close();
   });
 
   test("the evidence names policy, rule and controls, in the words of the judge, and never says null", async () => {
     await suite.stage("zero-trust");
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     const result = await suite.control("POST", "attacks/vitals", {});
     await page.locator(cell("vitals", "zero-trust")).click();
@@ -67,12 +66,11 @@ describe("what mission control says is so", () => {
     for (const words of [result.reason, result.decision.policy, result.control.before.detail, result.control.after.detail]) assert.ok(said.includes(words), `${words} in ${said}`);
     await noJunk(page);
     for (const tab of [2, 3, 4, 5, 1]) { await page.keyboard.press(`Digit${tab}`); await noJunk(page); }
-    await close();
   });
 
   test("neutralise raises the layer that answers, plays the same attack again and shows the difference", async () => {
     await suite.stage("open");
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     await suite.control("POST", "attacks/vitals", {});
     await says(page, "#banner", /CREW DATA STOLEN by orion\/adversary/);
@@ -80,17 +78,15 @@ describe("what mission control says is so", () => {
     await says(page, "#banner", /STOPPED BY 3/);
     assert.equal((await suite.status()).stage, "zero-trust");
     await says(page, "#evidence .difference", /open: BREACHED.*zero-trust: STOPPED BY 3/);
-    await close();
   });
 
   test("a word reaches the crew", async () => {
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     await page.keyboard.press("Digit3");
     await page.getByLabel("message").fill("Integrity, this is a test of the loop.");
     await page.getByRole("button", { name: "Say it" }).click();
     await says(page, "#view-operator form:has([name=message]) .came", /voice: acknowledged \(200/);
-    await close();
   });
 
   test("three tabs of one browser live on one feed, and each can act", async () => {
@@ -104,7 +100,6 @@ describe("what mission control says is so", () => {
     await tabs[0].page.close();
     await tabs[1].page.keyboard.press("Shift+Digit2");
     await until(tabs[2].page, "the other tab to go on", () => document.querySelector('#stages button[aria-pressed="true"] span')?.textContent === "mtls");
-    await context.close();
   });
 
   test("without a shared worker a hidden tab gives its streams back", async () => {
@@ -124,12 +119,11 @@ describe("what mission control says is so", () => {
     await open(0);
     await hide(false);
     await open(2);
-    await context.close();
   });
 
   test("a press on a button is never lost, and what is read stays", async () => {
     await suite.stage("zero-trust");
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     await page.keyboard.press("Digit2");
     await until(page, "calls", () => document.querySelectorAll(".calls tbody tr").length > 20);
@@ -150,33 +144,30 @@ describe("what mission control says is so", () => {
     await until(page, "more decisions", () => document.querySelectorAll("#view-service ol li").length > 3);
     for (let seen = before; seen < before + 60;) seen = (await suite.control("GET", `decisions?since=${seen}&limit=1000`)).next;
     assert.equal(await page.evaluate(() => globalThis.read.isConnected && getSelection().toString().length > 3), true);
-    await close();
   });
 
   test("who can call this is the whole answer, and nobody else", async () => {
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     await page.locator('[data-id="orion/guidance-nav"]').click();
     await says(page, "#view-service .who", /nobody else/);
     const answer = await suite.control("GET", "who-can?to=orion/guidance-nav");
     assert.deepEqual(await page.locator("#view-service .who li > b").allInnerTexts(), answer.callers.map((c) => c.caller));
     assert.deepEqual((await page.locator("#graph .node.caller").evaluateAll((all) => all.map((n) => n.dataset.id))).sort(), answer.callers.map((c) => c.caller).filter((c) => /^orion\/(comms-system|crew-interface)$/.test(c)).sort());
-    await close();
   });
 
   test("a killed service is named, and the mission goes on", async () => {
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     const service = (await suite.status()).pods.find((p) => p.component === "guidance-nav");
     process.kill(service.hostPid || service.pid, "SIGKILL");
     await says(page, "#notice", /guidance-nav/, 10000);
     await until(page, "the service to be back", () => !/Not ready[^.]*guidance-nav/.test(document.querySelector("#notice").textContent), null, 40000);
-    await close();
   });
 
   test("from the count with its polls, through an abort by an attacker, to a new flight without a trace of the former", { timeout: 120000 }, async () => {
     await suite.stage("open");
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     await until(page, "the pad", () => document.body.dataset.flight === "idle");
     await page.getByRole("button", { name: "Start the countdown" }).click();
@@ -202,12 +193,11 @@ describe("what mission control says is so", () => {
     await flying(page);
     assert.equal(await page.locator("#loot").isVisible(), false);
     assert.equal(await page.locator("#banner").getAttribute("data-wins"), "none");
-    await close();
   });
 
   test("a good splashdown is home, not a loss of signal", { timeout: 200000 }, async () => {
     await suite.stage("zero-trust");
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await until(page, "splashdown", () => document.body.dataset.flight === "home", null, 180000);
     await says(page, "#banner", /SPLASHDOWN/);
     assert.equal(await page.locator("#met").innerText(), "home");
@@ -216,11 +206,10 @@ describe("what mission control says is so", () => {
     assert.doesNotMatch(await page.locator("#notice").innerText(), /signal/i);
     assert.equal(await page.locator("#banner").getAttribute("data-wins"), "none");
     assert.match(await page.locator("#mission-age").innerText(), /last figures/);
-    await close();
   });
 
   test("a page that stays open through down and up sees the new suite, alive and without a word of the old", async () => {
-    const { page, close } = await openPage(browser, suite);
+    const { page } = await openPage(browser, suite);
     await here(page);
     await suite.control("POST", "attacks/vitals", {});
     await until(page, "a result", (s) => document.querySelector(s).dataset.wins !== "none", cell("vitals", "zero-trust"));
@@ -235,6 +224,5 @@ describe("what mission control says is so", () => {
     await until(page, "calls that are drawn", () => document.querySelector("#graph .moving").getAnimations({ subtree: true }).length > 0);
     await suite.control("POST", "attacks/vitals", {});
     await says(page, "#lane .said", /STOPPED BY 3/);
-    await close();
   });
 });
