@@ -59,7 +59,7 @@ export function makeCells(store, choose) {
   }
 
   // measure finds where everything stands, after something was added or the page has another size.
-  let seen = "";
+  let seen = "", size = 1; // size: how much larger than a laptop's everything is
   function measure() {
     const box = graph.getBoundingClientRect();
     const now = [...graph.querySelectorAll(".node")];
@@ -67,6 +67,7 @@ export function makeCells(store, choose) {
     if (signature === seen || !box.width) return;
     seen = signature;
     places = new Map(now.map((n) => { const r = n.getBoundingClientRect(); return [n.dataset.id, { x: r.x - box.x + r.width / 2, y: r.y - box.y + r.height / 2, w: r.width, h: r.height, element: n }]; }));
+    size = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
     attribute(ways, "viewBox", `0 0 ${box.width} ${box.height}`);
     lines = new Map();
     const cellOfService = new Map((store.state.graph?.services || []).map((v) => [v.name, v.cell]));
@@ -78,9 +79,9 @@ export function makeCells(store, choose) {
       const [start, end, d] = curve(a, b);
       const path = s("path", { class: "way", d });
       const angle = Math.atan2(end.y - end.cy, end.x - end.cx);
-      const head = s("path", { class: "head", d: `M0 0L-7 -3.5L-7 3.5Z`, transform: `translate(${end.x.toFixed(1)} ${end.y.toFixed(1)}) rotate(${((angle * 180) / Math.PI).toFixed(1)})` });
+      const head = s("path", { class: "head", d: `M0 0L-7 -3.5L-7 3.5Z`, transform: `translate(${end.x.toFixed(1)} ${end.y.toFixed(1)}) rotate(${((angle * 180) / Math.PI).toFixed(1)}) scale(${size})` });
       const mid = { x: 0.25 * start.x + 0.5 * end.cx + 0.25 * end.x, y: 0.25 * start.y + 0.5 * end.cy + 0.25 * end.y };
-      const lock = s("path", { class: "padlock", d: "M-3.5 -0.5h7v5h-7zM-2 -0.5v-2a2 2 0 0 1 4 0v2", transform: `translate(${mid.x.toFixed(1)} ${mid.y.toFixed(1)})` });
+      const lock = s("path", { class: "padlock", d: "M-3.5 -0.5h7v5h-7zM-2 -0.5v-2a2 2 0 0 1 4 0v2", transform: `translate(${mid.x.toFixed(1)} ${mid.y.toFixed(1)}) scale(${size})` });
       lines.set(`${from}>${to}`, { path, keys: sample(a, b) });
       drawn.push(path, head, lock);
     }
@@ -93,7 +94,7 @@ export function makeCells(store, choose) {
   // Between two of one column it goes round what stands between them.
   function curve(a, b) {
     if (Math.abs(a.x - b.x) < 4) {
-      const side = a.y < b.y ? 1 : -1, x = a.x + (side * a.w) / 2, out = x + side * (10 + Math.abs(a.y - b.y) / 6);
+      const side = a.y < b.y ? 1 : -1, x = a.x + (side * a.w) / 2, out = x + side * (10 * size + Math.abs(a.y - b.y) / 6);
       const start = { x, y: a.y + side * a.h * 0.2 }, end = { x, y: b.y - side * b.h * 0.2, cx: out, cy: (a.y + b.y) / 2 };
       return [start, end, `M${start.x.toFixed(1)} ${start.y.toFixed(1)}Q${out.toFixed(1)} ${end.cy.toFixed(1)} ${end.x.toFixed(1)} ${end.y.toFixed(1)}`];
     }
@@ -180,7 +181,7 @@ export function makeCells(store, choose) {
     beam.append(path);
     if (stopped) {
       const t = 0.62, keys = sample(from, to), [x, y] = /translate\((.+)px, (.+)px\)/.exec(keys[Math.round(t * 8)].transform).slice(1);
-      beam.append(s("g", { transform: `translate(${x} ${y})` }, s("path", { class: "shield", d: "M0 -13L11 -9V1C11 8 5 12 0 14C-5 12 -11 8 -11 1V-9Z" }), s("text", { y: 5 }, String(r.layer || "?"))));
+      beam.append(s("g", { transform: `translate(${x} ${y}) scale(${size})` }, s("path", { class: "shield", d: "M0 -13L11 -9V1C11 8 5 12 0 14C-5 12 -11 8 -11 1V-9Z" }), s("text", { y: 5 }, String(r.layer || "?"))));
     }
   }
   store.on(["latest", "attacks", "condition"], aim);

@@ -31,7 +31,7 @@ const sizes = (page) => page.evaluate(() => {
 });
 
 const fits = (page) => page.evaluate(() => ({ wide: document.documentElement.scrollWidth - innerWidth, high: document.documentElement.scrollHeight - innerHeight,
-  cut: [...document.querySelectorAll(".node, #banner-word, .lane .end b, .gate small, #stages span, #figures dd:not(.curve)")].filter((e) => e.checkVisibility() && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 3)).map((e) => e.textContent) }));
+  cut: [...document.querySelectorAll(".node, #banner-word, .lane .end b, .gate small, #stages span:not(.hidden), #figures dd:not(.curve)")].filter((e) => e.checkVisibility() && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 3)).map((e) => e.textContent) }));
 
 describe("how mission control looks and what it costs", () => {
   let suite, browser;

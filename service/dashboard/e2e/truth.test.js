@@ -208,7 +208,8 @@ describe("what mission control says is so", () => {
     assert.match(await page.locator("#mission-age").innerText(), /last figures/);
   });
 
-  test("a page that stays open through down and up sees the new suite, alive and without a word of the old", async () => {
+  test("a page that stays open through down and up sees the new suite, alive and without a word of the old", { timeout: 120000 }, async () => {
+    await suite.stage("zero-trust");
     const { page } = await openPage(browser, suite);
     await here(page);
     await suite.control("POST", "attacks/vitals", {});
