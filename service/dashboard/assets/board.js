@@ -1,7 +1,7 @@
 // The whole campaign as one heat map, a cell for each attack at each stage, and the evidence of the one that is chosen.
 import { $, h, keyed, refill, text, attribute, roving } from "./dom.js";
 import { number, time } from "./format.js";
-import { stages, layers, outcome, answering, attackerPod } from "./verdicts.js";
+import { stages, layers, breached, outcome, answering, attackerPod } from "./verdicts.js";
 import { count } from "./stages.js";
 
 const titles = { story: "The story", identity: "Identities", bypass: "Around the waypoint", header: "Headers", path: "Paths", wire: "Wire", gateway: "Gateway", limits: "Not stopped" };
@@ -12,10 +12,9 @@ export function makeBoard(store, act) {
   const all = h("button", { type: "button", id: "attack-all", onclick: act.all }, "Whole campaign");
   const online = h("small", { id: "online" });
   const map = h("div", { class: "map", id: "map", role: "group", "aria-label": "all attacks at the three stages; arrow keys go from one to the next" });
-  const sum = h("p", { class: "legend" });
   const pointed = h("p", { class: "pointed" });
   const evidence = h("div", { class: "evidence", id: "evidence" });
-  view.append(h("div", { class: "tools" }, four, all, online), map, pointed, sum, evidence);
+  view.append(h("div", { class: "tools" }, four, all, online), map, pointed, evidence);
   const settled = roving(map, "button.cellof");
   let chosen = null; // {id, stage}
 
@@ -42,7 +41,7 @@ export function makeBoard(store, act) {
         })));
     settled();
     const totals = stages.map((g) => { const t = count(state, g, () => true); return t.played ? `${g} ${t.breached}/${t.played}` : null; }).filter(Boolean);
-    text(sum, totals.length ? `Got through, of those played: ${totals.join(" · ")}` : "Each column is an attack, each row a stage: open, mtls, zero-trust.");
+    if (!map.querySelector(":hover, :focus-visible")) text(pointed, totals.length ? `Got through, of those played: ${totals.join(" · ")}` : "Each column is an attack, each row a stage: open, mtls, zero-trust.");
     show(state);
   }
 
@@ -64,7 +63,7 @@ export function makeBoard(store, act) {
     const moment = JSON.stringify([id, stage, r?.run, act.busy(), act.may(), state.mode, state.difference?.after.run, !!chosen]);
     if (moment === shown) return;
     shown = moment;
-    const raise = r && r.verdict === "allowed" ? answering(attack, r.stage || stage) : null;
+    const raise = breached(r) ? answering(attack, r.stage || stage) : null;
     const e = r?.evidence || {}, d = r?.decision, k = r?.control || {};
     const row = (name, ...value) => value.filter(Boolean).length ? h("div", {}, h("dt", {}, name), h("dd", {}, value)) : null;
     const probe = (p) => (p ? `${p.ok ? "answered" : "failed"}: ${p.call}${p.detail ? ` (${p.detail})` : ""}` : "was not made");

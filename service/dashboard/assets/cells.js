@@ -1,7 +1,7 @@
 // The Cells and the calls between them. A line is declared (mission/graph); a moving mark is a call that really happened: a waypoint's
 // record, requests that the mesh counted where no waypoint looks, or on a cluster a hop of a trace. Marks move by the compositor alone.
 import { $, h, s, keyed, attribute, calm, roving } from "./dom.js";
-import { attackerPod } from "./verdicts.js";
+import { attackerPod, breached } from "./verdicts.js";
 import { cellOf } from "./format.js";
 import { stageOf, ofThisFlight } from "./store.js";
 
@@ -173,8 +173,8 @@ export function makeCells(store, choose) {
     if (!from || !to || from === to) return;
     const [, , d] = curve(from, to);
     const stopped = r && /^denied/.test(r.verdict);
-    const is = !r ? "flying" : r.verdict === "allowed" ? "breached" : stopped ? "stopped" : "open";
-    if (r) to.element.classList.add(r.verdict === "allowed" ? "struck" : "safe");
+    const is = !r ? "flying" : breached(r) ? "breached" : stopped ? "stopped" : "open";
+    if (r) to.element.classList.add(breached(r) ? "struck" : "safe");
     attribute(beam, "data-run", a.run);
     attribute(beam, "class", `beam ${is}`);
     const path = s("path", { d, pathLength: 100, class: "stroke" });

@@ -28,4 +28,4 @@ export function cellOf(namespace) {
 }
 
 // peer returns an end of a call as CELL/COMPONENT.
-export const peer = (p) => (p ? [p.cell || cellOf(p.namespace), p.component || p.service || p.address || "unknown"].filter(Boolean).join("/") : "unknown");
+export const peer = (p) => (p ? p.component === "ingress" ? "gateway" : [p.cell || cellOf(p.namespace), p.component || p.service || p.address || "unknown"].filter(Boolean).join("/") : "unknown");

@@ -1,7 +1,7 @@
 // The way of the attack: from the rogue through wall, lock and waypoint to its target. One that answers flares and breaks the stroke,
 // and its words stay. Without an attack the three gates show what is in force.
 import { $, h, s, refill, text, attribute } from "./dom.js";
-import { layers, stages, outcome, label, attackerPod } from "./verdicts.js";
+import { layers, stages, breached, outcome, label, attackerPod } from "./verdicts.js";
 import { stageOf, ofThisFlight } from "./store.js";
 
 const drawings = {
@@ -40,7 +40,7 @@ export function makeLane(store) {
     const attack = a && state.attacks.find((x) => x.id === a.id);
     text(to.lastChild, attack ? attack.title : "");
     const lane = $("lane");
-    const is = !a ? "idle" : !r ? "flying" : r.verdict === "allowed" ? "breached" : stopped ? "stopped" : "open";
+    const is = !a ? "idle" : !r ? "flying" : breached(r) ? "breached" : stopped ? "stopped" : r.verdict === "allowed" ? "vain" : "open";
     attribute(lane, "data-is", is);
     attribute(lane, "data-run", a?.run);
     attribute(lane, "data-layer", stopped || null);

@@ -17,7 +17,7 @@ import { makeOperator } from "./operator.js";
 import { makeService } from "./service.js";
 import { makeWire } from "./wire.js";
 import { makeTour } from "./tour.js";
-import { stages } from "./verdicts.js";
+import { breached, stages } from "./verdicts.js";
 
 const store = makeStore();
 const act = makePlay(store);
@@ -88,7 +88,7 @@ $("help-button").addEventListener("click", () => help.showModal());
 
 const onKey = {
   "a": act.story, "l": act.start, "f": act.newFlight, "p": togglePresent, "t": tour.toggle, "?": () => help.showModal(),
-  "x": () => { const r = store.state.latest?.result; if (r?.verdict === "allowed") act.neutralise(r); },
+  "x": () => { const r = store.state.latest?.result; if (breached(r)) act.neutralise(r); },
 };
 addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName) || help.open) return;

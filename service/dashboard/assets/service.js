@@ -22,7 +22,7 @@ export function makeService(store, open) {
     text(about, [rogue && `Attacker ${rogue.name}: ${rogue.about}.`, pod && `${pod.identity || "no identity"} · ${pod.address || ""} · ${pod.ready ? "ready" : pod.state || "not ready"}${pod.restarts ? ` · ${pod.restarts} restarts` : ""}`].filter(Boolean).join(" "));
     ask(state);
     const here = (p) => peer(p) === chosen || (p?.component === bare(chosen) && (p.cell || p.namespace) === chosen.split("/")[0]);
-    keyed(log, state.decisions.filter((d) => here(d.from) || here(d.to)).slice(-12).reverse(), (d) => d.seq, (d) => h("li", {}, h("small", {}, time(d.at)), " ", h("b", { class: `d-${decided(d.verdict).kind}` }, decided(d.verdict).word), ` ${callOf(d)} `, h("small", {}, [d.encrypted ? "mTLS" : "plaintext", d.hop, d.rule || d.policy, d.reason].filter(Boolean).join(" · "))));
+    keyed(log, state.decisions.filter((d) => here(d.from) || here(d.to)).slice(-12).reverse(), (d) => d.seq, (d) => h("li", {}, h("small", {}, time(d.at)), " ", h("b", { class: `d-${decided(d.verdict).kind}` }, `${decided(d.verdict).kind === "refused" ? "refused by the " : ""}${decided(d.verdict).word}`), ` ${callOf(d)} `, h("small", {}, [d.encrypted ? "mTLS" : "plaintext", d.hop, d.rule || d.policy, d.reason].filter(Boolean).join(" · "))));
   }
 
   // ask asks once for a service at a stage.

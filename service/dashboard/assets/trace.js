@@ -54,7 +54,7 @@ export function makeTrace(store) {
     const line = d.trace ? `artemis exec ${d.trace.cell}/${d.hop.from} -- curl -sS -X ${d.hop.method} http://${target}:8080${d.hop.path}` : d.method && d.from.component && d.from.component !== "ingress" ? `artemis exec ${r.from} -- curl -sS -X ${d.method} http://${target}${d.to.namespace ? "." + d.to.namespace : ""}:8080${d.path}` : "";
     refill(detail, h("div", { class: "tools" }, h("b", { class: "name" }, `${r.from} → ${r.to}`), h("button", { type: "button", onclick: () => refill(detail) }, "Close")),
       h("dl", { class: "facts" },
-        row("call", h("code", {}, r.call)), row("outcome", `${r.word}${d.layer ? ` · layer ${d.layer}` : ""}${d.stage ? ` · stage ${d.stage}` : ""}`),
+        row("call", h("code", {}, r.call)), row("outcome", `${r.kind === "refused" ? "refused by the " : ""}${r.word}${d.layer ? ` · layer ${d.layer}` : ""}${d.stage ? ` · stage ${d.stage}` : ""}`),
         row("identity", d.from && identity(d.from.identity)), row("decided by", d.hop && !d.trace ? `${d.hop} · ${d.encrypted ? "mTLS" : "plaintext"}` : ""), row("policy", d.policy && h("code", {}, d.policy)), row("rule", d.rule && h("code", {}, d.rule)), row("reason", d.reason), row("trace", d.traceId || d.trace?.traceId),
         line ? row("again", h("code", {}, line)) : null),
       h("details", {}, h("summary", {}, "everything that is known"), h("pre", {}, JSON.stringify(d.trace || d, null, 1).slice(0, 6000))));

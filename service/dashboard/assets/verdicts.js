@@ -18,8 +18,12 @@ const shown = {
   "unknown": { wins: "nobody", mark: "?", word: "NO VERDICT · not enough evidence" },
 };
 
-// outcome returns how a result is shown. Where a layer answered that is not the verdict's usual one, the layer is what counts.
+// breached reports whether an attack got through and got what it wanted.
+export const breached = (result) => result?.verdict === "allowed" && result.evidence?.effect !== false;
+
+// outcome returns how a result is shown. A request that was let through and came to nothing is no breach. Where a layer answered that is not the verdict's usual one, the layer is what counts.
 export function outcome(result) {
+  if (result.verdict === "allowed" && !breached(result)) return { wins: "vain", mark: "○", word: "LET THROUGH, GAINED NOTHING" };
   const v = shown[result.verdict] || { wins: "nobody", mark: "?", word: `NO VERDICT · ${result.verdict}` };
   const l = v.wins === "mission" && layers[(result.layer || 0) - 1];
   return l ? { ...v, mark: String(l.layer), word: `STOPPED BY ${l.layer} · ${l.name.toUpperCase()}` } : v;
@@ -29,9 +33,9 @@ export function outcome(result) {
 export function decided(verdict) {
   return {
     "allowed": { mark: "●", word: "allowed", kind: "allowed" },
-    "denied-network": { mark: "1", word: "refused by the wall", kind: "refused" },
-    "denied-l4": { mark: "2", word: "refused by the lock", kind: "refused" },
-    "denied-l7": { mark: "3", word: "refused by the waypoint", kind: "refused" },
+    "denied-network": { mark: "1", word: "wall", kind: "refused" },
+    "denied-l4": { mark: "2", word: "lock", kind: "refused" },
+    "denied-l7": { mark: "3", word: "waypoint", kind: "refused" },
     "failed": { mark: "✕", word: "failed", kind: "failed" },
   }[verdict] || { mark: "?", word: verdict || "unknown", kind: "failed" };
 }
@@ -51,7 +55,7 @@ export function label(result, attackers) {
     const policies = d.policy.split(", ").map((p) => p.split("/").pop());
     return `${wire} · ${who} is not in allowFrom: no rule of ${policies.join(", ")} lets it ${(e.sent || "").split(" ").slice(0, 2).join(" ")}`;
   }
-  const stolen = result.verdict === "allowed" && consequence(result, null, attackers);
+  const stolen = breached(result) && consequence(result, null, attackers);
   if (stolen && result.id === "vitals") return `${wire} · ${stolen.lines[0]}`;
   return [wire, (d && d.reason) || result.reason].filter(Boolean).join(" · ");
 }
@@ -63,7 +67,7 @@ export function answering(attack, stage) {
 
 // consequence says what a breach did, from what the attacker got back; null for a result that is no breach.
 export function consequence(result, attack, attackers) {
-  if (!result || result.verdict !== "allowed") return null;
+  if (!breached(result)) return null;
   const who = attackerPod(attackers, result.attacker);
   const body = result.evidence?.body || "";
   const got = {
@@ -72,7 +76,7 @@ export function consequence(result, attack, attackers) {
     uplink: () => ({ title: `FALSE ORDER to the crew by ${who}`, short: "FALSE ORDER", lines: ["the crew heard what Houston never said"] }),
     vitals: () => ({ title: `CREW DATA STOLEN by ${who}`, short: "HEARTS STOLEN", lines: crew(body) }),
   }[result.id];
-  if (got && result.evidence?.effect !== false) return { ...got(), who };
+  if (got) return { ...got(), who };
   return { title: `BREACHED by ${who}`, lines: [attack?.title || result.id, result.reason], who };
 }
 

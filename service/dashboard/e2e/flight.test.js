@@ -91,6 +91,7 @@ describe("a result is shown by who wins", () => {
     assert.deepEqual(words("denied-l7", 3), ["mission", "3", "STOPPED BY 3 · WAYPOINT"]);
     assert.deepEqual(words("denied-l4", 2), ["mission", "2", "STOPPED BY 2 · LOCK"]);
     assert.deepEqual(words("denied-network", 1), ["mission", "1", "STOPPED BY 1 · WALL"]);
+    assert.deepEqual([outcome({ verdict: "allowed", evidence: { effect: false } }).wins, outcome({ verdict: "allowed", evidence: { effect: true } }).wins], ["vain", "attacker"]);
     for (const v of ["unknown", "target-down", "attacker-down"]) assert.equal(words(v)[0], "nobody");
   });
   test("with the policies that would have had to allow it", () => {
