@@ -37,6 +37,7 @@ export function makeTour(store, act, open) {
         h("button", { type: "button", disabled: step === 0, onclick: () => go(-1) }, "Back ", h("kbd", {}, "b")),
         h("button", { type: "button", onclick: () => go(1) }, step === steps.length - 1 ? "End " : "Next ", h("kbd", {}, "n")),
         h("button", { type: "button", onclick: close }, "Close ", h("kbd", {}, "Esc"))));
+    ($("tour-do") || box.querySelector("button:not(:disabled)")).focus({ preventScroll: true });
     announce(`${step + 1} of ${steps.length}: ${s.title}. ${s.says}`);
   }
   function shows(on) {
@@ -57,7 +58,7 @@ export function makeTour(store, act, open) {
       if (k === "n" || k === "PageDown") go(1);
       else if (k === "b" || k === "PageUp") go(-1);
       else if (k === "Escape") close();
-      else if (k === "Enter" && !/^(BUTTON|A|SUMMARY)$/.test(e.target.tagName)) $("tour-do")?.click();
+      else if (k === "Enter" && !/^(BUTTON|A|SUMMARY)$/.test(e.target.tagName)) $("tour-do")?.click(); // a button in focus does it itself
       else return false;
       return true;
     },

@@ -5,6 +5,7 @@ import { time, number, peer, identity } from "./format.js";
 import { decided } from "./verdicts.js";
 
 const most = 150;
+const short = (name) => name.slice(name.lastIndexOf("/") + 1);
 
 export function makeTrace(store) {
   const view = $("view-trace");
@@ -20,8 +21,8 @@ export function makeTrace(store) {
   for (const [on, is] of [["pointerenter", true], ["pointerleave", false], ["focusin", true], ["focusout", false]]) scroll.addEventListener(on, () => { reading = is; if (!is) draw(store.state); });
 
   function rows(state) {
-    const rogues = new Set(state.attackers.filter((a) => a.pod).map((a) => `${a.namespace}/${a.pod}`));
-    const of = (d) => rogues.has(`${d.from.namespace}/${d.from.component}`);
+    const rogues = new Map(state.attackers.filter((a) => a.pod).map((a) => [`${a.namespace}/${a.pod}`, a.name]));
+    const of = (d) => rogues.get(`${d.from.namespace}/${d.from.component}`);
     const list = state.decisions.map((d) => ({ key: `d${d.seq}`, at: d.at, from: peer(d.from), to: peer(d.to), call: d.method ? `${d.method} ${d.path}` : "connection", ...decided(d.verdict), rogue: of(d), ms: d.durationUs ? d.durationUs / 1000 : null, raw: d }));
     // What the mesh saw as connections only, the callers' own traces name request by request.
     const seen = new Set(state.decisions.map((d) => d.traceId).filter(Boolean));
@@ -44,7 +45,7 @@ export function makeTrace(store) {
     const list = all.filter((r) => (kind === "all" || (kind === "attacks" ? r.rogue : r.kind === kind)) && (!words || JSON.stringify([r.from, r.to, r.call, r.word, r.raw.policy, r.raw.rule, r.raw.reason]).toLowerCase().includes(words)));
     text(count, `${Math.min(list.length, most)} of ${all.length}`);
     keyed(body, list.slice(0, most), (r) => r.key, (r) => h("tr", { class: `d-${r.kind}${r.rogue ? " rogue" : ""}` },
-      h("td", {}, time(r.at)), h("td", {}, `${r.rogue ? "☠ " : ""}${r.from}`), h("td", {}, r.to), h("th", { scope: "row" }, h("button", { type: "button", onclick: () => show(r) }, r.call)), h("td", {}, `${r.mark} ${r.word}`), h("td", { class: "num" }, number(r.ms, 1))));
+      h("td", {}, time(r.at)), h("td", { title: r.from }, r.rogue ? `☠ ${r.rogue}` : short(r.from)), h("td", { title: r.to }, short(r.to)), h("th", { scope: "row" }, h("button", { type: "button", onclick: () => show(r) }, r.call)), h("td", {}, `${r.mark} ${r.word}`), h("td", { class: "num" }, number(r.ms, 1))));
   }
 
   function show(r) {

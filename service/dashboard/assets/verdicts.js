@@ -72,8 +72,8 @@ export function consequence(result, attack, attackers) {
   const body = result.evidence?.body || "";
   const got = {
     abort: () => ({ title: `MISSION ABORTED by ${who}`, short: "MISSION ABORTED", lines: ["Orion flies to its abort mode. Nobody asked the crew."] }),
-    maneuver: () => ({ title: `ORION TURNED by ${who}`, short: "ORION TURNED", lines: ["on its back, antenna away from Earth"] }),
-    uplink: () => ({ title: `FALSE ORDER to the crew by ${who}`, short: "FALSE ORDER", lines: ["the crew heard what Houston never said"] }),
+    maneuver: () => ({ title: `ORION TURNED by ${who}`, short: "ORION TURNED", lines: ["on its back"] }),
+    uplink: () => ({ title: `FALSE ORDER to the crew by ${who}`, short: "FALSE ORDER", lines: ["in the crew's ears"] }),
     vitals: () => ({ title: `CREW DATA STOLEN by ${who}`, short: "HEARTS STOLEN", lines: crew(body) }),
   }[result.id];
   if (got) return { ...got(), who };

@@ -10,6 +10,7 @@ const suite = await startSuite({ stage: "zero-trust", timeScale: 2880 });
 try {
   const { page } = await openPage(browser, suite);
   const picture = async (file) => {
+    await until(page, "refusals of before to be gone", () => document.querySelector("#graph .moving").getAnimations({ subtree: true }).every((a) => !a.effect.target.matches(".refused")));
     await until(page, "a gate that no longer flares", () => document.querySelector("#lane").getAnimations({ subtree: true }).every((a) => a.playState === "finished"));
     await page.screenshot({ path: images + file });
   };
