@@ -40,8 +40,8 @@ export function makeBoard(store, act) {
           b.classList.toggle("now", state.latest?.id === a.id && (state.latest.stage || state.suite?.stage) === g && !state.latest.result);
         })));
     settled();
-    const totals = stages.map((g) => { const t = count(state, g, () => true); return t.played ? `${g} ${t.breached}/${t.played}` : null; }).filter(Boolean);
-    if (!map.querySelector(":hover, :focus-visible")) text(pointed, totals.length ? `Got through, of those played: ${totals.join(" · ")}` : "Each column is an attack, each row a stage: open, mtls, zero-trust.");
+    const totals = stages.map((g) => { const t = count(state, g, () => true); return t.played ? `${g} ${t.breached + t.vain}/${t.played}${t.vain ? `, ${t.vain} of them for nothing` : ""}` : null; }).filter(Boolean);
+    if (!map.querySelector(":hover, :focus-visible")) text(pointed, totals.length ? `Let through: ${totals.join(" · ")}` : "Each column is an attack, each row a stage: open, mtls, zero-trust.");
     show(state);
   }
 

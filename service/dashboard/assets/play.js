@@ -94,7 +94,7 @@ export function makePlay(store) {
 
   act.start = async () => { const r = await call("POST", `${paths.launch}countdown/start`, {}); if (!r.ok) said("The countdown was not started", r); };
   act.newFlight = async () => {
-    if (store.state.mode !== "local") { note("On a cluster: make restart-mission"); return; }
+    if (store.state.mode !== "local") { note("On a cluster: make undeploy deploy adversary"); return; }
     if (playing) return;
     await during(async () => {
       const r = await call("POST", `${paths.suite}new-flight`, {});

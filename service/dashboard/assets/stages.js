@@ -28,14 +28,16 @@ export function makeStages(store, act) {
 
 // count returns how many of the story's attacks were played at a stage, and how many got through.
 export function count(state, stage, of = (a) => a.category === "story") {
-  let played = 0, breached = 0, story = 0;
+  let played = 0, breached = 0, vain = 0, story = 0;
   for (const a of state.attacks) {
     if (!of(a)) continue;
     story++;
     const r = state.results[`${a.id}|${stage}`];
     if (!r) continue;
     played++;
-    if (outcome(r).wins === "attacker") breached++;
+    const { wins } = outcome(r);
+    if (wins === "attacker") breached++;
+    if (wins === "vain") vain++;
   }
-  return { played, breached, story };
+  return { played, breached, vain, story };
 }
