@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +10,10 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+
+	"artemis.example/local/mesh/http1"
+	"artemis.example/policy/message"
 )
-
-// maxHead bounds the head of a request or a response.
-const maxHead = 64 << 10
-
-var errHeadTooLarge = errors.New("the head is too large")
 
 // serve answers a program that uses the listener as its HTTP proxy (RFC 9112,
 // 3.2.2 and 3.2.3). A request's head goes on as it came but for its first line,
@@ -25,21 +21,24 @@ var errHeadTooLarge = errors.New("the head is too large")
 // fields that were meant for a proxy.
 func (p *Pod) serve(client *net.TCPConn) {
 	defer client.Close()
-	s := session{pod: p, client: client, in: bufio.NewReaderSize(client, 8<<10)}
+	s := session{pod: p, client: client, in: http1.NewReader(client)}
 	defer s.hangUp()
 	for s.exchange() {
 	}
 }
 
+// session is one connection of a program to the listener.
 type session struct {
 	pod    *Pod
 	client *net.TCPConn
-	in     *bufio.Reader
+	in     *http1.Reader
 	// The connection to the node proxy that the last request took, kept for the
 	// next to the same destination.
 	server *wire
-	out    *bufio.Reader
+	out    *http1.Reader
 	dst    string
+
+	request, response message.Head
 }
 
 func (s *session) hangUp() {
@@ -49,18 +48,18 @@ func (s *session) hangUp() {
 	}
 }
 
-// exchange passes one request and its response. It gives false when the
+// exchange passes one request and its response. It returns false when the
 // client's connection is over.
 func (s *session) exchange() bool {
-	head, err := readHead(s.in)
+	head, err := s.in.RawHead()
 	if err != nil {
-		if errors.Is(err, errHeadTooLarge) {
+		if errors.Is(err, message.ErrTooLarge) {
 			s.refuse(http.StatusRequestHeaderFieldsTooLarge, "request header too large")
 		}
 		return false
 	}
-	line, fields, _ := bytes.Cut(head, []byte("\n"))
-	method, rest, ok := strings.Cut(strings.TrimRight(string(line), "\r"), " ")
+	line, fields, _ := strings.Cut(head, "\n")
+	method, rest, ok := strings.Cut(strings.TrimRight(line, "\r"), " ")
 	target, version, ok2 := lastCut(rest)
 	if !ok || !ok2 || !strings.HasPrefix(version, "HTTP/") {
 		s.refuse(http.StatusBadRequest, "this is an HTTP proxy")
@@ -79,74 +78,76 @@ func (s *session) exchange() bool {
 		s.refuse(http.StatusBadGateway, err.Error())
 		return false
 	}
-	out := append([]byte(method+" "+path+" "+version+"\r\n"), withoutProxyFields(fields)...)
-	return s.relay(method, out)
+	return s.relay(method + " " + path + " " + version + "\r\n" + withoutProxyFields(fields))
 }
 
 // relay sends a head and what follows it, and passes the answer back.
-func (s *session) relay(method string, head []byte) bool {
-	request, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
-	if _, werr := s.server.Write(head); werr != nil {
+func (s *session) relay(head string) bool {
+	if _, err := io.WriteString(s.server, head+"\r\n"); err != nil {
 		s.cut()
 		return false
 	}
-	if err != nil || request.Header.Get("Upgrade") != "" {
-		// Not for us to judge: what is behind shall see the bytes.
-		splice(bufferedConn{s.client, s.in}, bufferedConn{s.server, s.out})
+	if err := s.request.ParseRequest(http1.Straighten(head)); err != nil || s.request.Upgrade != "" {
+		s.splice() // not for us to judge: what is behind shall see the bytes
 		return false
 	}
 	// The body goes its way while the answer comes: it may come early.
 	sent := make(chan error, 1)
-	if request.ContentLength == 0 && len(request.TransferEncoding) == 0 {
-		sent <- nil
+	if s.in.Ready(&s.request) {
+		sent <- s.in.CopyBody(s.server, &s.request, nil, everyField)
 	} else {
 		server := s.server // relay may be over before the copying is
-		go func() { sent <- copyBody(server, s.in, request.ContentLength) }()
+		go func() { sent <- s.in.CopyBody(server, &s.request, nil, everyField) }()
 	}
+	if !s.answer() {
+		return false
+	}
+	select {
+	case err := <-sent:
+		if err != nil {
+			return false
+		}
+	default: // answered before the body was read: the rest is not ours to guess
+		return false
+	}
+	if s.response.Close {
+		s.hangUp()
+	}
+	return !s.request.Close && !s.response.Close
+}
+
+// answer passes the answer back, with what comes before it. It returns false when
+// that ends the client's connection.
+func (s *session) answer() bool {
 	for {
-		answer, err := readHead(s.out)
+		head, err := s.out.RawHead()
 		if err != nil {
 			s.cut()
 			return false
 		}
-		response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), &http.Request{Method: method})
-		if _, werr := s.client.Write(answer); werr != nil {
+		if _, err := io.WriteString(s.client, head+"\r\n"); err != nil {
 			return false
 		}
-		switch {
-		case err != nil || response.StatusCode == http.StatusSwitchingProtocols:
-			splice(bufferedConn{s.client, s.in}, bufferedConn{s.server, s.out})
+		switch err := s.response.ParseResponse(http1.Straighten(head), s.request.Method); {
+		case err != nil || s.response.Status == http.StatusSwitchingProtocols:
+			s.splice()
 			return false
-		case response.StatusCode < 200:
+		case s.response.Status < 200:
 			continue
 		}
-		length := response.ContentLength
-		if method == http.MethodHead || response.StatusCode == http.StatusNoContent || response.StatusCode == http.StatusNotModified {
-			length = 0
-		}
-		untilEnd := length < 0 && len(response.TransferEncoding) == 0
-		if untilEnd {
-			_, err = io.Copy(s.client, s.out)
-		} else {
-			err = copyBody(s.client, s.out, length)
-		}
-		if err != nil {
+		if err := s.out.CopyBody(s.client, &s.response, nil, everyField); err != nil {
 			s.cut()
 			return false
 		}
-		select {
-		case err := <-sent:
-			if err != nil {
-				return false
-			}
-		default: // answered before the body was read: the rest is not ours to guess
-			return false
-		}
-		if response.Close || untilEnd {
-			s.hangUp()
-		}
-		return !untilEnd && !request.Close && !response.Close
+		return true
 	}
+}
+
+func everyField(string) bool { return true }
+
+// splice has both sides see each other's bytes as they are.
+func (s *session) splice() {
+	splice(bufferedConn{s.client, s.in}, bufferedConn{s.server, s.out})
 }
 
 // cut ends the client's connection as the server's ended: by a reset, or in the
@@ -175,7 +176,7 @@ func (s *session) reach(hostport string) error {
 	if !s.pod.offer(theirs, dst) {
 		return net.ErrClosed
 	}
-	s.server, s.out, s.dst = ours, bufio.NewReaderSize(ours, 8<<10), hostport
+	s.server, s.out, s.dst = ours, http1.NewReader(ours), hostport
 	return nil
 }
 
@@ -187,7 +188,7 @@ func (s *session) tunnel(target string) {
 	if _, err := io.WriteString(s.client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
-	splice(bufferedConn{s.client, s.in}, bufferedConn{s.server, s.out})
+	s.splice()
 	s.cut()
 }
 
@@ -216,30 +217,6 @@ func (p *Pod) resolve(hostport string) (netip.AddrPort, error) {
 		}
 	}
 	return netip.AddrPort{}, fmt.Errorf("no such host: %s", host)
-}
-
-// readHead reads up to and with the empty line.
-func readHead(r *bufio.Reader) ([]byte, error) {
-	var head []byte
-	for {
-		line, err := r.ReadSlice('\n')
-		head = append(head, line...)
-		if errors.Is(err, bufio.ErrBufferFull) && len(head) < maxHead {
-			continue
-		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-		if len(head) >= maxHead {
-			return nil, errHeadTooLarge
-		}
-		if bytes.HasSuffix(head, []byte("\n\r\n")) || bytes.HasSuffix(head, []byte("\n\n")) {
-			return head, nil
-		}
-		if len(bytes.TrimRight(head, "\r\n")) == 0 { // empty lines before a request are skipped
-			head = head[:0]
-		}
-	}
 }
 
 func lastCut(s string) (before, after string, ok bool) {
@@ -278,56 +255,15 @@ func withPort(authority, port string) string {
 }
 
 // withoutProxyFields leaves out what is for the proxy alone.
-func withoutProxyFields(fields []byte) []byte {
-	out := make([]byte, 0, len(fields))
-	for line := range bytes.SplitAfterSeq(fields, []byte("\n")) {
-		name, _, _ := bytes.Cut(line, []byte(":"))
-		switch textproto.CanonicalMIMEHeaderKey(string(name)) {
+func withoutProxyFields(fields string) string {
+	var out strings.Builder
+	for line := range strings.SplitAfterSeq(fields, "\n") {
+		name, _, _ := strings.Cut(line, ":")
+		switch textproto.CanonicalMIMEHeaderKey(name) {
 		case "Proxy-Connection", "Proxy-Authorization":
 			continue
 		}
-		out = append(out, line...)
+		out.WriteString(line)
 	}
-	return out
-}
-
-// copyBody passes a body of that length, or a chunked one for a length below 0,
-// byte for byte.
-func copyBody(dst io.Writer, src *bufio.Reader, length int64) error {
-	if length >= 0 {
-		_, err := io.CopyN(dst, src, length)
-		return err
-	}
-	for {
-		line, err := src.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		sizeText, _, _ := strings.Cut(strings.TrimSpace(string(line)), ";")
-		size, err := strconv.ParseUint(strings.TrimSpace(sizeText), 16, 62)
-		if err != nil {
-			return fmt.Errorf("chunk size: %w", err)
-		}
-		if _, err := dst.Write(line); err != nil {
-			return err
-		}
-		if size > 0 {
-			if _, err := io.CopyN(dst, src, int64(size)+2); err != nil {
-				return err
-			}
-			continue
-		}
-		for { // trailers, up to the empty line
-			line, err := src.ReadSlice('\n')
-			if err != nil {
-				return err
-			}
-			if _, err := dst.Write(line); err != nil {
-				return err
-			}
-			if len(bytes.TrimRight(line, "\r\n")) == 0 {
-				return nil
-			}
-		}
-	}
+	return out.String()
 }

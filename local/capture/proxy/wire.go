@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"net/netip"
@@ -74,7 +73,7 @@ func (w *wire) wasReset() bool { return w.reset.Load() }
 // bufferedConn is a connection of which a reader has taken in something already.
 type bufferedConn struct {
 	halfCloser
-	reader *bufio.Reader
+	reader io.Reader
 }
 
 type halfCloser interface {

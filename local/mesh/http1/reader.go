@@ -109,30 +109,55 @@ func (r *Reader) fill(limit int) error {
 // ReadRequest reads a request's head. partial, if given, is called when the head
 // does not arrive in one piece.
 func (r *Reader) ReadRequest(h *message.Head, partial func()) error {
-	raw, err := r.head(beginsLikeARequest, partial)
+	raw, plain, err := r.head(beginsLikeARequest, partial)
 	if err != nil {
 		return err
+	}
+	if !plain {
+		raw = Straighten(raw)
 	}
 	return h.ParseRequest(raw)
 }
 
 // ReadResponse reads the head of the response to a request with that method.
 func (r *Reader) ReadResponse(h *message.Head, method string) error {
-	raw, err := r.head(nil, nil)
+	raw, plain, err := r.head(nil, nil)
 	if err != nil {
 		return err
+	}
+	if !plain {
+		raw = Straighten(raw)
 	}
 	return h.ParseResponse(raw, method)
 }
 
-// head reads to the empty line that ends a head and gives the lines before it, each
-// with its end, as Envoy's parser reads them (quiche BalsaFrame): line ends before
+// RawHead reads a head and returns its lines as they came, without the empty one
+// that ends it.
+func (r *Reader) RawHead() (string, error) {
+	raw, _, err := r.head(nil, nil)
+	return raw, err
+}
+
+// Read reads the connection as it is, behind what was read of it already.
+func (r *Reader) Read(p []byte) (int, error) {
+	if r.Buffered() > 0 {
+		n := copy(p, r.Peek())
+		r.r += n
+		return n, nil
+	}
+	return r.src.Read(p)
+}
+
+// head reads to the empty line that ends a head and returns the lines before it, each
+// with its end; plain when that is CR LF and there is nothing to Straighten. Heads are
+// read as Envoy's parser reads them (quiche BalsaFrame): line ends before
 // it are skipped, a line feed alone ends a line, and what is folded is one line.
 // begins, if given, is asked about what has come as long as the head is not there:
 // nobody waits for the rest of what cannot become one. partial is called when the
 // head does not come in one piece.
-func (r *Reader) head(begins func([]byte) bool, partial func()) (string, error) {
-	at, plain := 0, true
+func (r *Reader) head(begins func([]byte) bool, partial func()) (raw string, plain bool, err error) {
+	at := 0
+	plain = true
 	for {
 		for at == 0 && r.Buffered() > 0 && (r.buf[r.r] == '\r' || r.buf[r.r] == '\n') {
 			r.r++
@@ -147,20 +172,17 @@ func (r *Reader) head(begins func([]byte) bool, partial func()) (string, error) 
 			if len(line) == 0 {
 				head := string(b[:at])
 				r.r += at + i + 1
-				if !plain {
-					head = straighten(head)
-				}
-				return head, nil
+				return head, plain, nil
 			}
 			folded := at > 0 && (line[0] == ' ' || line[0] == '\t')
 			plain = plain && crlf && !folded && bytes.IndexByte(line, '\r') < 0
 			at += i + 1
 		}
 		if len(b) >= message.MaxHead {
-			return "", message.ErrTooLarge
+			return "", false, message.ErrTooLarge
 		}
 		if len(b) > 0 && begins != nil && !begins(b) {
-			return "", message.Malformed("no request begins like this")
+			return "", false, message.Malformed("no request begins like this")
 		}
 		if len(b) > 0 && partial != nil {
 			partial()
@@ -170,14 +192,14 @@ func (r *Reader) head(begins func([]byte) bool, partial func()) (string, error) 
 			if len(b) > 0 && errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return "", err
+			return "", false, err
 		}
 	}
 }
 
-// straighten writes a head that is not all lines with CR LF as one that is: a carriage
+// Straighten writes a head that is not all lines with CR LF as one that is: a carriage
 // return counts as a space in the first line and as nothing in a value.
-func straighten(head string) string {
+func Straighten(head string) string {
 	lines := strings.Split(strings.TrimSuffix(head, "\n"), "\n")
 	out := lines[:1]
 	out[0] = strings.TrimRight(strings.ReplaceAll(lines[0], "\r", " "), " ")
