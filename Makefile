@@ -164,9 +164,13 @@ docs-check: binaries ## run every command of README.md and docs/tour.md and comp
 release-check: ## version, changelog, licences, SBOM, reproducible build, clean tree
 	scripts/release-check.sh
 
+.PHONY: release
+release: ## archives for linux and darwin, SBOMs and checksums, into dist/ (VERSION=...)
+	VERSION=$(VERSION) scripts/release.sh
+
 .PHONY: clean
 clean: ## remove what was built here
-	rm -rf bin .artemis
+	rm -rf bin dist .artemis
 
 .PHONY: help
 help: ## this list

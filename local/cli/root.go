@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -30,6 +31,9 @@ func Main(version string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := newRootCommand(version)
+	if filepath.Base(os.Args[0]) == "kubectl-artemis" { // by this name on PATH kubectl takes it for its own
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl artemis"}
+	}
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var code exitError
