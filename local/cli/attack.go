@@ -97,6 +97,11 @@ func (o attackOptions) play(cmd *cobra.Command, at *place, c *adversary.Campaign
 	if err := o.write(cmd.OutOrStdout(), c, report); err != nil {
 		return err
 	}
+	if _, local := where.(*localArena); local && o.allStages && !o.asJSON && len(ids) == 0 {
+		if err := proveBeside(cmd, at); err != nil {
+			return err
+		}
+	}
 	if n := report.Differences(); n > 0 {
 		return fmt.Errorf("%d of %d attacks did not come out as expected", n, len(report.Results))
 	}

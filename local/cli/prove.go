@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/analysis"
 	"github.com/spf13/cobra"
 )
@@ -85,6 +86,22 @@ func (s *source) present(cmd *cobra.Command, at *place) error {
 	}
 	s.stage = state.Stage
 	return nil
+}
+
+// proveBeside says beside the campaign's count what is proven: attacks show what was
+// tried, this is about all that was not.
+func proveBeside(cmd *cobra.Command, at *place) error {
+	src := source{stage: catalog.ZeroTrust}
+	in, options, err := src.judged(cmd, at, false)
+	if err != nil {
+		return err
+	}
+	p, err := analysis.Prove(in, analysis.Mission(), options)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "and of all that was not tried: %s\n", proofSentence("the mission's table of who may call whom", p))
+	return err
 }
 
 // shownBreaks bounds what is shown of one claim, and of all.

@@ -480,7 +480,7 @@ func (w *sweep) find(c *caller, ds []*destination, bytes bool) (*finding, error)
 	var always []condition
 	key := ""
 	for i, s := range w.sides {
-		q := question{from: c.in[i], to: ds[i], bytes: bytes}
+		q := question{from: c.in[i], to: ds[i], bytes: bytes, blocks: w.podBlocks}
 		f.ask = append(f.ask, q)
 		d := s.decider(q)
 		if ds[i] != nil && ds[i].gateway() && !d.closed {

@@ -1,12 +1,15 @@
 package analysis
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/evaluate"
 	"artemis.example/policy/message"
+	"artemis.example/policy/netpol"
 	"artemis.example/policy/topology"
 )
 
@@ -21,6 +24,7 @@ type side struct {
 	workloads map[workload][]*topology.Pod
 	offered   map[*topology.Pod][]topology.Destination
 	found     map[workload][]*destination
+	called    map[string][]netip.Prefix
 }
 
 func newSide(w *topology.World) *side {
@@ -83,6 +87,58 @@ type question struct {
 	// identityOnly leaves the NetworkPolicies out: it asks for the most that callers
 	// of that identity could have.
 	identityOnly bool
+	// blocks are those that callers' addresses are compared with.
+	blocks []netip.Prefix
+}
+
+// errHop is returned where a decision depends on an address that a cluster makes up.
+var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint's or a called pod, which is not in the manifests")
+
+// depends reports whether what is decided about a leg changes with the address of the
+// waypoint that opens it, or of the pod at its end.
+func (s *side) depends(l *topology.Leg, blocks []netip.Prefix) bool {
+	says := func(l topology.Leg) bool {
+		return s.Perimeter(&l).Allowed && (l.Waypoint != nil || s.AtPod(&l).Allowed)
+	}
+	as := says(*l)
+	if l.From.Pod != nil && l.From.Pod.Kind == topology.Waypoint && len(blocks) > 0 {
+		for _, c := range addressClasses(blocks, podAddresses) {
+			other := *l
+			other.From.Endpoint.IP = c.addr
+			if podAddress(c.addr) && says(other) != as {
+				return true
+			}
+		}
+	}
+	if called := s.calledBlocks(l.From.Endpoint.Namespace); len(called) > 0 {
+		for _, c := range addressClasses(called, podAddresses) {
+			pod := *l.Pod
+			pod.Endpoint.IP = c.addr
+			other := *l
+			other.Pod = &pod
+			if podAddress(c.addr) && s.Perimeter(&other).Allowed != s.Perimeter(l).Allowed {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// calledBlocks returns the blocks that the egress policies of a namespace name.
+func (s *side) calledBlocks(namespace string) []netip.Prefix {
+	if namespace == "" {
+		return nil
+	}
+	if b, ok := s.called[namespace]; ok {
+		return b
+	}
+	m := netpol.NewMentions()
+	s.Mentions(m, nil, namespace)
+	if s.called == nil {
+		s.called = map[string][]netip.Prefix{}
+	}
+	s.called[namespace] = m.Blocks
+	return m.Blocks
 }
 
 // decider returns what a side says.
@@ -110,7 +166,12 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 	}()
 	for i := range w.Legs {
 		l := &w.Legs[i]
-		if !(q.identityOnly && i == 0) {
+		if !q.identityOnly && s.depends(l, q.blocks) {
+			unknown = errHop
+			if l.Waypoint == nil {
+				continue
+			}
+		} else if !(q.identityOnly && i == 0) {
 			if r := s.Perimeter(l); !r.Allowed {
 				return closed("NetworkPolicy " + r.Policy)
 			}

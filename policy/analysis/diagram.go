@@ -98,8 +98,8 @@ type condition struct {
 // limits bound what is looked at.
 const (
 	maxStates  = 200_000
-	maxClasses = 20_000  // of one attribute
-	maxLeaves  = 200_000 // of one diagram
+	maxClasses = 10_000 // of one attribute
+	maxLeaves  = 20_000 // of one diagram
 )
 
 // errTooMany is returned for what would be too much to look at.

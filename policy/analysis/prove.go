@@ -160,6 +160,9 @@ func (a *Analysis) breaks(f *finding, interest func(uint) bool) []Break {
 func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 	s := a.sides[len(a.sides)-1]
 	missing := func(mask uint) bool { return mask == 1 }
+	w := &sweep{Analysis: a, of: workloadOf(of)}
+	w.stops = w.hops()
+	w.blocks()
 	var out []Break
 	for _, entry := range entries {
 		meant := false
@@ -176,7 +179,10 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 				if d.gateway() != (c.kind == Ingress) || d.to.Pod != nil {
 					continue
 				}
-				x := s.decider(question{from: c.in[0], to: d})
+				x := s.decider(question{from: c.in[0], to: d, blocks: w.podBlocks})
+				if x.err != nil {
+					return out, x.err
+				}
 				if to == nil {
 					to, why = d, x.why
 				}

@@ -43,14 +43,22 @@ func (m *Mentions) Ingress(p *Policies, dst Endpoint) {
 	look(s.rest)
 }
 
-// Egress adds what the policies of a namespace compare its pods with, and what they
-// may call.
+// Egress adds what the policies of a namespace compare its pods with, and the blocks of
+// addresses that they may call.
 func (m *Mentions) Egress(p *Policies, namespace string) {
 	if p == nil || p.egress[namespace] == nil {
 		return
 	}
 	for i := range p.egress[namespace].policies {
-		addSelector(m.Pods, &p.egress[namespace].policies[i].selector)
+		q := &p.egress[namespace].policies[i]
+		addSelector(m.Pods, &q.selector)
+		for j := range q.rules {
+			for k := range q.rules[j].peers {
+				if peer := &q.rules[j].peers[k]; peer.byAddress {
+					m.Blocks = append(append(m.Blocks, peer.block), peer.except...)
+				}
+			}
+		}
 	}
 }
 
