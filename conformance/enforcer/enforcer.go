@@ -8,15 +8,19 @@ package enforcer
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"artemis.example/conformance/envoy"
 )
@@ -70,6 +74,66 @@ type Envoy struct {
 
 // Start runs the Envoy at bin, its files in dir, and prepares the clients.
 func Start(ctx context.Context, bin, dir string, clients []Client) (*Envoy, error) {
+	return start(ctx, bin, dir, clients, nil)
+}
+
+// StartTCP is Start with a port of bytes for each list of filters, at
+// TCPDestination. What passes the filters comes back.
+func StartTCP(ctx context.Context, bin, dir string, clients []Client, sets [][]*listener.Filter) (*Envoy, error) {
+	var chains []chain
+	for i, set := range sets {
+		c := chain{port: TCPDestination(i).Port()}
+		for _, f := range set {
+			o, err := filterObject(f)
+			if err != nil {
+				return nil, err
+			}
+			c.filters = append(c.filters, o)
+		}
+		c.filters = append(c.filters, object{"name": "echo", "typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"}})
+		chains = append(chains, c)
+	}
+	return start(ctx, bin, dir, clients, chains)
+}
+
+// firstTCPPort is the port of the first set of StartTCP.
+const firstTCPPort = 20_000
+
+// TCPDestination is where the set of that index judges.
+func TCPDestination(set int) netip.AddrPort {
+	return netip.AddrPortFrom(Destinations[0].Addr(), firstTCPPort+uint16(set))
+}
+
+func filterObject(f *listener.Filter) (o object, err error) {
+	b, err := protojson.Marshal(f)
+	if err == nil {
+		err = json.Unmarshal(b, &o)
+	}
+	if err != nil {
+		err = fmt.Errorf("write the filter %s: %w", f.Name, err)
+	}
+	return o, err
+}
+
+// Passes reports whether bytes of a client pass the filters of a set: whether the first one
+// comes back.
+func (e *Envoy) Passes(ctx context.Context, client, set int) (bool, error) {
+	c := *e.clients[client]
+	c.out, c.dest = nil, TCPDestination(set)
+	if err := c.open(ctx); err != nil {
+		return false, err
+	}
+	e.clients[client].hbone = c.hbone
+	defer c.end()
+	defer c.within(5 * time.Second)()
+	if _, err := c.out.Write([]byte("x")); err != nil {
+		return false, nil
+	}
+	b, err := c.in.ReadByte()
+	return err == nil && b == 'x', nil
+}
+
+func start(ctx context.Context, bin, dir string, clients []Client, chains []chain) (*Envoy, error) {
 	ca, err := newAuthority()
 	if err != nil {
 		return nil, err
@@ -83,7 +147,7 @@ func Start(ctx context.Context, bin, dir string, clients []Client) (*Envoy, erro
 	if err := writeRoutes(e.routesPath, "0", routes(map[string][]*rbac.RBAC{"none": nil})); err != nil {
 		return nil, err
 	}
-	listeners, clusters, err := resources(dir, e.routesPath)
+	listeners, clusters, err := resources(dir, e.routesPath, chains)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +165,7 @@ func Start(ctx context.Context, bin, dir string, clients []Client) (*Envoy, erro
 	}
 	for _, c := range clients {
 		conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}}
-		listener := "nobody"
+		role := "nobody"
 		if c.Principal != "" {
 			cert, err := ca.issue(c.Principal)
 			if err != nil {
@@ -109,12 +173,12 @@ func Start(ctx context.Context, bin, dir string, clients []Client) (*Envoy, erro
 				return nil, err
 			}
 			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
-			listener = "connect_terminate-" + c.cell()
+			role = "connect_terminate-" + c.cell()
 		}
-		port, ok := ports[listener]
+		port, ok := ports[role]
 		if !ok {
 			e.Close()
-			return nil, fmt.Errorf("Envoy has no listener %s, only %v", listener, ports)
+			return nil, fmt.Errorf("Envoy has no listener %s, only %v", role, ports)
 		}
 		e.clients = append(e.clients, &client{
 			source: c.Source, waypoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port), dest: c.Dest, conf: conf,

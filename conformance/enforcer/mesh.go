@@ -114,7 +114,8 @@ type object = map[string]any
 // own, the policies and routes of their HTTP chains from a file, secrets from files,
 // and no access logs. A second listener of the silent waypoint takes clients without a
 // certificate and knows no principal of them.
-func resources(dir, routesPath string) (listeners, clusters []object, err error) {
+// chains are further ones, of bytes, at both waypoints.
+func resources(dir, routesPath string, chains []chain) (listeners, clusters []object, err error) {
 	configs, err := generate()
 	if err != nil {
 		return nil, nil, err
@@ -139,6 +140,9 @@ func resources(dir, routesPath string) (listeners, clusters []object, err error)
 					withoutIdentity(nobody)
 					listeners = append(listeners, nobody)
 				}
+			}
+			if l["filterChainMatcher"] != nil {
+				addChains(l, chains)
 			}
 			listeners = append(listeners, l)
 		}
@@ -255,5 +259,35 @@ func withoutIdentity(l object) {
 			}
 		}
 		config["onRequestHeaders"] = kept
+	}
+}
+
+// chain is a filter chain of bytes for one port of the first destination.
+type chain struct {
+	port    uint16
+	filters []any
+}
+
+// addChains adds chains to a waypoint's internal listener, as istiod adds those of ports
+// that are no HTTP: found by address, then by port.
+func addChains(l object, chains []chain) {
+	for _, f := range l["listenerFilters"].([]any) {
+		if off, ok := f.(object)["filterDisabled"].(object); ok && len(chains) > 0 {
+			rules := off["orMatch"].(object)
+			rules["rules"] = append(rules["rules"].([]any), object{"destinationPortRange": object{"start": firstTCPPort, "end": firstTCPPort + len(chains)}})
+		}
+	}
+	tree := l["filterChainMatcher"].(object)["matcherTree"].(object)
+	for _, r := range tree["customMatch"].(object)["typedConfig"].(object)["rangeMatchers"].([]any) {
+		if r.(object)["ranges"].([]any)[0].(object)["addressPrefix"] != Destinations[0].Addr().String() {
+			continue
+		}
+		ports := r.(object)["onMatch"].(object)["matcher"].(object)["matcherTree"].(object)["exactMatchMap"].(object)["map"].(object)
+		for _, c := range chains {
+			name := fmt.Sprint("tcp-", c.port)
+			ports[fmt.Sprint(c.port)] = object{"action": object{"name": name,
+				"typedConfig": object{"@type": "type.googleapis.com/google.protobuf.StringValue", "value": name}}}
+			l["filterChains"] = append(l["filterChains"].([]any), object{"name": name, "filters": c.filters})
+		}
 	}
 }

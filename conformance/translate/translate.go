@@ -6,6 +6,7 @@ package translate
 import (
 	"fmt"
 
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	"istio.io/istio/pilot/pkg/model"
@@ -45,17 +46,10 @@ func Validate(p *securityv1.AuthorizationPolicy) error {
 // stands in front of it.
 type Target struct{ Namespace, Waypoint, Service string }
 
-// Waypoint returns the RBAC filters that istiod puts in front of the target, in
+// Waypoint returns the RBAC filters that istiod puts in front of the target's requests, in
 // the form for waypoints: AUDIT, DENY, ALLOW, each at most once.
 func Waypoint(policies []*securityv1.AuthorizationPolicy, t Target) ([]*rbac.RBAC, error) {
-	all := &model.AuthorizationPolicies{NamespaceToPolicies: map[string][]model.AuthorizationPolicy{}, RootNamespace: RootNamespace}
-	for _, p := range policies {
-		all.NamespaceToPolicies[p.Namespace] = append(all.NamespaceToPolicies[p.Namespace],
-			model.AuthorizationPolicy{Name: p.Name, Namespace: p.Namespace, Annotations: p.Annotations, Spec: &p.Spec})
-	}
-	m := model.PolicyMatcherFor(t.Namespace, map[string]string{"gateway.networking.k8s.io/gateway-name": t.Waypoint}, true).WithRootNamespace(RootNamespace)
-	m.Services = []model.ServiceInfoForPolicyMatcher{{Name: t.Service, Namespace: t.Namespace, Registry: provider.Kubernetes}}
-	b := builder.New(trustdomain.NewBundle(TrustDomain, nil), nil, all.ListAuthorizationPolicies(m), builder.Option{UseFilterState: true})
+	b := translator(policies, t)
 	if b == nil {
 		return nil, nil
 	}
@@ -68,4 +62,25 @@ func Waypoint(policies []*securityv1.AuthorizationPolicy, t Target) ([]*rbac.RBA
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// WaypointTCP returns the filters that istiod puts in front of the target's connections
+// where the port is no HTTP.
+func WaypointTCP(policies []*securityv1.AuthorizationPolicy, t Target) []*listener.Filter {
+	b := translator(policies, t)
+	if b == nil {
+		return nil
+	}
+	return b.BuildTCP()
+}
+
+func translator(policies []*securityv1.AuthorizationPolicy, t Target) *builder.Builder {
+	all := &model.AuthorizationPolicies{NamespaceToPolicies: map[string][]model.AuthorizationPolicy{}, RootNamespace: RootNamespace}
+	for _, p := range policies {
+		all.NamespaceToPolicies[p.Namespace] = append(all.NamespaceToPolicies[p.Namespace],
+			model.AuthorizationPolicy{Name: p.Name, Namespace: p.Namespace, Annotations: p.Annotations, Spec: &p.Spec})
+	}
+	m := model.PolicyMatcherFor(t.Namespace, map[string]string{"gateway.networking.k8s.io/gateway-name": t.Waypoint}, true).WithRootNamespace(RootNamespace)
+	m.Services = []model.ServiceInfoForPolicyMatcher{{Name: t.Service, Namespace: t.Namespace, Registry: provider.Kubernetes}}
+	return builder.New(trustdomain.NewBundle(TrustDomain, nil), nil, all.ListAuthorizationPolicies(m), builder.Option{UseFilterState: true})
 }

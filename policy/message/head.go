@@ -350,7 +350,8 @@ const maxNominated = 10
 // (source/common/http/utility.cc, sanitizeConnectionHeader): an upgrade keeps it all, but
 // for one to h2c, which Envoy takes for none.
 func (h *Head) readNominated() error {
-	if strings.EqualFold(h.Upgrade, "h2c") {
+	h2c := strings.EqualFold(h.Upgrade, "h2c")
+	if h2c {
 		h.Upgrade, h.upgrading = "", false
 		h.nominated = append(h.nominated, "http2-settings")
 	} else {
@@ -372,7 +373,8 @@ func (h *Head) readNominated() error {
 	options := 0
 	value, _ := h.Joined("connection")
 	for option := range strings.SplitSeq(value, ",") {
-		if option != "" {
+		word := strings.Trim(option, " \t")
+		if option != "" && !(h2c && (strings.EqualFold(word, "upgrade") || strings.EqualFold(word, "http2-settings"))) {
 			options++
 		}
 	}

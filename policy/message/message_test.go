@@ -165,6 +165,7 @@ func TestWhatPoliciesSeeOfTheRequestLineAndTheHost(t *testing.T) {
 		{"GET /x HTTP/1.1|Host: h|Connection: X-Forwarded-Host", bad},
 		{"GET /x HTTP/1.1|Host: h|Connection: x-forwarded-proto", bad},
 		{"GET /x HTTP/1.1|Host: h|Connection: a,b,c,d,e,f,g,h,i,close", bad},
+		{"GET /x HTTP/1.1|Host: h|Connection: a,b,c,d,e,f,g,h,i,upgrade|Upgrade: h2c", seen("http", "h", "/x")},
 		{"GET /x HTTP/1.1|Host: h|Connection: te|TE: " + strings.Repeat("a", 256), bad},
 		{"GET /x HTTP/1.1|Host: h|Connection: upgrade|Upgrade: foo", view{Status: 403}},
 		{"GET /x HTTP/1.1|Host: h|Connection: upgrade|Upgrade:", view{Status: 403}},
