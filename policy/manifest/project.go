@@ -235,17 +235,25 @@ func (p *Project) incomplete() Problems {
 // nothing but comments in it, or, where it is generated, no end. Other files have
 // no end that could be missed.
 func incomplete(content []byte) (line int, fault string) {
-	text := strings.TrimRight(string(content), "\n")
-	line = strings.Count(text, "\n") + 1
-	if strings.HasPrefix(text, generated) && text[strings.LastIndexByte(text, '\n')+1:] != endOfFile {
-		return line, cutFile
+	text := bytes.TrimRight(content, "\n")
+	switch {
+	case bytes.HasPrefix(text, []byte(generated)) && string(text[bytes.LastIndexByte(text, '\n')+1:]) != endOfFile:
+		fault = cutFile
+	case onlyComments(text):
+		fault = emptyFile
+	default:
+		return 0, ""
 	}
-	for l := range strings.Lines(text) {
-		if l = strings.TrimSpace(l); l != "" && l[0] != '#' {
-			return line, ""
+	return bytes.Count(text, []byte("\n")) + 1, fault
+}
+
+func onlyComments(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return false
 		}
 	}
-	return line, emptyFile
+	return true
 }
 
 // refuseEmpty refuses fields without a value in the objects that protect.
