@@ -32,7 +32,7 @@ make -s binaries
 CGO_ENABLED=0 go build -o bin/load ./local/bench/load
 
 state=$(mktemp -d)
-seen=$(mktemp -d /var/tmp/artemis-bench-XXXXXX) # what is run in pods: they have their own /tmp, and this repository may lie below it
+seen=$(mktemp -d /var/tmp/artemis-bench-XXXXXX) # what is run in pods: they see no home and no repository
 trap 'bin/artemis down --state-dir "$state" >/dev/null 2>&1 || true; rm -rf "$state" "$seen"' EXIT
 chmod 755 "$seen"
 cp bin/load "$seen/"
@@ -42,7 +42,7 @@ if [[ ${1:-} == save ]]; then
   exit "$bounds"
 fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-up() { bin/artemis up --detach --state-dir "$state" --gateway "127.0.0.1:$port" "$@"; }
+up() { bin/artemis up --detach --state-dir "$state" --gateway "127.0.0.1:$port" --share "$seen" "$@"; }
 down() { bin/artemis down --state-dir "$state" >/dev/null; }
 in_pod() { bin/artemis --state-dir "$state" exec "$@"; }
 resident() { # of all processes of the suite, MiB
