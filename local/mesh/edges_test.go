@@ -389,3 +389,94 @@ func TestACallerThatLeavesIsNoFaultOfThePod(t *testing.T) {
 		})
 	}
 }
+
+// TestGRPCPassesEndToEnd has programs that speak nothing but HTTP/2, as gRPC's do: a
+// call streams both ways at once and ends with a trailer, through the waypoint and
+// through the gateway, behind a waypoint and without.
+func TestGRPCPassesEndToEnd(t *testing.T) {
+	for _, stage := range []string{"mtls", "zero-trust"} {
+		t.Run(stage, func(t *testing.T) {
+			set := suite(t, options{stage: stage})
+			h2c := "kubernetes.io/h2c"
+			for _, s := range set.Services {
+				for i := range s.Spec.Ports {
+					s.Spec.Ports[i].AppProtocol = &h2c
+				}
+			}
+			r := newRig(t, Config{}, set)
+			for _, way := range r.httpWays() {
+				t.Run(way.name, func(t *testing.T) {
+					cell, component, _ := strings.Cut(way.pod, "/")
+					r.serveHTTP2(r.pods[app(cell, component)], 8080, func(w http.ResponseWriter, req *http.Request) {
+						w.Header().Set("Content-Type", "application/grpc")
+						w.Header().Set("Seen", req.Proto+" "+req.RequestURI+" "+req.Header.Get("Te"))
+						w.WriteHeader(http.StatusOK)
+						flush := http.NewResponseController(w)
+						_ = flush.Flush()
+						for buf := make([]byte, 64); ; {
+							n, err := req.Body.Read(buf)
+							_, _ = w.Write(buf[:n])
+							_ = flush.Flush()
+							if err != nil {
+								break
+							}
+						}
+						w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+					})
+					method, url := http.MethodPost, "http://guidance-nav/maneuver"
+					if way.name == "gateway" {
+						url = "http://" + gatewayHost + "/flight-director-http/trajectory/correction"
+					}
+					body, in := io.Pipe()
+					req, err := http.NewRequest(method, url, body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.Header.Set("Content-Type", "application/grpc")
+					req.Header.Set("Te", "trailers")
+					res, err := way.http2Client(t).Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer res.Body.Close()
+					for _, word := range []string{"one", "two", "three"} { // each comes back before the next is sent
+						if _, err := io.WriteString(in, word); err != nil {
+							t.Fatal(err)
+						}
+						got := make([]byte, len(word))
+						if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != word {
+							t.Fatalf("%q, %v; want %q", got, err, word)
+						}
+					}
+					_ = in.Close()
+					rest, err := io.ReadAll(res.Body)
+					if err != nil || len(rest) > 0 || res.Trailer.Get("Grpc-Status") != "0" {
+						t.Errorf("%q, %v, trailer %v", rest, err, res.Trailer)
+					}
+					target, _ := strings.CutPrefix(url, "http://guidance-nav")
+					target = strings.TrimPrefix(target, "http://"+gatewayHost+"/flight-director-http")
+					if want, got := "HTTP/2.0 "+target+" trailers", res.Header.Get("Seen"); got != want {
+						t.Errorf("the program saw %q, want %q", got, want)
+					}
+				})
+			}
+		})
+	}
+}
+
+// serveHTTP2 runs a program that speaks HTTP/2 without TLS, and nothing else.
+func (r *rig) serveHTTP2(pod *testPod, port uint16, h http.HandlerFunc) {
+	r.t.Helper()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{Handler: h, Protocols: protocols}
+	go func() { _ = srv.Serve(ln) }()
+	r.t.Cleanup(func() { srv.Close() })
+	pod.mu.Lock()
+	pod.apps[port] = ln.Addr().String()
+	pod.mu.Unlock()
+}

@@ -282,7 +282,13 @@ func (g *gateway) newUpstream(s *state, to backend, r route, conn net.Conn) *ups
 		}
 		return d
 	}, func() { abort(conn) })}
-	return &upstream{Conn: c, reader: http1.NewReader(c), to: to, judged: s, way: r}
+	var up net.Conn = c
+	if svc := r.dst.Service; svc != nil && r.Waypoint == nil { // a waypoint speaks to its pods itself
+		if port, ok := svc.Port(to.port); ok && port.HTTP2 {
+			up = overHTTP2(c)
+		}
+	}
+	return &upstream{Conn: up, reader: http1.NewReader(up), to: to, judged: s, way: r}
 }
 
 // routeIngress finds the gateway's next leg to a Service.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -152,6 +153,9 @@ func requestText(r *http.Request) (string, bool) {
 	case r.ContentLength < 0:
 		b.WriteString("transfer-encoding: chunked\r\n")
 	}
+	for name := range r.Trailer {
+		b.WriteString("trailer: " + strings.ToLower(name) + "\r\n")
+	}
 	b.WriteString("connection: close\r\n\r\n")
 	return b.String(), true
 }
@@ -195,6 +199,11 @@ func copyResponse(w http.ResponseWriter, from *bufio.Reader, r *http.Request) er
 			w.WriteHeader(res.StatusCode)
 		}
 	}
+	return passAnswer(w, res)
+}
+
+// passAnswer passes an answer on as it arrives.
+func passAnswer(w http.ResponseWriter, res *http.Response) error {
 	clear(w.Header())
 	setHeader(w.Header(), res.Header)
 	if _, given := res.Header["Content-Type"]; !given {
@@ -202,6 +211,11 @@ func copyResponse(w http.ResponseWriter, from *bufio.Reader, r *http.Request) er
 	}
 	w.WriteHeader(res.StatusCode)
 	flush := http.NewResponseController(w)
+	if res.ContentLength != 0 { // else the head is also the end, as gRPC wants it
+		if err := flush.Flush(); err != nil {
+			return err
+		}
+	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	for {
@@ -232,5 +246,62 @@ func setHeader(to, from http.Header) {
 		if name != "Connection" {
 			to[name] = values
 		}
+	}
+}
+
+// http2Backend is a backend that speaks HTTP/2, for those who speak HTTP/1.1 to it.
+type http2Backend struct{ transport *http.Transport }
+
+// overHTTP2 returns a connection on which HTTP/1.1 is spoken, one request after the
+// other, and which passes that on to conn as HTTP/2.
+func overHTTP2(conn net.Conn) net.Conn {
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	var once sync.Once
+	b := &http2Backend{transport: &http.Transport{
+		Protocols: protocols, DisableCompression: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			err := net.ErrClosed
+			once.Do(func() { err = nil })
+			return conn, err
+		},
+	}}
+	ours, theirs := net.Pipe()
+	ln := newHandedListener(conn.LocalAddr())
+	server := &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn, to http.ConnState) {
+		if to == http.StateClosed {
+			_ = ln.Close()
+			b.transport.CloseIdleConnections()
+			_ = conn.Close()
+		}
+	}}
+	go func() { _ = server.Serve(ln) }()
+	if ln.hand(theirs) != nil {
+		_ = theirs.Close()
+	}
+	return ours
+}
+
+// ServeHTTP passes one request on.
+func (b *http2Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	out := &http.Request{
+		Method: r.Method, Host: r.Host, Header: r.Header.Clone(), ContentLength: r.ContentLength, Trailer: r.Trailer,
+		// As it stands: the transport takes scheme and host off again.
+		URL: &url.URL{Scheme: "http", Host: r.Host, Opaque: "//" + r.Host + r.RequestURI},
+	}
+	if r.ContentLength != 0 {
+		out.Body = r.Body
+	}
+	if _, given := out.Header["User-Agent"]; !given {
+		out.Header["User-Agent"] = nil // nobody is to make one up
+	}
+	res, err := b.transport.RoundTrip(out.WithContext(r.Context()))
+	if err != nil {
+		panic(http.ErrAbortHandler) // the one who asked says what that means
+	}
+	defer res.Body.Close()
+	if passAnswer(w, res) != nil {
+		panic(http.ErrAbortHandler)
 	}
 }

@@ -78,6 +78,9 @@ func (h *waypointHTTP) upstream(s *state, fresh bool) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h.last.port.HTTP2 {
+		conn = overHTTP2(conn)
+	}
 	return &upstream{Conn: conn, reader: http1.NewReader(conn), to: backend{pod: r.Authority}, judged: s, way: r}, nil
 }
 

@@ -262,7 +262,7 @@ func (b *builder) findServices() error {
 			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
 				continue // no mesh carries it
 			}
-			s.Ports = append(s.Ports, Port{Name: p.Name, Number: uint16(p.Port), Protocol: protocol(p)})
+			s.Ports = append(s.Ports, Port{Name: p.Name, Number: uint16(p.Port), Protocol: protocol(p), HTTP2: http2(p)})
 			s.backends[uint16(p.Port)] = nil
 		}
 		if len(in.Spec.Selector) > 0 {
@@ -323,6 +323,16 @@ func protocol(p corev1.ServicePort) Protocol {
 		return TCP // SMTP, DNS, MySQL and MongoDB are never guessed at
 	}
 	return Sniffed
+}
+
+// http2 reports whether what listens on a port speaks HTTP/2, by the same.
+func http2(p corev1.ServicePort) bool {
+	name := p.Name
+	if p.AppProtocol != nil {
+		name = *p.AppProtocol
+	}
+	first, _, _ := strings.Cut(strings.ToLower(name), "-")
+	return name == "kubernetes.io/h2c" || first == "http2" || first == "grpc"
 }
 
 func (s *Service) add(pod *Pod, ports []corev1.ServicePort) {

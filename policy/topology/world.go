@@ -110,6 +110,9 @@ type Port struct {
 	Name     string
 	Number   uint16
 	Protocol Protocol
+	// HTTP2 is set when what listens there speaks HTTP/2: named http2, grpc or with
+	// such an appProtocol.
+	HTTP2 bool
 }
 
 // Backend is one pod behind a Service's port.
