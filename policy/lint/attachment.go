@@ -180,6 +180,7 @@ func (c *checker) rules(p *securityv1.AuthorizationPolicy) {
 		c.sources(p, rule, r)
 		c.paths(p, rule, r)
 		c.unmatchable(p, rule, r)
+		c.addresses(p, rule, r)
 	}
 }
 

@@ -114,6 +114,7 @@ func Check(in *manifest.Input) (*Report, error) {
 	c.bypasses()
 	c.ingress()
 	c.perimeter()
+	c.conversions()
 	c.identities()
 	c.silence()
 	c.report.sort()
