@@ -28,4 +28,4 @@ export CONFORMANCE_FIGURES CGO_ENABLED=0
 go vet ./...
 go test -count=1 -timeout 30m ./analysis ./netpol ./waypoint ./h2spec
 go test -count=1 -timeout 180m ./authz "${arguments[@]}"
-go run ./summary "$CONFORMANCE_FIGURES" 12
+go run ./summary "$CONFORMANCE_FIGURES" 17
