@@ -214,7 +214,7 @@ func (e *envoys) output(ref topology.Ref, log io.Writer) io.Writer {
 		case err != nil:
 			fmt.Fprintf(log, "%v in %s\n", err, line)
 		case access.Method != http.MethodConnect || access.Denied:
-			e.mesh.NoteAccess(ref, access)
+			e.mesh.NoteAccess(ref, mesh.Access(access))
 		}
 	}}
 }

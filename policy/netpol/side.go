@@ -54,13 +54,13 @@ func (s *side) decide(self, other, dst *Endpoint, port uint16) (closed bool, by 
 	if s == nil || self.Namespace == "" {
 		return false, "", true
 	}
-	found := verdict{closed: len(s.policies), admitted: len(s.policies)}
+	found := first{closed: len(s.policies), admitted: len(s.policies)}
 	for _, name := range s.names {
 		if value, has := self.PodLabels[name]; has {
-			s.look(s.byLabel[label{name, value}], self, other, dst, port, &found)
+			s.evaluate(s.byLabel[label{name, value}], self, other, dst, port, &found)
 		}
 	}
-	s.look(s.rest, self, other, dst, port, &found)
+	s.evaluate(s.rest, self, other, dst, port, &found)
 	switch {
 	case found.admitted < len(s.policies):
 		return true, s.policies[found.admitted].key, true
@@ -70,24 +70,24 @@ func (s *side) decide(self, other, dst *Endpoint, port uint16) (closed bool, by 
 	return false, "", false
 }
 
-// verdict is the first policy that closes a pod and the first that admits, by
-// their places in the order.
-type verdict struct{ closed, admitted int }
+// first is the first policy that closes a pod and the first that admits, by their
+// indices.
+type first struct{ closed, admitted int }
 
-// look brings a verdict up to date by some policies, which are in order.
-func (s *side) look(places []int, self, other, dst *Endpoint, port uint16, v *verdict) {
-	for _, i := range places {
-		if i >= v.admitted {
+// evaluate asks some policies, in order, and brings found up to date.
+func (s *side) evaluate(indices []int, self, other, dst *Endpoint, port uint16, found *first) {
+	for _, i := range indices {
+		if i >= found.admitted {
 			return
 		}
 		q := &s.policies[i]
 		if !q.selector.matches(self.PodLabels) {
 			continue
 		}
-		v.closed = min(v.closed, i)
+		found.closed = min(found.closed, i)
 		for j := range q.rules {
 			if q.rules[j].admits(other, dst, port) {
-				v.admitted = i
+				found.admitted = i
 				return
 			}
 		}

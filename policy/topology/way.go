@@ -284,7 +284,13 @@ func (w *World) NextLeg(from Caller, to Destination, live Live) (leg Leg, failur
 	}
 	b := live.pick(backends)
 	if !s.VIP.IsValid() && !from.gateway() {
-		b.Port = number // who asks for the pods' addresses dials the port that he knows
+		// Who asks a headless Service gets the pods' addresses, and dials the port that
+		// he knows.
+		leg, failure = w.NextLeg(from, Destination{Pod: b.Pod, Port: number}, live)
+		if leg.Waypoint == nil {
+			leg.Service, leg.Protocol = s, port.Protocol
+		}
+		return leg, failure
 	}
 	leg = legToPod(from, s, b)
 	leg.Protocol = port.Protocol
