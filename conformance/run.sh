@@ -17,7 +17,7 @@ END
 arguments=()
 case "${1:-}" in
   "") ;;
-  --long) arguments=(-args -policies=250000) ;;
+  --long) arguments=(-args -policies=500000) ;;
   -h | --help) usage && exit ;;
   *) usage >&2 && exit 2 ;;
 esac
@@ -28,4 +28,4 @@ export CONFORMANCE_FIGURES CGO_ENABLED=0
 go vet ./...
 go test -count=1 -timeout 30m ./analysis ./netpol ./waypoint ./h2spec
 go test -count=1 -timeout 180m ./authz "${arguments[@]}"
-go run ./summary "$CONFORMANCE_FIGURES" 17
+go run ./summary "$CONFORMANCE_FIGURES" 16

@@ -176,7 +176,7 @@ func (g *generator) vary(base enforcer.Request) enforcer.Request {
 }
 
 // oneBody leaves a request one way to end its body, and none to one that asks for an
-// upgrade: TestWhereWeAreStricter has the others.
+// upgrade: TestRawRequestsAreAnsweredAsByEnvoy has the others.
 func oneBody(r enforcer.Request) enforcer.Request {
 	ways := 0
 	if slices.ContainsFunc(r.Header, func(h [2]string) bool { return strings.EqualFold(h[0], "upgrade") }) {
