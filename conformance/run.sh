@@ -27,5 +27,6 @@ trap 'rm -rf "$CONFORMANCE_FIGURES"' EXIT
 export CONFORMANCE_FIGURES CGO_ENABLED=0
 go vet ./...
 go test -count=1 -timeout 30m ./analysis ./netpol ./waypoint ./h2spec
+go -C analyzer test -count=1 -timeout 30m -v . | grep -v '^=== '
 go test -count=1 -timeout 180m ./authz "${arguments[@]}"
 go run ./summary "$CONFORMANCE_FIGURES" 16
