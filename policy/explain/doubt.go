@@ -28,7 +28,12 @@ func Open(stage string, in *manifest.Input) (*Explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.gaps = in.Gaps
+	x.gaps, x.outside = in.Gaps, map[string]manifest.Origin{}
+	for _, o := range in.Other {
+		for _, host := range o.ServiceEntryHosts() {
+			x.outside[host] = o.Origin
+		}
+	}
 	if in.Least != in.Most {
 		if x.least, err = build(in.Least); err != nil {
 			return nil, err

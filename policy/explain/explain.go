@@ -80,6 +80,8 @@ type Explainer struct {
 	// the most that they can allow then, and least the least.
 	least *Explainer
 	gaps  []manifest.Gap
+	// outside are the hosts of ServiceEntries.
+	outside map[string]manifest.Origin
 }
 
 // New compiles the policies of a World. stage is the name that answers carry.

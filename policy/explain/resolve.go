@@ -50,6 +50,10 @@ func (x *Explainer) caller(name string) (topology.Caller, error) {
 // target returns what is called, and the path where the name is a URL with one.
 func (x *Explainer) target(name string, port uint16) (topology.Destination, string, error) {
 	to, path, err := x.world.FindDestination(name, port)
+	if host := topology.Host(name); err != nil && x.outside[host].File != "" {
+		o := x.outside[host]
+		return to, "", fmt.Errorf("--to: %s is a ServiceEntry's host (%s:%d): destinations outside of the cluster are not judged", host, o.File, o.Line)
+	}
 	if err != nil {
 		return to, "", fmt.Errorf("--to: %w", err)
 	}

@@ -211,6 +211,15 @@ func (in *Input) foreign(o Object) {
 	in.leaveOut(what, why, o.Origin)
 }
 
+// ServiceEntryHosts returns the hosts of a ServiceEntry, and nothing of others.
+func (o *Object) ServiceEntryHosts() []string {
+	spec, _ := o.Fields["spec"].(map[string]any)
+	if o.Kind != "ServiceEntry" {
+		return nil
+	}
+	return texts(spec["hosts"])
+}
+
 // virtualServiceScopes are the Services whose requests in the mesh it is for.
 func virtualServiceScopes(o Object, spec map[string]any) []Scope {
 	if gateways := texts(spec["gateways"]); len(gateways) > 0 && !slices.Contains(gateways, "mesh") {

@@ -100,6 +100,15 @@ func read(text string) (reading, error) {
 	return r, nil
 }
 
+// Host returns the host of a URL or HOST:PORT, or the text itself.
+func Host(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		return u.Hostname()
+	}
+	host, _, _ := strings.Cut(text, ":")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
 // names reports whether a name is one of something.
 func (r *reading) names(n Named) bool {
 	switch {
