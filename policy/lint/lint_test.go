@@ -508,3 +508,45 @@ func TestWhatIsMissingIsNotJudgedWhereTheFilesAreNotTheWhole(t *testing.T) {
 		})
 	}
 }
+
+// In the mesh everything arrives on one port: a NetworkPolicy that does not say so
+// refuses it, and one that says so to everybody lets everybody in.
+func TestNetworkPoliciesAndTheMeshsPort(t *testing.T) {
+	const shop = `apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, image: x, ports: [{containerPort: 8080}]}]}}}
+`
+	network := func(ingress string) string {
+		return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {matchLabels: {app: web}}, ingress: [" + ingress + "]}\n"
+	}
+	const friends = "from: [{podSelector: {matchLabels: {app: front}}}], "
+	for _, c := range []struct {
+		name, manifests string
+		want            []seen
+	}{
+		{"the application's port only", network("{ports: [{port: 8080}]}"), []seen{{lint.Error, "mesh-refused", "Deployment shop/web", 0}}},
+		{"the application's port from friends only", network("{" + friends + "ports: [{port: 8080}]}"), []seen{{lint.Error, "mesh-refused", "Deployment shop/web", 0}}},
+		{"both ports from friends", network("{" + friends + "ports: [{port: 8080}, {port: 15008}]}"), nil},
+		{"everything from friends", network("{" + friends + "}"), nil},
+		{"the mesh's port from everybody", network("{" + friends + "ports: [{port: 8080}]}, {ports: [{port: 15008}]}"), []seen{{lint.Warning, "hbone-opens-perimeter", "Deployment shop/web", 0}}},
+		{"and an identity that has to be shown", network("{"+friends+"ports: [{port: 8080}]}, {ports: [{port: 15008}]}") +
+			"---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: web, namespace: shop}\nspec: {rules: [{from: [{source: {serviceAccounts: [front]}}]}]}\n" +
+			"---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: front, namespace: shop}\n", nil},
+		{"nothing at all, as is meant", network(""), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []seen
+			for _, f := range report(t, shop+c.manifests).Findings {
+				got = append(got, seen{f.Severity, f.Check, f.Object, 0})
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -8,6 +8,9 @@ import (
 	"artemis.example/policy/netpol"
 	"artemis.example/policy/topology"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -33,16 +36,29 @@ func (c *checker) perimeter() {
 	}
 }
 
+// caller is somebody of the mesh whom NetworkPolicies can tell from others.
+type caller struct {
+	topology.Caller
+	name string
+}
+
 // callers are the pods of the mesh, one of those that NetworkPolicies cannot tell
-// apart.
-func (c *checker) callers() []*topology.Pod {
-	var out []*topology.Pod
+// apart, and for each of its namespaces a pod that the files do not name.
+func (c *checker) callers() []caller {
+	var out []caller
 	seen := map[string]bool{}
 	for p := range c.apps {
 		// fmt prints maps in the order of their keys.
 		if id := fmt.Sprint(p.Namespace, p.Labels); p.Meshed && !seen[id] {
 			seen[id] = true
-			out = append(out, p)
+			out = append(out, caller{p.Caller(), p.Ref.String()})
+		}
+	}
+	for _, n := range c.set.Namespaces {
+		if c.ambient(n.Name) {
+			if from, err := c.world.Account(n.Name, "nobody-knows"); err == nil {
+				out = append(out, caller{from, "any other pod of namespace " + n.Name})
+			}
 		}
 	}
 	return out
@@ -66,44 +82,83 @@ func (c *checker) waypointRefused(p *topology.Pod) bool {
 // hbone compares what NetworkPolicies say of a pod's own ports with what they do to
 // the mesh's: calls that they mean to admit and the mesh cannot make, and calls
 // that they mean to refuse and the mesh brings in.
-func (c *checker) hbone(p *topology.Pod, callers []*topology.Pod) {
-	var refused, admitted string
-	intended := false
-	for _, from := range callers {
-		if from == p {
+func (c *checker) hbone(p *topology.Pod, callers []caller) {
+	own, mesh, policy := c.admittedPorts(p)
+	refused, admitted := "", ""
+	if own && !mesh {
+		refused = fmt.Sprintf("NetworkPolicy %s admits ports of its pods, but in the mesh every call comes on port %d, which none admits", policy, topology.HBONEPort)
+	}
+	for i := range callers {
+		from := &callers[i]
+		if from.Pod == p {
 			continue
 		}
 		for _, port := range p.Ports {
 			plain := c.policies.Network(from.Endpoint, p.Endpoint, port)
-			intended = intended || plain.Allowed && plain.Policy != ""
-			way := c.world.Way(from.Caller(), c.destination(p, port), topology.Live{})
+			way := c.world.Way(from.Caller, c.destination(p, port), topology.Live{})
 			for i := range way.Legs {
 				l := &way.Legs[i]
 				got := c.policies.Perimeter(l)
 				meant := plain.Allowed && plain.Policy != ""
 				if got.Direction == netpol.Egress { // the caller's own policies let it out on that port
-					meant = plain.Direction != netpol.Egress && l.From.Pod == from
+					meant = plain.Direction != netpol.Egress && i == 0
 				}
 				if meant && !got.Allowed && refused == "" {
 					refused = fmt.Sprintf("NetworkPolicies admit %s on port %d, but in the mesh the call comes on port %d, and the %s of NetworkPolicy %s refuses that",
-						from.Ref, port, topology.HBONEPort, got.Direction, got.Policy)
+						from.name, port, topology.HBONEPort, got.Direction, got.Policy)
 				}
 			}
 			// Straight to the pod, which is how a policy by port is gone around.
 			tunnel := c.policies.Network(from.Endpoint, p.Endpoint, topology.HBONEPort)
 			if !plain.Allowed && plain.Direction == netpol.Ingress && tunnel.Allowed && admitted == "" && c.atPod(p, port, from.Identity, from.Endpoint) {
 				admitted = fmt.Sprintf("NetworkPolicy %s refuses %s on port %d, but NetworkPolicy %s admits it on port %d, through which every port is reached, and no AuthorizationPolicy refuses it there",
-					plain.Policy, from.Ref, port, tunnel.Policy, topology.HBONEPort)
+					plain.Policy, from.name, port, tunnel.Policy, topology.HBONEPort)
 			}
 		}
 	}
 	if refused != "" {
 		c.add(Error, "mesh-refused", p.Workload, refused, fmt.Sprintf("admit port %d where the pods' own ports are admitted, at both ends", topology.HBONEPort))
 	}
-	if admitted != "" && intended {
+	if admitted != "" && own {
 		c.add(Warning, "hbone-opens-perimeter", p.Workload, admitted,
 			fmt.Sprintf("admit port %d from the same peers only, or refuse by identity with an AuthorizationPolicy", topology.HBONEPort))
 	}
+}
+
+// admittedPorts reports what the NetworkPolicies that close a pod's ingress admit,
+// from anybody: ports of its own, and the mesh's; and one that admits the former.
+func (c *checker) admittedPorts(p *topology.Pod) (own, mesh bool, policy string) {
+	for _, np := range c.set.NetworkPolicies {
+		selector, err := metav1.LabelSelectorAsSelector(&np.Spec.PodSelector)
+		if err != nil || np.Namespace != p.Namespace || !selector.Matches(labels.Set(p.Labels)) ||
+			len(np.Spec.PolicyTypes) > 0 && !slices.Contains(np.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
+			continue
+		}
+		for _, rule := range np.Spec.Ingress {
+			if len(rule.Ports) == 0 {
+				mesh = true
+			}
+			for _, port := range rule.Ports {
+				if port.Protocol != nil && *port.Protocol != corev1.ProtocolTCP {
+					continue
+				}
+				first := int32(0)
+				if port.Port != nil {
+					first = port.Port.IntVal
+				}
+				last := first
+				if port.EndPort != nil {
+					last = *port.EndPort
+				}
+				if port.Port == nil || first <= topology.HBONEPort && topology.HBONEPort <= last {
+					mesh = true
+				} else {
+					own, policy = true, np.Namespace+"/"+np.Name
+				}
+			}
+		}
+	}
+	return own, mesh, policy
 }
 
 // destination is how a pod's port is called: through a Service with a waypoint
