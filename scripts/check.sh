@@ -12,7 +12,7 @@ case "${1:-}" in
 esac
 began=$SECONDS
 modules=(.)
-[[ -z ${1:-} ]] || modules+=(conformance conformance/render)
+[[ -z ${1:-} ]] || modules+=(conformance conformance/analyzer conformance/render)
 for module in "${modules[@]}"; do
   printf '== %s\n' "$module"
   (cd "$module" && go build ./... && go vet ./... && go run "honnef.co/go/tools/cmd/staticcheck@$STATICCHECK_VERSION" ./...)

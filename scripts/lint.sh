@@ -22,12 +22,12 @@ step "vet for macOS"
 CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go vet ./...
 
 step "staticcheck $STATICCHECK_VERSION"
-for module in . conformance conformance/render; do
+for module in . conformance conformance/analyzer conformance/render; do
   (cd "$module" && go run "honnef.co/go/tools/cmd/staticcheck@$STATICCHECK_VERSION" ./...)
 done
 
 step "go mod tidy and verify"
-for module in . conformance conformance/render; do go -C "$module" mod tidy -diff; done
+for module in . conformance conformance/analyzer conformance/render; do go -C "$module" mod tidy -diff; done
 go mod verify
 
 step shellcheck

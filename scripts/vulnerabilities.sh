@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 [[ ${1:-} != --help && ${1:-} != -h ]] || { sed -n '2,3s/^# //p' "$0"; exit 0; }
 # shellcheck source=versions.env
 . ./versions.env
-for module in . conformance conformance/render; do
+for module in . conformance conformance/analyzer conformance/render; do
   printf '== %s\n' "$module"
   go -C "$module" run "golang.org/x/vuln/cmd/govulncheck@$GOVULNCHECK_VERSION" -db "${GOVULNDB:-https://vuln.go.dev}" ./...
 done
