@@ -134,3 +134,89 @@ func TestAStageSwitchLosesNoCall(t *testing.T) {
 		}
 	}
 }
+
+// TestAKeptConnectionIsJudgedByItsNewWay has a caller that may call still, but not
+// everything, go on over the connection that it had before: each request is decided
+// where a new connection's would be.
+func TestAKeptConnectionIsJudgedByItsNewWay(t *testing.T) {
+	for _, row := range []struct{ name, request, want string }{
+		{"allowed", "GET /position HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"},
+		{"another method", "DELETE /position HTTP/1.1\r\nHost: x\r\n\r\n", "403 Forbidden"},
+		{"behind empty lines", "\r\n\r\nDELETE /position HTTP/1.1\r\nHost: x\r\n\r\n", "403 Forbidden"},
+		{"a method that few know", "PROPFIND /position HTTP/1.1\r\nHost: x\r\n\r\n", "403 Forbidden"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := newRig(t, Config{}, suite(t, options{stage: "mtls"}))
+			comms := app("orion", "comms-system")
+			to, err := r.resolve(comms, "guidance-nav:8080")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := r.dial(comms, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+			in := bufio.NewReader(c)
+			ask := func(request string) string {
+				if _, err := io.WriteString(c, request); err != nil {
+					return err.Error()
+				}
+				res, err := http.ReadResponse(in, nil)
+				if err != nil {
+					return err.Error()
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				return res.Status
+			}
+			if got := ask("DELETE /position HTTP/1.1\r\nHost: x\r\n\r\n"); got != "200 OK" {
+				t.Fatalf("at mtls: %s", got)
+			}
+			r.apply("zero-trust", suite(t, options{}))
+			if got := ask(row.request); got != row.want {
+				t.Errorf("at zero-trust, over the connection of before: %s, want %s", got, row.want)
+			}
+			if got := ask("GET /position HTTP/1.1\r\nHost: x\r\n\r\n"); got != "200 OK" {
+				t.Errorf("and then: %s", got)
+			}
+		})
+	}
+}
+
+// TestTheRestOfARequestHidesNoOtherForLong has a caller begin a request before the
+// change, and send after it what is left of it, with another request behind: what
+// the waypoint never saw does not reach the pod once the old way is over.
+func TestTheRestOfARequestHidesNoOtherForLong(t *testing.T) {
+	r := newRig(t, Config{}, suite(t, options{stage: "mtls"}))
+	var hidden atomic.Bool
+	r.serve(r.pods[app("orion", "guidance-nav")], 8080, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		hidden.Store(hidden.Load() || req.Method == http.MethodDelete)
+	}))
+	comms := app("orion", "comms-system")
+	to, err := r.resolve(comms, "guidance-nav:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := r.dial(comms, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(c, "POST /maneuver HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf."); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the half request at the pod", func() bool { return len(r.mesh.links.snapshot()) == 2 })
+	r.apply("zero-trust", suite(t, options{}))
+	over := time.Now().Add(2 * drainAfter)
+	eventually(t, "the end of the old way", func() bool { return time.Now().After(over) })
+	_, _ = io.WriteString(c, "half.DELETE /position HTTP/1.1\r\nHost: x\r\n\r\n")
+	if _, err := io.ReadAll(c); err == nil {
+		t.Error("the connection ended in order")
+	}
+	if hidden.Load() {
+		t.Error("a request that the waypoint never saw reached the pod")
+	}
+}

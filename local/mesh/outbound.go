@@ -42,9 +42,10 @@ type outboundLeg struct {
 	dst         netip.AddrPort
 	was         route
 	program, up net.Conn
-	http        atomic.Bool // the program speaks HTTP/1
-	leaving     atomic.Bool // the next request takes another way
-	left        atomic.Bool // and has
+	http        atomic.Bool  // the program speaks HTTP/1
+	leaving     atomic.Bool  // the next request takes another way
+	since       atomic.Int64 // when that was decided, in Unix nanoseconds
+	left        atomic.Bool  // and has
 }
 
 // carryLeg carries a captured connection for as long as its way holds. first is
@@ -76,6 +77,9 @@ func (o *outboundLeg) evaluate(now *state) disposition {
 	d := o.n.m.reevaluateRoute(now, o.was, o.n.route(now, o.dst))
 	if d == drain && (o.http.Load() || o.unused()) {
 		d = leave
+	}
+	if d == leave && !o.leaving.Load() {
+		o.since.Store(time.Now().UnixNano())
 	}
 	o.leaving.Store(d == leave)
 	return d
@@ -147,8 +151,16 @@ func (o *outboundLeg) carryRequests() (request []byte, again bool) {
 			if o.unused() {
 				o.http.Store(beginsRequest(p))
 			}
-			if begins && o.leaving.Load() {
-				return slices.Clone(p), true
+			if o.leaving.Load() {
+				if begins {
+					return slices.Clone(p), true
+				}
+				if time.Now().UnixNano()-o.since.Load() > int64(drainAfter) {
+					// What still belongs to a request of before may hide one of its own.
+					abort(o.up)
+					abort(o.program)
+					return nil, false
+				}
 			}
 			o.note(false)
 			if _, err := o.up.Write(p); err != nil {
