@@ -156,7 +156,7 @@ func TestExplainAsksAnybodysManifests(t *testing.T) {
 		{"--from system:serviceaccount:shop:web --to shop/cart:80 DELETE /cart/7", exitError(1), "denied-l7: shop/web -> shop/cart DELETE /cart/7"},
 		{"--from legacy/batch --to pod:shop/cart", exitError(1), "denied-l4: legacy/batch -> shop/cart GET /"},
 		{"--from ingress --to shop/web", exitError(1), "denied-l4: edge/front -> shop/web GET /"},
-		{"--from shop/cart --to http://web.shop/account", exitError(2), "not judged: spec.rules[1].from[0].source.requestPrincipals in " + cluster + ":1877: nothing verifies tokens here"},
+		{"--from shop/cart --to http://web.shop/account", exitError(2), "not judged: spec.rules[1].from[0].source.requestPrincipals in " + cluster + ":1869: nothing verifies tokens here"},
 		{"--from shop/web --to kubernetes.default", exitError(2), "not judged: spec in " + cluster + ":537: has no selector: somebody else says what its endpoints are"},
 	} {
 		out, err := runCommand(newExplainCommand(at), append(strings.Fields(c.args), "-f", cluster)...)

@@ -432,8 +432,8 @@ func TestAClustersOwnListIsLinted(t *testing.T) {
 		{lint.Error, "ingress-not-through-waypoint", "Service shop/web", 942},
 		{lint.Note, "refused-by-node-proxy", "Service shop/cart-pods", 1028},
 		{lint.Warning, "service-without-waypoint", "Service data/db", 1199},
-		{lint.Note, "escape-by-decoding", "AuthorizationPolicy shop/cart", 1827},
-		{lint.Error, "l7-in-selector-policy", "AuthorizationPolicy data/db-readers", 1994},
+		{lint.Note, "escape-by-decoding", "AuthorizationPolicy shop/cart", 1819},
+		{lint.Error, "l7-in-selector-policy", "AuthorizationPolicy data/db-readers", 1986},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
