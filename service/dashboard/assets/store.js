@@ -8,6 +8,7 @@ export const initial = () => ({
   suite: null,         // the launcher's state
   lastSeq: 0,          // number of the last decision
   decisions: [],       // the decision log, at most 500
+  refusals: [],        // of it those that were refused or failed, at most 200: they are few, and asked for later
   graph: null,         // flight-director: /mission/graph
   status: null,        // flight-director: /mission/status, and the stream's status
   statusAt: 0,         // when it came, by this browser's clock
@@ -42,7 +43,7 @@ const took = {
     const changed = ["suite"];
     if (state.epoch !== null && state.epoch !== suite.startedAt) {
       forgetMission(state);
-      Object.assign(state, { decisions: [], lastSeq: 0, results: {}, latest: null, attackers: [] });
+      Object.assign(state, { decisions: [], refusals: [], lastSeq: 0, results: {}, latest: null, attackers: [] });
       changed.push("decisions", "results", "latest", "status", "trajectory", "countdown", "trace", "attacks", "restart");
     }
     state.epoch = suite.startedAt;
@@ -54,6 +55,7 @@ const took = {
     if (d.seq <= state.lastSeq) return [];
     state.lastSeq = d.seq;
     keep(state.decisions, d, 500);
+    if (d.verdict !== "allowed") keep(state.refusals, d, 200);
     return ["decisions"];
   },
   status(state, { status, at }) {

@@ -23,7 +23,8 @@ export function makeTrace(store) {
   function rows(state) {
     const rogues = new Map(state.attackers.filter((a) => a.pod).map((a) => [`${a.namespace}/${a.pod}`, a.name]));
     const of = (d) => rogues.get(`${d.from.namespace}/${d.from.component}`);
-    const list = state.decisions.map((d) => ({ key: `d${d.seq}`, at: d.at, from: peer(d.from), to: peer(d.to), call: d.method ? `${d.method} ${d.path}` : "connection", ...decided(d.verdict), rogue: of(d), ms: d.durationUs ? d.durationUs / 1000 : null, raw: d }));
+    const oldest = state.decisions.length ? state.decisions[0].seq : 0;
+    const list = state.refusals.filter((d) => d.seq < oldest).concat(state.decisions).map((d) => ({ key: `d${d.seq}`, at: d.at, from: peer(d.from), to: peer(d.to), call: d.method ? `${d.method} ${d.path}` : "connection", ...decided(d.verdict), rogue: of(d), ms: d.durationUs ? d.durationUs / 1000 : null, raw: d }));
     // What the mesh saw as connections only, the callers' own traces name request by request.
     const seen = new Set(state.decisions.map((d) => d.traceId).filter(Boolean));
     for (const t of state.traces) {

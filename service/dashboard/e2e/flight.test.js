@@ -76,11 +76,11 @@ describe("the store", () => {
   test("stays bounded", () => {
     const state = initial();
     for (let seq = 1; seq <= 5000; seq++) {
-      apply(state, { kind: "decision", data: { seq } });
+      apply(state, { kind: "decision", data: { seq, verdict: seq % 2 ? "allowed" : "denied-l7" } });
       apply(state, { kind: "trace", data: { seq } });
       apply(state, { kind: "status", data: { status: { ...flying, distanceEarthKm: seq }, at: now } });
     }
-    assert.deepEqual([state.decisions.length, state.traces.length, state.histories.distance.length], [500, 200, 180]);
+    assert.deepEqual([state.decisions.length, state.refusals.length, state.traces.length, state.histories.distance.length], [500, 200, 200, 180]);
   });
 });
 

@@ -37,6 +37,7 @@ try {
   await picture("attack-zero-trust.png");
   await page.keyboard.press("Digit2");
   await until(page, "calls in the table", () => document.querySelectorAll(".calls tbody tr").length > 40);
+  await page.getByLabel("which calls").selectOption("refused");
   await page.locator(".scroll").hover(); // while somebody reads nothing moves
   await page.locator(".calls tbody tr.d-refused button").first().click();
   await picture("calls.png");
