@@ -7,7 +7,7 @@ import { condition, clockOf, rolledBy } from "./flight.js";
 const shown = [
   ["Earth, km", (m) => number(m.distanceEarthKm), "distance"],
   ["speed, km/s", (m) => number(m.speedKmS, 2), "speed"],
-  ["♥ bpm", (m) => (m.crew || []).map((c) => number(c.heartRateBpm)).join(" ") || "–"],
+  ["♥", (m) => (m.crew || []).map((c) => number(c.heartRateBpm)).join(" ") || "–"],
   ["Moon", (m) => number(m.distanceMoonKm)],
   ["light, s", (m) => number(m.oneWayLightTimeS, 2), "light"],
   ["dBm", (m) => number(m.signal?.dBm, 0), "signal"],
