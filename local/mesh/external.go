@@ -127,7 +127,8 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 // route is the leg of a connection that the waypoint opens itself, as it does.
 func (e *externalWaypoint) route(s *state, self *topology.Pod, dst netip.AddrPort) route {
 	r := route{self: self, Leg: topology.Leg{
-		From: self.Caller(), Pod: s.world.PodAt(dst.Addr()), HBONE: dst.Port() == topology.HBONEPort, Port: dst.Port(), Authority: dst,
+		From: self.Caller(), Pod: s.world.PodAt(dst.Addr()),
+		HBONE: dst.Port() == topology.HBONEPort, Port: dst.Port(), Authority: dst,
 	}}
 	if r.Pod == nil {
 		r.failure = "no pod has the address " + dst.Addr().String()
@@ -171,7 +172,8 @@ func (m *Mesh) NoteAccess(ref topology.Ref, a Access) {
 	rec := decision.Record{
 		At: a.At, From: callerOf(s.world, a.Caller, a.Remote), Hop: decision.HopWaypoint, Layer: 3, Encrypted: true,
 		To:     decision.Peer{Namespace: ref.Namespace, Address: a.To.String()},
-		Method: a.Method, Path: a.Path, Status: a.Status, TraceID: traceID(a.Trace), DurationUS: a.Duration.Microseconds(), Reason: "Envoy: " + a.Details,
+		Method: a.Method, Path: a.Path, Status: a.Status, TraceID: traceID(a.Trace),
+		DurationUS: a.Duration.Microseconds(), Reason: "Envoy: " + a.Details,
 	}
 	if svc := s.world.ServiceAt(a.To.Addr()); svc != nil {
 		rec.To = serviceAt(svc, a.To)

@@ -219,7 +219,8 @@ func (m *Mesh) Close() error {
 	m.mu.Lock()
 	m.closed = true
 	pods, waypoints, external := m.pods, m.waypoints, m.external
-	m.pods, m.waypoints, m.external = map[topology.Ref]*nodeProxy{}, map[topology.Ref]*waypoint{}, map[topology.Ref]*externalWaypoint{}
+	m.pods, m.waypoints = map[topology.Ref]*nodeProxy{}, map[topology.Ref]*waypoint{}
+	m.external = map[topology.Ref]*externalWaypoint{}
 	m.mu.Unlock()
 	err := m.gateway.close()
 	m.http2.close()

@@ -135,7 +135,8 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 		remote := addrPort(st.RemoteAddr())
 		m.note(s, decision.Record{
 			From: callerOf(s.world, st.Peer().String(), remote), To: peerOf(pod), Hop: decision.HopNodeProxyInbound, Layer: 2,
-			Verdict: decision.DeniedL4, Encrypted: true, Reason: fmt.Sprintf("the tunnel is to lead to %.60q, which is not here", st.Authority()),
+			Verdict: decision.DeniedL4, Encrypted: true,
+			Reason: fmt.Sprintf("the tunnel is to lead to %.60q, which is not here", st.Authority()),
 		})
 		return
 	}
@@ -178,7 +179,9 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 
 // inboundRecord describes a decision about a connection that arrives at the pod.
 // caller is empty in plaintext.
-func (n *nodeProxy) inboundRecord(s *state, pod *topology.Pod, caller string, remote netip.AddrPort, port uint16, r evaluate.Ruling) decision.Record {
+func (n *nodeProxy) inboundRecord(
+	s *state, pod *topology.Pod, caller string, remote netip.AddrPort, port uint16, r evaluate.Ruling,
+) decision.Record {
 	to := peerOf(pod)
 	to.Address = netip.AddrPortFrom(n.ip, port).String()
 	out := decision.Record{
@@ -194,7 +197,8 @@ func (n *nodeProxy) inboundRecord(s *state, pod *topology.Pod, caller string, re
 // unanswered makes the record of an admitted connection one of a program that does
 // not take it.
 func unanswered(r decision.Record, err error) decision.Record {
-	r.Verdict, r.Reason, r.Policy, r.Rule, r.Layer = decision.Failed, "the program does not answer: "+err.Error(), "", "", 0
+	r.Verdict, r.Reason = decision.Failed, "the program does not answer: "+err.Error()
+	r.Policy, r.Rule, r.Layer = "", "", 0
 	return r
 }
 
@@ -315,5 +319,7 @@ func (m *Mesh) noteHostile(at topology.Ref, hop decision.Hop, remote net.Addr, e
 		reason = reason[:300]
 	}
 	m.log.Info("refused a peer", "at", at.String(), "hop", hop, "from", from.Address, "reason", reason)
-	m.note(s, decision.Record{From: from, To: peerOf(s.world.Pod(at)), Hop: hop, Layer: 2, Verdict: decision.DeniedL4, Reason: reason})
+	m.note(s, decision.Record{
+		From: from, To: peerOf(s.world.Pod(at)), Hop: hop, Layer: 2, Verdict: decision.DeniedL4, Reason: reason,
+	})
 }

@@ -142,7 +142,9 @@ func (m *Mesh) noteFailure(s *state, r route, err error) {
 	if src == nil {
 		return
 	}
-	rec := decision.Record{From: peerOf(src), To: r.to(), Encrypted: r.HBONE, Verdict: decision.Failed, Reason: err.Error()}
+	rec := decision.Record{
+		From: peerOf(src), To: r.to(), Encrypted: r.HBONE, Verdict: decision.Failed, Reason: err.Error(),
+	}
 	rec.From.Address = src.IP.String()
 	rec.Hop = decision.HopNodeProxyOutbound
 	switch src.Kind {

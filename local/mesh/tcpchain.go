@@ -96,7 +96,8 @@ func (t *tunnelConn) decideBytes(s *state) decision.Record {
 		DestIP: t.dst.Addr(), DestPort: t.dst.Port(),
 	})
 	rec := t.record(s)
-	rec.Policy, rec.Rule, rec.Reason, rec.Verdict = evaluate.Deciders(r, engine), r.Rule, string(r.Reason), decision.Allowed
+	rec.Policy, rec.Rule, rec.Reason = evaluate.Deciders(r, engine), r.Rule, string(r.Reason)
+	rec.Verdict = decision.Allowed
 	if !r.Allowed {
 		rec.Verdict = decision.DeniedL7
 	}

@@ -124,7 +124,8 @@ func (w *waypoint) handle(st *hbone.Stream) {
 	dst, err := netip.ParseAddrPort(st.Authority())
 	if st.Malformed() || err != nil {
 		_ = st.Refuse(http.StatusBadRequest)
-		w.m.noteHostile(w.ref, decision.HopWaypoint, st.RemoteAddr(), fmt.Errorf("%s asked for %.60q", st.Peer(), st.Authority()))
+		w.m.noteHostile(w.ref, decision.HopWaypoint, st.RemoteAddr(),
+			fmt.Errorf("%s asked for %.60q", st.Peer(), st.Authority()))
 		return
 	}
 	s := w.m.state.Load()

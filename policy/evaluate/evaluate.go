@@ -185,7 +185,8 @@ func (p *Policies) AtWaypoint(l *topology.Leg, c *Call) Ruling {
 	out := Ruling{
 		Hop: decision.HopWaypoint, Layer: 3, Engine: p.WaypointEngine(l.Waypoint, l.Service),
 		Request: &authz.Request{
-			Principal: l.Identity(), SourceIP: source, RemoteIP: source, DestIP: l.Authority.Addr(), DestPort: l.Authority.Port(),
+			Principal: l.Identity(), SourceIP: source, RemoteIP: source,
+			DestIP: l.Authority.Addr(), DestPort: l.Authority.Port(),
 		},
 	}
 	switch {
@@ -195,7 +196,8 @@ func (p *Policies) AtWaypoint(l *topology.Leg, c *Call) Ruling {
 		return out
 	case c.Seen != nil:
 		r := *c.Seen
-		r.HTTP, r.Principal, r.SourceIP, r.DestIP, r.DestPort = true, l.Identity(), source, l.Authority.Addr(), l.Authority.Port()
+		r.HTTP, r.Principal, r.SourceIP = true, l.Identity(), source
+		r.DestIP, r.DestPort = l.Authority.Addr(), l.Authority.Port()
 		if !r.RemoteIP.IsValid() {
 			r.RemoteIP = source
 		}

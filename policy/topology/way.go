@@ -55,7 +55,8 @@ func (w *World) Identity(id string) (Caller, error) {
 		return p.Caller(), nil
 	}
 	c := Caller{Identity: parsed.String(), Meshed: true}
-	if part := strings.Split(parsed.Path(), "/"); len(part) == 5 && part[1] == "ns" && parsed.TrustDomain() == TrustDomain {
+	part := strings.Split(parsed.Path(), "/")
+	if len(part) == 5 && part[1] == "ns" && parsed.TrustDomain() == TrustDomain {
 		c.Endpoint.Namespace = part[2]
 		if ns := w.Namespaces[part[2]]; ns != nil {
 			c.Endpoint.NamespaceLabels = ns.Labels
@@ -310,7 +311,10 @@ func (s *Service) waypointFor(c *Caller) *WaypointGateway {
 
 // legToPod tunnels when both ends are in the mesh.
 func legToPod(from Caller, s *Service, to Backend) Leg {
-	l := Leg{From: from, Pod: to.Pod, Port: to.Port, Authority: netip.AddrPortFrom(to.Pod.IP, to.Port), Service: s, Protocol: Sniffed}
+	l := Leg{
+		From: from, Pod: to.Pod, Port: to.Port, Authority: netip.AddrPortFrom(to.Pod.IP, to.Port),
+		Service: s, Protocol: Sniffed,
+	}
 	if from.Meshed && to.Pod.Meshed {
 		l.HBONE, l.Port = true, HBONEPort
 	}
@@ -319,5 +323,6 @@ func legToPod(from Caller, s *Service, to Backend) Leg {
 
 // SameWay reports whether two legs are to the same hop by the same means.
 func (l *Leg) SameWay(o *Leg) bool {
-	return l.Pod != nil && o.Pod != nil && l.HBONE == o.HBONE && l.Port == o.Port && l.Pod.IP == o.Pod.IP && l.Authority == o.Authority
+	return l.Pod != nil && o.Pod != nil && l.HBONE == o.HBONE && l.Port == o.Port &&
+		l.Pod.IP == o.Pod.IP && l.Authority == o.Authority
 }
