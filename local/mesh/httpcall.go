@@ -74,9 +74,10 @@ func (c *httpCall) send(target string) error {
 	up, sent := c.up, make(chan struct{})
 	c.sent = sent
 	go func() {
-		c.sendErr = x.in.CopyBody(up, &x.request, c.head, trailer)
-		close(sent)
-		if c.sendErr != nil {
+		err := x.in.CopyBody(up, &x.request, c.head, trailer)
+		c.sendErr = err
+		close(sent) // from here on c may be the next request's
+		if err != nil {
 			abort(up.Conn) // the backend is not to take half a body for a whole one
 		}
 	}()
