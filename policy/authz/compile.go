@@ -20,13 +20,6 @@ var errNoAddress = errors.New("the connection comes out of the tunnel here and h
 // errNotAtNode is why a field cannot be had at a node proxy.
 var errNotAtNode = errors.New("node proxies do not get this field")
 
-// dialect is how one of the two proxies understands the fields of a rule.
-type dialect interface {
-	source(s *securityv1beta1.Source) ([]field, error)
-	operation(o *securityv1beta1.Operation) ([]field, error)
-	condition(c *securityv1beta1.Condition) (field, error)
-}
-
 // spec is one field as a policy writes it.
 type spec struct {
 	name              string

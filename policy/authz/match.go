@@ -10,12 +10,12 @@ import (
 type matcher struct {
 	op     op
 	s      string
-	parts  []string       // opContains, opTemplate
-	regex  *regexp.Regexp // opRegex
-	prefix netip.Prefix   // addresses
-	port   uint16         // ports
-	ns, sa string         // opAccount
-	tmpl   *template
+	parts  []string       // of opContains, opAccount, opTrustDomain, opRegex
+	regex  *regexp.Regexp // of opRegex
+	prefix netip.Prefix   // of addresses
+	port   uint16         // of ports
+	ns, sa string         // of service accounts as ztunnel compares them
+	tmpl   *template      // of opTemplate
 }
 
 type op uint8

@@ -187,7 +187,7 @@ func (r *Rest) Values(a Attribute, yield func(Value)) {
 }
 
 // text is what the policy wrote for a matcher; where some values could not be
-// read the places do not tell.
+// read the positions do not tell.
 func text(values []string, i, matchers int) string {
 	if len(values) == matchers {
 		return values[i]

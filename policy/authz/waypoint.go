@@ -167,7 +167,7 @@ func compileEnvoy(cfg Config, p *securityv1.AuthorizationPolicy) *policy {
 }
 
 // compileRule makes (any from) and (any to) and (every when).
-func compileRule(d dialect, r *securityv1beta1.Rule) (rule, error) {
+func compileRule(d envoy, r *securityv1beta1.Rule) (rule, error) {
 	var out rule
 	var from, to, when group
 	for _, f := range r.From {

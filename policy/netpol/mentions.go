@@ -28,8 +28,8 @@ func (m *Mentions) Ingress(p *Policies, dst Endpoint) {
 		return
 	}
 	s := p.ingress[dst.Namespace]
-	look := func(places []int) {
-		for _, i := range places {
+	collect := func(indices []int) {
+		for _, i := range indices {
 			if q := &s.policies[i]; q.selector.matches(dst.PodLabels) {
 				m.rules(q.rules)
 			}
@@ -37,10 +37,10 @@ func (m *Mentions) Ingress(p *Policies, dst Endpoint) {
 	}
 	for _, name := range s.names {
 		if value, has := dst.PodLabels[name]; has {
-			look(s.byLabel[label{name, value}])
+			collect(s.byLabel[label{name, value}])
 		}
 	}
-	look(s.rest)
+	collect(s.rest)
 }
 
 // Egress adds what the policies of a namespace compare its pods with, and the blocks of
