@@ -118,7 +118,9 @@ func mutations(base map[string]*manifest.Set) []mutation {
 		}
 		service("past the waypoint", func(s *corev1.Service) { s.Labels["istio.io/use-waypoint"] = "none" })
 		service("on another port", func(s *corev1.Service) { s.Spec.Ports[0].Port = 8081 })
-		service("of TCP", func(s *corev1.Service) { s.Spec.Ports[0].Name = "tcp" })
+		if s.Name != "flight-director" && s.Name != "launch-control" { // the gateway's open connections stay what they were opened as
+			service("of TCP", func(s *corev1.Service) { s.Spec.Ports[0].Name = "tcp" })
+		}
 		service("over other pods", func(s *corev1.Service) { s.Spec.Selector["openchoreo.dev/component"] = "nothing" })
 		if s.Name == "flight-director" || s.Name == "launch-control" {
 			service("past the waypoint from the gateway", func(s *corev1.Service) { delete(s.Labels, "istio.io/ingress-use-waypoint") })

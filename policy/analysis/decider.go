@@ -58,7 +58,7 @@ func (d *decider) decided() bool {
 
 func (d *decider) allows(r *authz.Request) bool { return !d.closed && d.decide(r) }
 
-// key tells deciders apart.
+// key returns a text that two deciders share only when they say the same.
 func (d *decider) key() string {
 	if d.closed {
 		return "closed"

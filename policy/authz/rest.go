@@ -64,7 +64,7 @@ func (a Attribute) Header() (string, bool) {
 // Value is one value that a rule compares an attribute with.
 type Value struct {
 	Text string // as the policy writes it
-	// Key tells values apart that are written alike and compared differently.
+	// Key differs where values are written alike and compared differently.
 	Key     string
 	Pattern automaton.Pattern
 	Block   netip.Prefix // of addresses
