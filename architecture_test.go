@@ -34,6 +34,7 @@ var rooms = []room{
 	{"service/role", []string{"catalog", "adversary", "service"}, "a role knows its peers by the variables that OpenChoreo injects, and no mesh"},
 	{"service", []string{"catalog", "adversary", "service"}, "one binary runs here and on a cluster: it knows nothing of the local suite"},
 	{"local/hbone", []string{"local/identity"}, "HBONE carries bytes between identities and knows neither manifests nor policies"},
+	{"local/capture/proxy", []string{"local/capture", "local/mesh/http1", "policy/message"}, "the proxy capture reads HTTP/1 as the mesh does, by the same reader"},
 	{"local/capture", nil, "capture takes what a pod sends, whatever is done with it"},
 	{"local/mesh", []string{"catalog", "policy", "local"}, "the mesh knows manifests and identities, and no role of the mission"},
 	{"local", []string{"catalog", "policy", "adversary", "local", "service/dashboard", "service/mission"}, "the launcher wires everything, but what a service does is the service's"},

@@ -226,7 +226,7 @@ func newNodeCommand() *cobra.Command {
 	}
 }
 
-// reportReady tells the process that started this one whether it is a node.
+// reportReady reports to the process that started this one whether it is a node.
 func reportReady(w io.WriteCloser, err error) error {
 	var v nodeVerdict
 	if errors.Is(err, netns.ErrUnavailable) {

@@ -48,7 +48,7 @@ func (s *screen) resize() {
 	}
 }
 
-// restore gives our terminal back as it was.
+// restore puts our terminal back as it was.
 func (s *screen) restore() {
 	signal.Stop(s.resized)
 	if s.saved != nil {

@@ -34,7 +34,7 @@ func (h *Handler) listen(w http.ResponseWriter, r *http.Request) {
 	answer(w, heard)
 }
 
-// callCount tells what has been added to counts that only grow.
+// callCount says what has been added to counts that only grow.
 type callCount map[Calls]uint64 // by everything but the count
 
 func newCallCount(now []Calls) callCount {

@@ -299,7 +299,7 @@ func (c *conn) closed(id uint32) error {
 	return nil
 }
 
-// consumed gives bytes back to the connection's window once they are read: in
+// consumed hands bytes back to the connection's window once they are read: in
 // large steps, as each is a frame.
 func (c *conn) consumed(n int) {
 	c.creditMu.Lock()

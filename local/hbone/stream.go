@@ -180,7 +180,7 @@ func (s *Stream) keep(p []byte) {
 	s.buf = append(s.buf, p...)
 }
 
-// gaveBack tells the peer what it may send again: what was read to the
+// gaveBack announces to the peer what it may send again: what was read to the
 // connection, and to the stream in larger steps.
 func (s *Stream) gaveBack(read, give int) {
 	if read > 0 {

@@ -108,7 +108,7 @@ func (l *launcher) exec(conn *net.UnixConn) (ExecReply, error) {
 	return awaitCommand(conn, cmd, err)
 }
 
-// streams gives a command its standard streams, and returns their other ends.
+// streams sets up a command's standard streams, and returns their other ends.
 func streams(cmd *exec.Cmd, pod capture.Confined, terminal bool) (near []*os.File, err error) {
 	if terminal {
 		master, inner, err := pod.OpenTerminal()

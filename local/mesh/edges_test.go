@@ -339,7 +339,7 @@ func TestAnswersOfTheGatewayNameTheServerOnce(t *testing.T) {
 	}
 }
 
-// TestASilentEndIsNoReset tells the two apart as a caller sees them.
+// TestASilentEndIsNoReset keeps the two apart as a caller sees them.
 func TestASilentEndIsNoReset(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{}))
 	c, br := r.connect()

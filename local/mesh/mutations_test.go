@@ -25,7 +25,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// every tells how many of the mutations are tried: with 1, all of them.
+// every says how many of the mutations are tried: with 1, all of them.
 var every = flag.Int("mutations-every", 12, "try each n-th mutation of the rendered manifests")
 
 // mutation is one step away from the rendered manifests.

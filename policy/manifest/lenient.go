@@ -105,7 +105,7 @@ func (o *object) concerns(code Code) bool {
 	return true
 }
 
-// place gives an object the namespace that it is judged in.
+// place puts an object into the namespace that it is judged in.
 func (o *object) place(value any) {
 	if m, ok := value.(metav1.Object); ok && o.input != nil {
 		m.SetNamespace(o.key.Namespace)

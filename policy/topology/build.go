@@ -131,7 +131,7 @@ func (p *Pod) addPorts(containers []corev1.Container) {
 	}
 }
 
-// addPod gives a pod what follows from its namespace and account.
+// addPod adds to a pod what follows from its namespace and account.
 func (b *builder) addPod(p *Pod) error {
 	var err error
 	if p.ID, err = ID(p.Namespace, p.ServiceAccount); err != nil {

@@ -7,7 +7,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// routes gives every gateway the rules that are attached to it.
+// routes hands every gateway the rules that are attached to it.
 func (b *builder) routes() error {
 	for _, g := range b.Gateways {
 		for _, r := range b.Set.HTTPRoutes {

@@ -99,7 +99,7 @@ func copyProgram(path string, from *os.File) error {
 	return errors.Join(err, to.Close())
 }
 
-// mount gives the mount namespace of the calling thread its pod's view of the
+// mount makes the mount namespace of the calling thread its pod's view of the
 // files: everything read-only, a /run, a /tmp and a /dev of its own, its own
 // resolv.conf, and nothing in the directories that are no system's. Unix sockets
 // with a path work across network namespaces: D-Bus, systemd-resolved, a container

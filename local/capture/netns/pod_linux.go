@@ -273,7 +273,7 @@ func (p *Pod) LookPath(name string) (path string, err error) {
 	return path, err
 }
 
-// own gives the descriptors that a command gets to its user, so that it may open
+// own hands the descriptors that a command gets to its user, so that it may open
 // them again by /dev/stdout and the like.
 func (p *Pod) own(cmd *exec.Cmd) error {
 	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
