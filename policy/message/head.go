@@ -100,7 +100,7 @@ func (h *Head) ParseRequest(raw string) error {
 		versionErr = ErrVersion // Istio's PILOT_HTTP10 is off
 	}
 	for i := range len(target) {
-		if c := target[i]; c <= ' ' || c == 0x7f {
+		if c := target[i]; c <= ' ' || c >= 0x7f {
 			return Malformed("request target")
 		}
 	}

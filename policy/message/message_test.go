@@ -191,6 +191,7 @@ func TestWhatPoliciesSeeOfTheRequestLineAndTheHost(t *testing.T) {
 		{"GET /x HTTP/1.0|Host: h|Connection: x-forwarded-for", bad},
 		{"GET x HTTP/1.0|Host: h", bad},
 		{"GET x HTTP/1.1|X-A: 1", bad},
+		{"GET /\xa9 HTTP/1.1|X-A: 1", bad},
 		{"GET /x HTTP/1.0|X-A: 1", view{Status: 426, Body: "Upgrade Required"}},
 		{"GET /x HTTP/1.1|Host: h|X A: 1", bad},
 		{"GET /x HTTP/1.1|Host: h|:path: /y", bad},
