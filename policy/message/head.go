@@ -120,7 +120,7 @@ func (h *Head) ParseRequest(raw string) error {
 	switch {
 	case refused != nil && refused.Body != "":
 		return refused.Err
-	case errors.Is(err, ErrHost) && target[0] != '/':
+	case errors.Is(err, ErrHost) && target[0] != '/' && target[0] != '*':
 		return nil
 	}
 	return err

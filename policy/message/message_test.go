@@ -176,6 +176,8 @@ func TestWhatPoliciesSeeOfTheRequestLineAndTheHost(t *testing.T) {
 		{"GET * HTTP/1.1|Host: h", bad},
 		{"OPTIONS * HTTP/1.1|Host: h", lost},
 		{"OPTIONS */x HTTP/1.1|Host: h", lost},
+		{"OPTIONS * HTTP/1.1|X-A: 1", silent},
+		{"GET http://h?x HTTP/1.1|X-A: 1", lost},
 		{"GET http://h?x HTTP/1.1|Host: h", lost},
 		{"GET http://h#x HTTP/1.1|Host: h", bad},
 		{"GET http://: HTTP/1.1|Host: h", bad},
