@@ -121,7 +121,7 @@ func (s policySet) allows(rule string) bool {
 
 func describe(set policySet, c enforcer.Client, r enforcer.Request) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "request: %s %q host %q headers %q\nclient:  %+v\n", r.Method, r.Target, r.Host, r.Header, c)
+	fmt.Fprintf(&b, "request: %q\nclient:  %+v\n", r.Bytes(), c)
 	for _, p := range set {
 		y, err := yaml.Marshal(p)
 		if err != nil {

@@ -75,11 +75,13 @@ func (h *Head) Routed() bool {
 // 1.40.0 was seen to do with a waypoint's configuration as istiod writes it.
 func (w Waypoint) See(h *Head, q *authz.Request) (target string, refused *Refusal) {
 	target, scheme, refused := h.path()
-	if refused != nil {
+	switch {
+	case refused != nil && refused.Body != "":
 		return "", refused
-	}
-	if !validAuthority(h.Host) {
+	case !validAuthority(h.Host):
 		return "", Refuse(Malformed("host %.60q", h.Host))
+	case refused != nil:
+		return "", refused
 	}
 	if !each(target, func(c byte) bool { return c > ' ' && c < 0x7f }) {
 		return "", Refuse(Malformed("request target"))
