@@ -54,14 +54,14 @@ func envoyOutcome(v enforcer.Verdict, isAllow func(rule string) bool) (outcome, 
 	case http.StatusForbidden:
 		rule, ok := strings.CutPrefix(v.Details, "rbac_access_denied_matched_policy[")
 		if !ok {
-			return o, fmt.Errorf("Envoy answered 403 for another reason: %+v", v)
+			return o, fmt.Errorf("403 by Envoy for another reason: %+v", v)
 		}
 		if rule = strings.TrimSuffix(rule, "]"); rule != "none" {
 			o.Rule = rule
 		}
 		return o, nil
 	}
-	return o, fmt.Errorf("Envoy's policies saw a request that it answered neither 200 nor 403: %+v", v)
+	return o, fmt.Errorf("a request that the policies of Envoy saw was answered neither 200 nor 403: %+v", v)
 }
 
 // localEngine is the project's evaluator for a waypoint's Service.

@@ -27,10 +27,11 @@ type client struct {
 	waypoint netip.AddrPort
 	dest     netip.AddrPort
 	conf     *tls.Config
-	hbone    *http2.ClientConn
-	out      *io.PipeWriter
-	body     io.ReadCloser
-	in       *bufio.Reader
+	//lint:ignore SA1019 a connection of one's own that is no pool's: net/http's has no CONNECT with a stream body
+	hbone *http2.ClientConn
+	out   *io.PipeWriter
+	body  io.ReadCloser
+	in    *bufio.Reader
 }
 
 // open opens a tunnel, if none is open. Envoy may be about to end the connection.
@@ -54,6 +55,7 @@ func (c *client) tunnel(ctx context.Context) error {
 			raw.Close()
 			return err
 		}
+		//lint:ignore SA1019 as above
 		if c.hbone, err = (&http2.Transport{}).NewClientConn(conn); err != nil {
 			conn.Close()
 			return err

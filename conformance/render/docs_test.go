@@ -19,8 +19,9 @@ import (
 // block returns the YAML block of a text that follows a line.
 func block(t *testing.T, text, line string) string {
 	t.Helper()
-	_, after, ok := strings.Cut(text, line+"\n\n```yaml\n")
-	if !ok {
+	_, after, ok := strings.Cut(text, line+"\n\n")
+	before, after, found := strings.Cut(after, "```yaml\n")
+	if !ok || !found || strings.Count(before, "\n") > 1 { // one line, which says what CI does with the block
 		t.Fatalf("no YAML after %q", line)
 	}
 	yaml, _, _ := strings.Cut(after, "```\n")

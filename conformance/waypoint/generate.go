@@ -327,16 +327,20 @@ func slice(s *topology.Service, c *corev1.Service) any {
 		AddressType: discoveryv1.AddressTypeIPv4}
 	seen := map[string]bool{}
 	for _, p := range c.Spec.Ports {
-		for _, b := range s.Backends(uint16(p.Port)) {
-			if !seen[b.Pod.IP.String()] {
-				seen[b.Pod.IP.String()] = true
-				out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{Addresses: []string{b.Pod.IP.String()}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
-					TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: b.Pod.Name + "-0", Namespace: b.Pod.Namespace}})
-			}
-			port := int32(b.Port)
-			out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: &port, Protocol: new(corev1.ProtocolTCP)})
-			break
+		backends := s.Backends(uint16(p.Port))
+		if len(backends) == 0 {
+			continue
 		}
+		b := backends[0]
+		if !seen[b.Pod.IP.String()] {
+			seen[b.Pod.IP.String()] = true
+			out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{
+				Addresses: []string{b.Pod.IP.String()}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
+				TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: b.Pod.Name + "-0", Namespace: b.Pod.Namespace},
+			})
+		}
+		port := int32(b.Port)
+		out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: &port, Protocol: new(corev1.ProtocolTCP)})
 	}
 	return out
 }

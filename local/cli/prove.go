@@ -39,7 +39,7 @@ func newProveCommand(at *place) *cobra.Command {
 				}
 				title = args[0]
 			} else if len(src.files) > 0 {
-				return usageError{errors.New("somebody else's manifests need claims of their own: artemis prove CLAIMS.yaml -f ...")}
+				return usageError{errors.New("somebody else's manifests need claims of their own: artemis prove CLAIMS.yaml -f DIR")}
 			}
 			if present {
 				if err := src.present(cmd, at); err != nil {

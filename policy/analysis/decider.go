@@ -47,15 +47,6 @@ func closed(why string) decider { return decider{closed: true, why: why} }
 
 var everything = decider{rest: &authz.Rest{}, decide: func(*authz.Request) bool { return true }}
 
-// decided reports whether nothing that is unknown can matter any more.
-func (d *decider) decided() bool {
-	if d.closed {
-		return true
-	}
-	_, ok := d.rest.Decided()
-	return ok
-}
-
 func (d *decider) allows(r *authz.Request) bool { return !d.closed && d.decide(r) }
 
 // key returns a text that two deciders share only when they say the same.

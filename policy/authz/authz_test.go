@@ -64,7 +64,6 @@ func method(m string) change     { return func(r *authz.Request) { r.Method = m 
 func path(p string) change       { return func(r *authz.Request) { r.Path = p } }
 func host(h string) change       { return func(r *authz.Request) { r.Host = h } }
 func sni(name string) change     { return func(r *authz.Request) { r.SNI = name } }
-func from(ip string) change      { return func(r *authz.Request) { r.SourceIP = netip.MustParseAddr(ip) } }
 func forwarded(ip string) change {
 	return func(r *authz.Request) { r.RemoteIP = netip.MustParseAddr(ip) }
 }

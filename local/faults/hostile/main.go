@@ -57,6 +57,7 @@ func holdAll(addr string, hello []byte) {
 					continue
 				}
 				_, _ = c.Write(hello)
+				//lint:ignore SA4010 what is held is not closed by the garbage collector
 				held = append(held, c)
 			}
 		})
@@ -115,7 +116,8 @@ func threads() {
 }
 
 func spin() {
-	for { //nolint:staticcheck // that is what it is for
+	//lint:ignore SA5002 that is what it is for
+	for {
 	}
 }
 
