@@ -33,6 +33,7 @@ type end struct {
 func referee(t *testing.T, policies []*networkingv1.NetworkPolicy, namespaces []*corev1.Namespace, pods []*corev1.Pod) *eval.PolicyEngine {
 	t.Helper()
 	e := eval.NewPolicyEngine()
+	//lint:ignore SA1019 InsertObject takes one at a time
 	if err := e.SetResources(policies, pods, namespaces); err != nil {
 		t.Fatal(err)
 	}
