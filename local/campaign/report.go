@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -100,9 +101,18 @@ func cell(one adversary.Result, played bool) string {
 	return text
 }
 
-// shortPolicy is the name without the namespace, which is the target's.
+// shortPolicy is the name without the namespace, which is the target's. Where a
+// refusal names all policies that would have had to admit the call, the one of
+// the Service says more than the Cell's default-deny.
 func shortPolicy(policy string) string {
-	return policy[strings.LastIndexByte(policy, '/')+1:]
+	var names []string
+	for name := range strings.SplitSeq(policy, ", ") {
+		names = append(names, name[strings.LastIndexByte(name, '/')+1:])
+	}
+	if len(names) > 1 {
+		names = slices.DeleteFunc(names, func(n string) bool { return n == "default-deny" })
+	}
+	return strings.Join(names, " ")
 }
 
 type suiteXML struct {
