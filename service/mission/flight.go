@@ -405,19 +405,15 @@ func (f *Flight) fly(m Maneuver) error {
 	case m.Abort:
 		f.abort(m.At, phase)
 		return nil
-	case !phase.Correctable:
-		return fmt.Errorf("a course correction in phase %s: %w", phase.ID, ErrPhase)
 	case m.DeltaV == 0 || math.Abs(m.DeltaV) > MaxCorrection || math.IsNaN(m.DeltaV):
 		return fmt.Errorf("%g m/s is not within ±%g m/s: %w", m.DeltaV, MaxCorrection, ErrOutOfRange)
 	}
-	if n := len(f.corrections); n > 0 && m.At < f.corrections[n-1]+correctionFor {
-		return fmt.Errorf("the engine still burns for the course correction before: %w", ErrPhase)
+	if err := f.correctable(m.At); err != nil {
+		return err
 	}
 	burn := thrust{m.At, m.At + correctionFor, m.DeltaV / 1000 / correctionFor}
 	if m.At < f.injection {
-		if err := f.correctInOrbit(m.At, burn); err != nil {
-			return err
-		}
+		f.correctInOrbit(m.At, burn)
 		f.spend(m.At, correctionFor, m.DeltaV)
 	} else {
 		from := f.At(m.At)
@@ -429,19 +425,34 @@ func (f *Flight) fly(m Maneuver) error {
 	return nil
 }
 
+// Correctable reports whether the engine could burn for a course correction at a
+// mission time.
+func (f *Flight) Correctable(t float64) bool { return f.correctable(t) == nil }
+
+// correctable returns why no course correction can begin at a mission time, or nil.
+func (f *Flight) correctable(t float64) error {
+	switch phase := f.Phase(t); {
+	case !phase.Correctable:
+		return fmt.Errorf("a course correction in phase %s: %w", phase.ID, ErrPhase)
+	case len(f.corrections) > 0 && t < f.corrections[len(f.corrections)-1]+correctionFor:
+		return fmt.Errorf("the engine still burns for the course correction before: %w", ErrPhase)
+	case t >= f.injection:
+		return nil
+	case f.aborted:
+		return fmt.Errorf("a course correction on the way home from an abort: %w", ErrPhase)
+	case t < f.raised:
+		return fmt.Errorf("a course correction before the apogee has been raised: %w", ErrPhase)
+	case t > f.injection-quietInjection:
+		return fmt.Errorf("a course correction less than an hour before the injection: %w", ErrPhase)
+	}
+	return nil
+}
+
 // correctInOrbit flies a correction before the injection. What it does to the
 // orbit is flown; then the guidance, with small thrust, takes the spacecraft
 // back to the planned orbit, by half a day later or by the injection, which has
 // one place only.
-func (f *Flight) correctInOrbit(at float64, burn thrust) error {
-	switch {
-	case f.aborted:
-		return fmt.Errorf("a course correction on the way home from an abort: %w", ErrPhase)
-	case at < f.raised:
-		return fmt.Errorf("a course correction before the apogee has been raised: %w", ErrPhase)
-	case at > f.injection-quietInjection:
-		return fmt.Errorf("a course correction less than an hour before the injection: %w", ErrPhase)
-	}
+func (f *Flight) correctInOrbit(at float64, burn thrust) {
 	before := &Flight{segments: f.segments, end: f.end}
 	from, regained := before.At(at), math.Min(at+regainIn, f.injection)
 	free, burned := record(from, regained, thrust{}), record(from, regained, burn)
@@ -458,7 +469,6 @@ func (f *Flight) correctInOrbit(at float64, burn thrust) error {
 	rest := f.segments[f.index(regained):]
 	i := f.index(at)
 	f.segments = slices.Concat(f.segments[:i], []segment{{at, f.segments[i].at}, {regained, corrected}}, rest)
-	return nil
 }
 
 // record propagates and keeps every step, the start among them.

@@ -78,7 +78,7 @@ var documentedEndpoints = []documented{
 	{service: "guidance-nav", endpoint: "GET /position", says: "Where the spacecraft is: km and km/s, Earth-centred, in the plane of the flight, with the burns flown."},
 	{service: "guidance-nav", endpoint: "GET /trajectory", says: "The maneuvers flown, and the way ahead."},
 	{service: "guidance-nav", endpoint: "GET /star-tracker", says: "The attitude."},
-	{service: "guidance-nav", endpoint: "POST /maneuver", body: `{"type":"attitude","pitchDeg":5}`, says: "Flies a `course-correction`, an `attitude` or an `abort`. An `id` that is known already is answered with what was flown then. An empty body is a correction of 2.3 m/s, at once or, before lift-off and while the rocket burns, as soon as it is possible: `note` says so."},
+	{service: "guidance-nav", endpoint: "POST /maneuver", body: `{"type":"attitude","pitchDeg":5}`, says: "Flies a `course-correction`, an `attitude` or an `abort`. An `id` that is known already is answered with what was flown then. An empty body is a correction of 2.3 m/s, at once or, where the engine cannot burn yet, as soon as it can: `note` says so."},
 	{service: "life-support", endpoint: "GET /crew/vitals", says: "The crew as their suits measure, once in a second of the mission."},
 	{service: "life-support", endpoint: "GET /cabin/atmosphere", says: "The air of the cabin."},
 	{service: "life-support", endpoint: "GET /consumables", says: "What the crew lives on."},

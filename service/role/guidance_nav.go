@@ -171,14 +171,16 @@ func maneuvered(status string, m Maneuver, executed *Maneuver) Maneuvered {
 	return out
 }
 
-// waits reports whether a correction is for later: before lift-off and while the
-// rocket still burns nobody can fly one.
+// waits reports whether a correction is for later: the engine cannot burn for it
+// yet, as before lift-off, below the raised apogee and while another burns.
 func (g *guidanceRole) waits(m Maneuver, flying bool) bool {
 	if !flying {
 		return true
 	}
-	phase := g.chart.latest(g.flown.all()).Phase(m.At)
-	return phase == mission.Ascent || phase == mission.Injection
+	all := g.flown.all()
+	f := g.chart.latest(all)
+	phase := f.Phase(m.At)
+	return !f.Correctable(m.At) && phase != mission.Entry && !phase.Over && mode(all) != modeAborting
 }
 
 func (g *guidanceRole) wait(m Maneuver) (any, error) {
@@ -196,19 +198,19 @@ func (g *guidanceRole) wait(m Maneuver) (any, error) {
 	return out, nil
 }
 
-// flyWaiting flies the corrections that waited, once the phase takes a burn. One
-// that has become impossible is dropped, and the log says so.
+// flyWaiting flies the corrections that waited, each once the engine can burn for
+// it. One that has become impossible is dropped, and the log says so.
 func (g *guidanceRole) flyWaiting() {
 	t, flying := g.Clock.MissionTime()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.waiting) == 0 || !flying || !g.chart.latest(g.flown.all()).Phase(t).Correctable {
-		return
-	}
-	waited := g.waiting
-	g.waiting = nil
-	for _, m := range waited {
+	for len(g.waiting) > 0 {
+		m := g.waiting[0]
 		m.At = t
+		if g.waits(m, flying) {
+			return
+		}
+		g.waiting = g.waiting[1:]
 		if err := g.flyable(m, true); err != nil {
 			g.Log.Warn("a correction that waited cannot be flown", "maneuver", m.ID, "error", err)
 			continue
