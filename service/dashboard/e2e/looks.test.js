@@ -55,7 +55,7 @@ describe("how mission control looks and what it costs", () => {
     await here(page);
     const bytes = await page.evaluate(() => performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation")).filter((e) => /assets|flight-director-http\/$/.test(e.name)).reduce((sum, e) => sum + e.decodedBodySize, 0));
     assert.ok(bytes > 50_000 && bytes < 200_000, `${bytes} bytes`);
-    for (const id of ["vitals", "pod-creator"]) await suite.control("POST", `attacks/${id}`, {});
+    for (const id of ["vitals", "exfiltration"]) await suite.control("POST", `attacks/${id}`, {});
     await says(page, "#banner", /BREACHED/);
     const pod = (await suite.status()).pods.find((p) => p.component === "weather-station");
     process.kill(pod.hostPid || pod.pid, "SIGKILL");
