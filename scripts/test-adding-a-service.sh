@@ -8,6 +8,7 @@ case "${1:-}" in
   *) echo "test-adding-a-service.sh takes no arguments" >&2; exit 2 ;;
 esac
 copy=$(mktemp -d)
+chmod 755 "$copy" # the suite reads it as another user where root starts it
 cleanup() {
   "$copy/bin/artemis" down --state-dir "$copy/.artemis" >/dev/null 2>&1 || true
   rm -rf "$copy"
