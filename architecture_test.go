@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"go/doc"
+	"go/scanner"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const module = "artemis.example/"
@@ -27,17 +30,26 @@ type room struct {
 }
 
 var rooms = []room{
-	{"catalog", nil, "the table of who may call whom is data that everybody reads: it knows no HTTP, no mesh and no Kubernetes"},
-	{"policy", []string{"catalog"}, "what manifests mean is decided without moving a byte, so that a command can ask it with no suite running"},
-	{"adversary", []string{"catalog"}, "the campaign, its bytes and its judge stand below the services that play it and the launcher that asks"},
+	{"catalog", nil, "the table of who may call whom is data that everybody reads: it knows no HTTP, no mesh and no " +
+		"Kubernetes"},
+	{"policy", []string{"catalog"}, "what manifests mean is decided without moving a byte, so that a command can ask " +
+		"it with no suite running"},
+	{"adversary", []string{"catalog"}, "the campaign, its bytes and its judge stand below the services that play it " +
+		"and the launcher that asks"},
 	{"service/mission", nil, "the mission model is arithmetic: no I/O, no HTTP, no clock of its own"},
-	{"service/role", []string{"catalog", "adversary", "service"}, "a role knows its peers by the variables that OpenChoreo injects, and no mesh"},
-	{"service", []string{"catalog", "adversary", "service"}, "one binary runs here and on a cluster: it knows nothing of the local suite"},
-	{"local/hbone", []string{"local/identity"}, "HBONE carries bytes between identities and knows neither manifests nor policies"},
-	{"local/capture/proxy", []string{"local/capture", "local/mesh/http1", "policy/message"}, "the proxy capture reads HTTP/1 as the mesh does, by the same reader"},
+	{"service/role", []string{"catalog", "adversary", "service"},
+		"a role knows its peers by the variables that OpenChoreo injects, and no mesh"},
+	{"service", []string{"catalog", "adversary", "service"},
+		"one binary runs here and on a cluster: it knows nothing of the local suite"},
+	{"local/hbone", []string{"local/identity"}, "HBONE carries bytes between identities and knows neither manifests " +
+		"nor policies"},
+	{"local/capture/proxy", []string{"local/capture", "local/mesh/http1", "policy/message"},
+		"the proxy capture reads HTTP/1 as the mesh does, by the same reader"},
 	{"local/capture", nil, "capture takes what a pod sends, whatever is done with it"},
-	{"local/mesh", []string{"catalog", "policy", "local"}, "the mesh knows manifests and identities, and no role of the mission"},
-	{"local", []string{"catalog", "policy", "adversary", "local", "service/dashboard", "service/mission"}, "the launcher wires everything, but what a service does is the service's"},
+	{"local/mesh", []string{"catalog", "policy", "local"},
+		"the mesh knows manifests and identities, and no role of the mission"},
+	{"local", []string{"catalog", "policy", "adversary", "local", "service/dashboard", "service/mission"},
+		"the launcher wires everything, but what a service does is the service's"},
 	{"openchoreo", []string{"catalog", "policy"}, "the manifests are checked against the table and by the evaluators"},
 }
 
@@ -96,15 +108,19 @@ func TestImportsPointInwards(t *testing.T) {
 		room := rooms[i]
 		for _, imported := range p.Imports {
 			for _, f := range forbidden {
-				if within(name, f.room) && (imported == f.path || strings.HasSuffix(f.path, "/") && strings.HasPrefix(imported, f.path)) {
+				if within(name, f.room) && (imported == f.path || strings.HasSuffix(f.path, "/") &&
+					strings.HasPrefix(imported, f.path)) {
 					t.Errorf("%s imports %s: %s", name, imported, f.reason)
 				}
 			}
 			own, ok := strings.CutPrefix(imported, module)
-			if !ok || within(own, room.path) || slices.ContainsFunc(room.may, func(may string) bool { return within(own, may) }) {
+			if !ok || within(own, room.path) || slices.ContainsFunc(room.may, func(may string) bool {
+				return within(own, may)
+			}) {
 				continue
 			}
-			t.Errorf("%s imports %s: %s may import %v of this module, because %s", name, own, room.path, room.may, room.reason)
+			t.Errorf("%s imports %s: %s may import %v of this module, because %s", name, own, room.path, room.may,
+				room.reason)
 		}
 	}
 }
@@ -130,26 +146,72 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 }
 
 func TestDocCommentsUseGosVerbs(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "*.go").Output()
-	if err != nil {
-		t.Fatalf("git ls-files: %v", err)
-	}
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		text, err := readIfThere(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for name, text := range sources(t) {
 		for _, found := range otherVerbs.FindAllString(text, -1) {
 			t.Errorf("%s: %q: write returns, or reports whether", name, strings.TrimSpace(found))
 		}
 	}
 }
 
-// readIfThere reads a file that git knows; one that was just deleted is empty.
-func readIfThere(name string) (string, error) {
-	text, err := os.ReadFile(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
+// columns are what a line of Go may be wide, a tab counted as four. What a raw
+// string spans is another language's, and may be wider.
+const columns = 120
+
+func TestLinesFitBesideEachOther(t *testing.T) {
+	for name, text := range sources(t) {
+		raw := rawLines(text)
+		number := 0
+		for line := range strings.SplitSeq(text, "\n") {
+			number++
+			width := utf8.RuneCountInString(line) + 3*strings.Count(line, "\t")
+			if width > columns && !raw[number] {
+				t.Errorf("%s:%d is %d columns wide, want at most %d", name, number, width, columns)
+			}
+		}
 	}
-	return string(text), err
+}
+
+// rawLines returns the numbers of the lines on which a raw string stands.
+func rawLines(text string) map[int]bool {
+	lines := map[int]bool{}
+	files := token.NewFileSet()
+	file := files.AddFile("", -1, len(text))
+	var s scanner.Scanner
+	s.Init(file, []byte(text), nil, 0)
+	for {
+		pos, kind, literal := s.Scan()
+		if kind == token.EOF {
+			return lines
+		}
+		if kind == token.STRING && literal[0] == '`' {
+			first := file.Line(pos)
+			for i := range strings.Count(literal, "\n") + 1 {
+				lines[first+i] = true
+			}
+		}
+	}
+}
+
+// sources returns the text of every Go file that git knows, by its name.
+func sources(t *testing.T) map[string]string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "*.go").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	all := map[string]string{}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		text, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) { // just deleted
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(text)
+	}
+	if len(all) < 300 {
+		t.Fatalf("git knows %d Go files", len(all))
+	}
+	return all
 }

@@ -271,7 +271,8 @@ const Console = "adversary-console"
 
 func (c *Campaign) check(a *Attack) error {
 	for field, value := range map[string]string{
-		"id": a.ID, "title": a.Title, "story": a.Story, "category": a.Category, "attacker": a.Attacker, "target": a.Target, "why": a.Why, "limits": a.Limits,
+		"id": a.ID, "title": a.Title, "story": a.Story, "category": a.Category, "attacker": a.Attacker,
+		"target": a.Target, "why": a.Why, "limits": a.Limits,
 	} {
 		if strings.TrimSpace(value) == "" {
 			return fmt.Errorf("%s is missing", field)

@@ -38,7 +38,8 @@ func ControlFor(target string) (OperatorCall, bool) {
 	case "telemetry-monitor":
 		return OperatorCall{Path: DirectorPath + "/downlink/telemetry"}, true
 	case "capcom", "comms-system", "guidance-nav", "life-support", "crew-interface":
-		return OperatorCall{Path: DirectorPath + "/uplink/command", Body: json.RawMessage(`{"type":"telemetry-request"}`)}, true
+		return OperatorCall{Path: DirectorPath + "/uplink/command",
+			Body: json.RawMessage(`{"type":"telemetry-request"}`)}, true
 	case Console:
 		return OperatorCall{Path: ConsolePath + "/attacks"}, true
 	}
@@ -95,7 +96,8 @@ func ReadProbe(target string, call OperatorCall, status int, body []byte) *Probe
 		p.Detail = fmt.Sprintf("%s of %s got %d %s", reached.From, target, reached.Status, reached.Error)
 	default:
 		p.OK = true
-		p.Detail = fmt.Sprintf("%s %s of %s by %s was answered %d", reached.Method, reached.Path, target, reached.From, reached.Status)
+		p.Detail = fmt.Sprintf("%s %s of %s by %s was answered %d", reached.Method, reached.Path, target, reached.From,
+			reached.Status)
 	}
 	return p
 }

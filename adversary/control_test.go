@@ -17,10 +17,12 @@ func TestAControlIsGoodOnlyIfTheCallCameToTheTarget(t *testing.T) {
 		body       string
 		ok, target bool
 	}{
-		"its hop is in the trace":             {200, hop("200", ""), true, false},
-		"its hop failed":                      {200, hop("0", "upstream-unreachable"), false, true},
-		"its hop was answered 503":            {200, hop("503", "upstream-unreachable"), false, true},
-		"the call ended before it":            {502, `{"code":"upstream-reset","peer":"orion/comms-system","trace":{"service":"flight-director","hops":[]}}`, false, false},
+		"its hop is in the trace":  {200, hop("200", ""), true, false},
+		"its hop failed":           {200, hop("0", "upstream-unreachable"), false, true},
+		"its hop was answered 503": {200, hop("503", "upstream-unreachable"), false, true},
+		"the call ended before it": {502,
+			`{"code":"upstream-reset","peer":"orion/comms-system","trace":{"service":"flight-director","hops":[]}}`,
+			false, false},
 		"the gateway has nobody behind it":    {503, "no healthy upstream", false, false},
 		"a 200 that says nothing of the call": {200, "{}", false, false},
 	} {

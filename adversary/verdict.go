@@ -244,7 +244,8 @@ func verdictFromWire(c Case) (Verdict, string) {
 		return DeniedNetwork, "the gateway has no route for it"
 	case e.Status != 0 && e.Service != "":
 		return Unknown, fmt.Sprintf("%s answered %d, not %s", e.Service, e.Status, c.Attack.Target)
-	case e.Status == http.StatusServiceUnavailable, e.Status == http.StatusBadGateway, e.Status == http.StatusGatewayTimeout:
+	case e.Status == http.StatusServiceUnavailable, e.Status == http.StatusBadGateway,
+		e.Status == http.StatusGatewayTimeout:
 		// A proxy could not reach what is behind it: only the log knows why.
 		return DeniedL4, fmt.Sprintf("a proxy on the way answered %d", e.Status)
 	case e.Status != 0:
@@ -272,9 +273,11 @@ func controls(c Case) *Judgement {
 		case probe.Probe == nil:
 			return &Judgement{Verdict: Unknown, Reason: "no live control was made " + probe.when}
 		case !probe.OK && probe.Target:
-			return &Judgement{Verdict: TargetDown, Reason: fmt.Sprintf("%s did not answer the live control %s: %s", c.Attack.Target, probe.when, probe.Detail)}
+			return &Judgement{Verdict: TargetDown, Reason: fmt.Sprintf("%s did not answer the live control %s: %s",
+				c.Attack.Target, probe.when, probe.Detail)}
 		case !probe.OK:
-			return &Judgement{Verdict: Unknown, Reason: fmt.Sprintf("the live control %s failed: %s", probe.when, probe.Detail)}
+			return &Judgement{Verdict: Unknown, Reason: fmt.Sprintf("the live control %s failed: %s", probe.when,
+				probe.Detail)}
 		}
 	}
 	return nil
@@ -323,7 +326,8 @@ func (r Result) DecidedAt(now string) Result {
 	case r.Decision != nil && r.Decision.Stage != "":
 		r.Stage = r.Decision.Stage
 	case r.Stage != now:
-		r.Judgement = Judgement{Verdict: Unknown, Reason: fmt.Sprintf("the stage was switched from %s to %s while the attack was under way: %s", r.Stage, now, r.Reason)}
+		r.Judgement = Judgement{Verdict: Unknown, Reason: fmt.Sprintf("the stage was switched from %s to %s while "+
+			"the attack was under way: %s", r.Stage, now, r.Reason)}
 		r.Stage = ""
 	}
 	return r

@@ -94,10 +94,12 @@ func written(t *testing.T) map[string]service {
 			}
 			for _, o := range objects {
 				if o.Spec.Owner.ProjectName != cell {
-					t.Errorf("%s: %s is owned by project %q, its folder says %q", file, o.Kind, o.Spec.Owner.ProjectName, cell)
+					t.Errorf("%s: %s is owned by project %q, its folder says %q", file, o.Kind,
+						o.Spec.Owner.ProjectName, cell)
 				}
 				if o.Kind != "Component" && o.Spec.Owner.ComponentName != name {
-					t.Errorf("%s: %s is owned by component %q, not by %q", file, o.Kind, o.Spec.Owner.ComponentName, name)
+					t.Errorf("%s: %s is owned by component %q, not by %q", file, o.Kind, o.Spec.Owner.ComponentName,
+						name)
 				}
 			}
 			all[name] = s
@@ -135,7 +137,8 @@ func readAll(t *testing.T, file string) []component {
 type call struct{ From, To, Method, Path string }
 
 func less(a, b call) bool {
-	return strings.Join([]string{a.To, a.Method, a.Path, a.From}, " ") < strings.Join([]string{b.To, b.Method, b.Path, b.From}, " ")
+	return strings.Join([]string{a.To, a.Method, a.Path, a.From}, " ") < strings.Join([]string{b.To, b.Method, b.Path,
+		b.From}, " ")
 }
 
 // table returns every call that the catalog admits.
@@ -230,7 +233,8 @@ func TestEndpointsAreVisibleToWhomTheTableNames(t *testing.T) {
 
 func TestEveryComponentIsAZeroTrustServiceOfTheOneImage(t *testing.T) {
 	for name, s := range written(t) {
-		if got, want := s.component.Spec.ComponentType, (struct{ Kind, Name string }{"ClusterComponentType", "deployment/zero-trust-service"}); got != want {
+		if got, want := s.component.Spec.ComponentType, (struct{ Kind, Name string }{"ClusterComponentType",
+			"deployment/zero-trust-service"}); got != want {
 			t.Errorf("%s: component type %v, want %v", name, got, want)
 		}
 		if got, want := s.workload.Spec.Container.Image, "artemis.local/service:dev"; got != want {

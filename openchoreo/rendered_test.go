@@ -56,7 +56,8 @@ func caller(t *testing.T, principal string) string {
 		return catalog.Ingress.String()
 	}
 	var ns, sa string
-	if _, err := fmt.Sscanf(strings.ReplaceAll(principal, "/", " "), "cluster.local ns %s sa %s", &ns, &sa); err != nil {
+	if _, err := fmt.Sscanf(strings.ReplaceAll(principal, "/", " "), "cluster.local ns %s sa %s", &ns,
+		&sa); err != nil {
 		t.Errorf("principal %q is not exactly one identity: %v", principal, err)
 	}
 	return cellOf(t, ns) + "/" + sa
@@ -132,15 +133,18 @@ func TestEveryStageHoldsExactlyTheObjectsOfTheSuite(t *testing.T) {
 			check("waypoints", inEveryCell("waypoint"), names(set.Gateways))
 			check("mTLS modes", inEveryCell("default"), names(set.PeerAuthentications))
 			check("authorization policies", merge(inEveryCell("default-deny", "via-waypoint-only"),
-				perService(func(s catalog.Service) string { return s.Name + "-authz" })), names(set.AuthorizationPolicies))
+				perService(func(s catalog.Service) string { return s.Name + "-authz" })),
+				names(set.AuthorizationPolicies))
 			check("network policies", merge(inEveryCell("allow-istio-hbone"),
-				perService(func(s catalog.Service) string { return "openchoreo-" + s.Name })), names(set.NetworkPolicies))
+				perService(func(s catalog.Service) string { return "openchoreo-" + s.Name })),
+				names(set.NetworkPolicies))
 			routes := map[string][]string{}
 			for _, r := range set.HTTPRoutes {
 				backend := string(r.Spec.Rules[0].BackendRefs[0].Name)
 				routes[r.Namespace] = append(routes[r.Namespace], backend)
 			}
-			check("routes", map[string][]string{namespaceOf("houston"): {"flight-director"}, namespaceOf("kennedy"): {"launch-control"}}, routes)
+			check("routes", map[string][]string{namespaceOf("houston"): {"flight-director"},
+				namespaceOf("kennedy"): {"launch-control"}}, routes)
 			if got := len(set.Deployments); got != len(catalog.Services()) {
 				t.Errorf("%d Deployments, want %d", got, len(catalog.Services()))
 			}
@@ -157,7 +161,8 @@ func TestThePoliciesAdmitWhatTheTableAdmitsByExactIdentity(t *testing.T) {
 				continue
 			}
 			ref := &typev1beta1.PolicyTargetReference{Kind: "Service", Name: name}
-			if diff := cmp.Diff([]*typev1beta1.PolicyTargetReference{ref}, p.Spec.TargetRefs, cmpopts.IgnoreUnexported(typev1beta1.PolicyTargetReference{})); diff != "" {
+			if diff := cmp.Diff([]*typev1beta1.PolicyTargetReference{ref}, p.Spec.TargetRefs,
+				cmpopts.IgnoreUnexported(typev1beta1.PolicyTargetReference{})); diff != "" {
 				t.Errorf("%s: %s must be attached to its Service alone (-want +got):\n%s", stage, p.Name, diff)
 			}
 			if p.Spec.Action != securityv1beta1.AuthorizationPolicy_ALLOW {
@@ -165,7 +170,8 @@ func TestThePoliciesAdmitWhatTheTableAdmitsByExactIdentity(t *testing.T) {
 			}
 			for _, r := range p.Spec.Rules {
 				if len(r.When) != 0 || len(r.From) != 1 || len(r.To) != 1 {
-					t.Fatalf("%s: %s: a rule must have one source, one operation and no condition: %v", stage, p.Name, r)
+					t.Fatalf("%s: %s: a rule must have one source, one operation and no condition: %v", stage, p.Name,
+						r)
 				}
 				for _, principal := range r.From[0].Source.Principals {
 					for _, m := range r.To[0].Operation.Methods {
@@ -208,7 +214,8 @@ func TestPodsRunAsTheirOwnIdentityAndAreLockedDown(t *testing.T) {
 		}
 		c := pod.Spec.Containers[0]
 		if diff := cmp.Diff(&corev1.SecurityContext{
-			AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		}, c.SecurityContext); diff != "" {
 			t.Errorf("%s: container security (-want +got):\n%s", name, diff)
 		}
@@ -219,7 +226,8 @@ func TestPodsRunAsTheirOwnIdentityAndAreLockedDown(t *testing.T) {
 		}
 		want := map[string]string{"ADMIN_PORT": "9090", "GOMEMLIMIT": "57MiB"}
 		for _, dep := range catalog.Dependencies(name) {
-			want[catalog.URLVariable(dep.Name)] = "http://" + dep.Name + "." + namespaceOf(dep.Cell) + ".svc.cluster.local:8080"
+			want[catalog.URLVariable(dep.Name)] = "http://" + dep.Name + "." + namespaceOf(dep.Cell) +
+				".svc.cluster.local:8080"
 		}
 		got := map[string]string{}
 		for _, v := range c.Env {
@@ -236,7 +244,8 @@ func TestEveryServiceSelectsItsOwnPodsAndNoOthers(t *testing.T) {
 	for _, s := range set.Services {
 		var selected []string
 		for _, d := range set.Deployments {
-			if d.Namespace == s.Namespace && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(d.Spec.Template.Labels)) {
+			if d.Namespace == s.Namespace && labels.SelectorFromSet(s.Spec.Selector).Matches(
+				labels.Set(d.Spec.Template.Labels)) {
 				selected = append(selected, d.Spec.Template.Spec.ServiceAccountName)
 			}
 		}
@@ -246,7 +255,8 @@ func TestEveryServiceSelectsItsOwnPodsAndNoOthers(t *testing.T) {
 		if s.Labels["istio.io/ingress-use-waypoint"] != "true" {
 			t.Errorf("%s: the gateway would go past the waypoint", s.Name)
 		}
-		if p := s.Spec.Ports; len(p) != 1 || p[0].Name != "http" || p[0].Port != 8080 || p[0].TargetPort.IntValue() != 8080 {
+		if p := s.Spec.Ports; len(p) != 1 || p[0].Name != "http" || p[0].Port != 8080 ||
+			p[0].TargetPort.IntValue() != 8080 {
 			t.Errorf("%s: ports %v, want http on 8080 and nothing else", s.Name, p)
 		}
 	}
@@ -296,7 +306,8 @@ func TestAStageIsANamespaceLabelAnMTLSModeAndARule(t *testing.T) {
 		ViaWaypointOnly            []*securityv1beta1.Rule
 	}
 	all := []*securityv1beta1.Rule{{}}
-	waypoint := []*securityv1beta1.Rule{{From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{ServiceAccounts: []string{"waypoint"}}}}}}
+	waypoint := []*securityv1beta1.Rule{
+		{From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{ServiceAccounts: []string{"waypoint"}}}}}}
 	for name, want := range map[string]stage{
 		"open":       {"", "", "PERMISSIVE", all},
 		"mtls":       {"ambient", "", "STRICT", all},
@@ -304,7 +315,8 @@ func TestAStageIsANamespaceLabelAnMTLSModeAndARule(t *testing.T) {
 	} {
 		set := rendered(t, name)
 		for _, ns := range set.Namespaces {
-			got := stage{DataplaneMode: ns.Labels["istio.io/dataplane-mode"], UseWaypoint: ns.Labels["istio.io/use-waypoint"]}
+			got := stage{DataplaneMode: ns.Labels["istio.io/dataplane-mode"],
+				UseWaypoint: ns.Labels["istio.io/use-waypoint"]}
 			for _, p := range set.PeerAuthentications {
 				if p.Namespace == ns.Name {
 					got.Mode = p.Spec.Mtls.Mode.String()
@@ -316,7 +328,8 @@ func TestAStageIsANamespaceLabelAnMTLSModeAndARule(t *testing.T) {
 					t.Errorf("%s: via-waypoint-only must cover the whole namespace", ns.Name)
 				}
 			}
-			opts := cmpopts.IgnoreUnexported(securityv1beta1.Rule{}, securityv1beta1.Rule_From{}, securityv1beta1.Source{})
+			opts := cmpopts.IgnoreUnexported(securityv1beta1.Rule{}, securityv1beta1.Rule_From{},
+				securityv1beta1.Source{})
 			if diff := cmp.Diff(want, got, opts); diff != "" {
 				t.Errorf("%s at %s (-want +got):\n%s", ns.Name, name, diff)
 			}

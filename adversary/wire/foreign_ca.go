@@ -89,8 +89,9 @@ func forge() (tls.Certificate, error) {
 	}
 	from, until := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"cluster.local"}}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: from, NotAfter: until, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"cluster.local"}}, IsCA: true,
+		BasicConstraintsValid: true,
+		NotBefore:             from, NotAfter: until, KeyUsage: x509.KeyUsageCertSign,
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), URIs: []*url.URL{name}, NotBefore: from, NotAfter: until,

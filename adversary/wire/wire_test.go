@@ -54,7 +54,8 @@ func head(c net.Conn) string {
 }
 
 func attack(to, line string, headers ...string) adversary.Attack {
-	return adversary.Attack{Target: "guidance-nav", Means: adversary.HTTP, Send: []adversary.Request{{To: to, Line: line, Headers: headers}}}
+	return adversary.Attack{Target: "guidance-nav", Means: adversary.HTTP,
+		Send: []adversary.Request{{To: to, Line: line, Headers: headers}}}
 }
 
 func TestARequestIsSentAsWritten(t *testing.T) {
@@ -122,7 +123,8 @@ func TestAnAnswerCountsAsTheTargetsOnlyByItsTrace(t *testing.T) {
 			head(conn)
 			io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+c.body)
 		})
-		if e := (wire.Sender{}).Send(t.Context(), attack(to, "GET /position")); e.Effect != c.effect || e.Status != 200 {
+		if e := (wire.Sender{}).Send(t.Context(), attack(to, "GET /position")); e.Effect != c.effect ||
+			e.Status != 200 {
 			t.Errorf("%s: effect %t, status %d", name, e.Effect, e.Status)
 		}
 	}
@@ -137,7 +139,8 @@ func TestUnderCooperativeCaptureTheBytesGoThroughThePodsProxy(t *testing.T) {
 		got <- [2]string{strings.SplitN(connect, "\r\n", 2)[0], strings.SplitN(head(c), "\r\n", 2)[0]}
 		io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 19\r\n\r\nRBAC: access denied")
 	})
-	e := wire.Sender{Proxy: wire.ProxyFrom("http://" + proxy)}.Send(t.Context(), attack("guidance-nav.orion:8080", "GET //position"))
+	e := wire.Sender{Proxy: wire.ProxyFrom("http://" + proxy)}.Send(t.Context(), attack("guidance-nav.orion:8080",
+		"GET //position"))
 	want := [2]string{"CONNECT guidance-nav.orion:8080 HTTP/1.1", "GET //position HTTP/1.1"}
 	if diff := cmp.Diff(want, <-got); diff != "" || e.Status != 403 {
 		t.Errorf("status %d, on the wire (-want +got):\n%s", e.Status, diff)
@@ -165,15 +168,20 @@ func TestACertificateOfAnotherCAIsRefusedByAnAlert(t *testing.T) {
 			to := listen(t, func(raw net.Conn) {
 				defer raw.Close()
 				conn := tls.Server(raw, &tls.Config{
-					Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"h2"},
-					ClientAuth: tls.RequireAnyClientCert, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return c.verify },
+					Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+					NextProtos:   []string{"h2"},
+					ClientAuth:   tls.RequireAnyClientCert, VerifyPeerCertificate: func([][]byte,
+						[][]*x509.Certificate) error {
+						return c.verify
+					},
 				})
 				if conn.HandshakeContext(t.Context()) == nil {
 					conn.Write([]byte("settings"))
 				}
 				io.Copy(io.Discard, raw)
 			})
-			e := wire.Sender{}.Send(t.Context(), adversary.Attack{Means: adversary.ForeignCA, Send: []adversary.Request{{To: to}}})
+			e := wire.Sender{}.Send(t.Context(), adversary.Attack{Means: adversary.ForeignCA,
+				Send: []adversary.Request{{To: to}}})
 			if e.Concluded != c.want {
 				t.Errorf("want %s, have %+v", c.want, e)
 			}

@@ -74,8 +74,10 @@ func Analyze(manifests string) (Report, error) {
 	// The empty namespace: any other would filter the messages. The test reader
 	// keeps the kinds that a file source leaves out, on which a third of the
 	// analyzers depend.
-	a := local.NewIstiodAnalyzer(analyzers.AllCombined(), resource.Namespace(""), resource.Namespace("istio-system"), nil)
-	if err := a.AddTestReaderKubeSource([]local.ReaderSource{{Name: "manifests", Reader: strings.NewReader(manifests)}}); err != nil {
+	a := local.NewIstiodAnalyzer(analyzers.AllCombined(), resource.Namespace(""), resource.Namespace("istio-system"),
+		nil)
+	if err := a.AddTestReaderKubeSource([]local.ReaderSource{{Name: "manifests",
+		Reader: strings.NewReader(manifests)}}); err != nil {
 		return r, fmt.Errorf("analyze: %w", err)
 	}
 	stop := make(chan struct{})
@@ -91,7 +93,8 @@ func Analyze(manifests string) (Report, error) {
 		if m.Resource != nil {
 			at = m.Resource.Metadata.FullName.String()
 		}
-		r.Messages = append(r.Messages, fmt.Sprintf("%s [%s] %s: %s", m.Type.Level(), m.Type.Code(), at, fmt.Sprintf(m.Type.Template(), m.Parameters...)))
+		r.Messages = append(r.Messages, fmt.Sprintf("%s [%s] %s: %s", m.Type.Level(), m.Type.Code(), at,
+			fmt.Sprintf(m.Type.Template(), m.Parameters...)))
 	}
 	slices.Sort(r.Messages)
 	r.Messages = slices.Compact(r.Messages)

@@ -41,8 +41,10 @@ func TestManifests(t *testing.T) {
 		{"the suite", ours, nil},
 		// dark-side is outside of the mesh on purpose.
 		{"the suite and the adversary", append(slices.Clone(ours), adversary), []string{
-			"Info [IST0102] dark-side: The namespace is not enabled for Istio injection. Run 'kubectl label namespace dark-side istio-injection=enabled' to enable it, " +
-				"or 'kubectl label namespace dark-side istio-injection=disabled' to explicitly mark it as not needing injection.",
+			"Info [IST0102] dark-side: The namespace is not enabled for Istio injection. Run 'kubectl label " +
+				"namespace dark-side istio-injection=enabled' to enable it, " +
+				"or 'kubectl label namespace dark-side istio-injection=disabled' to explicitly mark it as not " +
+				"needing injection.",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -61,7 +63,8 @@ func TestManifests(t *testing.T) {
 			}
 			want := slices.Clone(c.also)
 			for _, p := range set.Set.AuthorizationPolicies {
-				want = append(want, fmt.Sprintf("Warning [IST0127] %s/%s: No matching workloads for this resource with the following labels: ", p.Namespace, p.Name))
+				want = append(want, fmt.Sprintf("Warning [IST0127] %s/%s: No matching workloads for this resource "+
+					"with the following labels: ", p.Namespace, p.Name))
 			}
 			slices.Sort(want)
 			if len(want) < 28 {
@@ -76,7 +79,8 @@ func TestManifests(t *testing.T) {
 			total += r.Validated + r.Analyzers
 		})
 	}
-	if err := figures.Keep(figures.Figure{Order: 1, What: "manifests: admission, all analyzers", Engine: versions.Istio(),
+	if err := figures.Keep(figures.Figure{Order: 1, What: "manifests: admission, all analyzers",
+		Engine:      versions.Istio(),
 		Comparisons: total, Notes: "objects validated + analyzers run, with and without the adversary"}); err != nil {
 		t.Error(err)
 	}

@@ -30,7 +30,8 @@ type end struct {
 }
 
 // referee is the analyzer with some objects.
-func referee(t *testing.T, policies []*networkingv1.NetworkPolicy, namespaces []*corev1.Namespace, pods []*corev1.Pod) *eval.PolicyEngine {
+func referee(t *testing.T, policies []*networkingv1.NetworkPolicy, namespaces []*corev1.Namespace,
+	pods []*corev1.Pod) *eval.PolicyEngine {
 	t.Helper()
 	e := eval.NewPolicyEngine()
 	//lint:ignore SA1019 InsertObject takes one at a time
@@ -45,14 +46,16 @@ func pod(namespace, name string, labels map[string]string, ports map[string]uint
 	p.Status.PodIP, p.Status.HostIP, p.Status.PodIPs = ip, "192.168.49.2", []corev1.PodIP{{IP: ip}}
 	c := corev1.Container{Name: "main"}
 	for _, port := range slices.Sorted(maps.Keys(ports)) {
-		c.Ports = append(c.Ports, corev1.ContainerPort{Name: port, ContainerPort: int32(ports[port]), Protocol: corev1.ProtocolTCP})
+		c.Ports = append(c.Ports, corev1.ContainerPort{Name: port, ContainerPort: int32(ports[port]),
+			Protocol: corev1.ProtocolTCP})
 	}
 	p.Spec.Containers = []corev1.Container{c}
 	return p
 }
 
 // compare asks both sides about every pair of ends and every port, and returns how often.
-func compare(t *testing.T, ours *netpol.Policies, theirs *eval.PolicyEngine, ends []end, ports []uint16, about func() string) int {
+func compare(t *testing.T, ours *netpol.Policies, theirs *eval.PolicyEngine, ends []end, ports []uint16,
+	about func() string) int {
 	t.Helper()
 	n := 0
 	for _, src := range ends {
@@ -67,7 +70,8 @@ func compare(t *testing.T, ours *netpol.Policies, theirs *eval.PolicyEngine, end
 					t.Fatalf("%s to %s:%d: %v", src.name, dst.name, port, err)
 				}
 				if n++; got != want {
-					t.Fatalf("%s to %s:%d: ours says %t, netpol-analyzer %t\n%s", src.name, dst.name, port, got, want, about())
+					t.Fatalf("%s to %s:%d: ours says %t, netpol-analyzer %t\n%s", src.name, dst.name, port, got, want,
+						about())
 				}
 			}
 		}
@@ -87,12 +91,14 @@ func TestTheMissionsPerimeter(t *testing.T) {
 			t.Fatal(err)
 		}
 		var pods []*corev1.Pod
-		ends := []end{{"203.0.113.7", netpol.Endpoint{IP: netip.MustParseAddr("203.0.113.7")}}, {"169.254.7.127", netpol.Endpoint{IP: netip.MustParseAddr("169.254.7.127")}}}
+		ends := []end{{"203.0.113.7", netpol.Endpoint{IP: netip.MustParseAddr("203.0.113.7")}},
+			{"169.254.7.127", netpol.Endpoint{IP: netip.MustParseAddr("169.254.7.127")}}}
 		for _, p := range w.Pods {
 			pods = append(pods, pod(p.Namespace, p.Name, p.Labels, p.Endpoint.Ports, p.IP.String()))
 			ends = append(ends, end{p.Namespace + "/" + p.Name, p.Endpoint})
 		}
-		total += compare(t, netpol.New(set.NetworkPolicies), referee(t, set.NetworkPolicies, slices.Collect(maps.Values(w.Namespaces)), pods), ends, []uint16{8080, 9090, 15008, 81},
+		total += compare(t, netpol.New(set.NetworkPolicies), referee(t, set.NetworkPolicies,
+			slices.Collect(maps.Values(w.Namespaces)), pods), ends, []uint16{8080, 9090, 15008, 81},
 			func() string { return "stage " + stage })
 	}
 	t.Logf("%d connections", total)
@@ -117,7 +123,8 @@ func TestGeneratedPolicies(t *testing.T) {
 				ports := map[string]uint16{"http": []uint16{80, 8080}[r.IntN(2)]}
 				ip := fmt.Sprintf("10.%d.0.%d", i, j+1)
 				pods = append(pods, pod(ns, name, own, ports, ip))
-				ends = append(ends, end{ns + "/" + name, netpol.Endpoint{IP: netip.MustParseAddr(ip), Namespace: ns, NamespaceLabels: labels, PodLabels: own, Ports: ports}})
+				ends = append(ends, end{ns + "/" + name, netpol.Endpoint{IP: netip.MustParseAddr(ip), Namespace: ns,
+					NamespaceLabels: labels, PodLabels: own, Ports: ports}})
 			}
 		}
 		for _, ip := range []string{"203.0.113.7", "198.51.100.9"} {
@@ -128,7 +135,8 @@ func TestGeneratedPolicies(t *testing.T) {
 		for i := range 1 + r.IntN(4) {
 			policies = append(policies, g.policy(i))
 		}
-		total += compare(t, netpol.New(policies), referee(t, policies, namespaces, pods), ends, []uint16{80, 8080, 15008, 9},
+		total += compare(t, netpol.New(policies), referee(t, policies, namespaces, pods), ends, []uint16{80, 8080,
+			15008, 9},
 			func() string {
 				b, err := json.Marshal(policies)
 				return fmt.Sprintf("seed %d: %s %v", seed, b, err)
@@ -143,16 +151,19 @@ func pick[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
 
 func (g *generator) selector(keys ...string) *metav1.LabelSelector {
 	s := &metav1.LabelSelector{}
-	values := map[string][]string{"app": {"p", "q"}, "role": {"x", "y"}, "team": {"red", "blue"}, corev1.LabelMetadataName: {"a", "b"}}
+	values := map[string][]string{"app": {"p", "q"}, "role": {"x", "y"}, "team": {"red", "blue"},
+		corev1.LabelMetadataName: {"a", "b"}}
 	for _, k := range keys {
 		v := pick(g, values[k]...)
 		switch g.IntN(5) {
 		case 0:
 			s.MatchLabels = map[string]string{k: v}
 		case 1:
-			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: k, Operator: pick(g, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn), Values: []string{v}})
+			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: k,
+				Operator: pick(g, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn), Values: []string{v}})
 		case 2:
-			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: k, Operator: pick(g, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist)})
+			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: k,
+				Operator: pick(g, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist)})
 		}
 	}
 	return s
@@ -166,7 +177,8 @@ func (g *generator) peers() []networkingv1.NetworkPolicyPeer {
 		case 0:
 			// The analyzer takes blocks to mean what is outside of the cluster, and pods to
 			// have no addresses: only such blocks can be compared.
-			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(g, "203.0.113.0/24", "203.0.113.7/32", "198.51.100.0/24", "192.0.0.0/2")}
+			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(g, "203.0.113.0/24", "203.0.113.7/32", "198.51.100.0/24",
+				"192.0.0.0/2")}
 			if p.IPBlock.CIDR == "203.0.113.0/24" && g.IntN(2) == 0 {
 				p.IPBlock.Except = []string{"203.0.113.0/25"}
 			}
@@ -205,7 +217,8 @@ func (g *generator) ports() []networkingv1.NetworkPolicyPort {
 }
 
 func (g *generator) policy(i int) *networkingv1.NetworkPolicy {
-	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i), Namespace: pick(g, "a", "b")}}
+	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i), Namespace: pick(g, "a",
+		"b")}}
 	p.Spec.PodSelector = *g.selector("app", "role")
 	switch g.IntN(3) {
 	case 0:
@@ -216,7 +229,8 @@ func (g *generator) policy(i int) *networkingv1.NetworkPolicy {
 		p.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
 	}
 	for range g.IntN(3) {
-		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: g.peers(), Ports: g.ports()})
+		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: g.peers(),
+			Ports: g.ports()})
 		p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: g.peers(), Ports: g.ports()})
 	}
 	return p

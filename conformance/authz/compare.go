@@ -112,7 +112,8 @@ func (r *referee) local(engine *authz.Engine, req enforcer.Request) outcome {
 // allows reports whether a rule belongs to an ALLOW policy of the set.
 func (s policySet) allows(rule string) bool {
 	for _, p := range s {
-		if p.Spec.Action == securityv1beta1.AuthorizationPolicy_ALLOW && strings.HasPrefix(rule, "ns["+p.Namespace+"]-policy["+p.Name+"]-") {
+		if p.Spec.Action == securityv1beta1.AuthorizationPolicy_ALLOW && strings.HasPrefix(rule, "ns["+p.Namespace+
+			"]-policy["+p.Name+"]-") {
 			return true
 		}
 	}

@@ -127,7 +127,10 @@ func pruned(r *securityv1beta1.Rule) *securityv1beta1.Rule {
 	r.To = orNone(slices.DeleteFunc(r.To, func(o *securityv1beta1.Rule_To) bool {
 		return empty(lists(&securityv1beta1.Rule{To: []*securityv1beta1.Rule_To{o}}))
 	}))
-	r.When = orNone(slices.DeleteFunc(r.When, func(c *securityv1beta1.Condition) bool { return len(c.Values)+len(c.NotValues) == 0 }))
+	r.When = orNone(slices.DeleteFunc(r.When, func(c *securityv1beta1.Condition) bool {
+		return len(c.Values)+
+			len(c.NotValues) == 0
+	}))
 	return r
 }
 
@@ -204,7 +207,8 @@ func TestIstiosOwnPolicies(t *testing.T) {
 	for i, p := range slices.Sorted(maps.Keys(v.principals)) {
 		id := "spiffe://" + p
 		if _, err := url.Parse(id); err == nil && !strings.ContainsAny(p, "* ") && p != "" && i < 200 {
-			who = append(who, enforcer.Client{Principal: id, Source: netip.AddrFrom4([4]byte{127, 3, 1, byte(1 + i)}), Dest: enforcer.Destinations[i%len(enforcer.Destinations)], Silent: i%2 == 1})
+			who = append(who, enforcer.Client{Principal: id, Source: netip.AddrFrom4([4]byte{127, 3, 1, byte(1 + i)}),
+				Dest: enforcer.Destinations[i%len(enforcer.Destinations)], Silent: i%2 == 1})
 		}
 	}
 	r := startReferee(t, who)
@@ -215,7 +219,8 @@ func TestIstiosOwnPolicies(t *testing.T) {
 	methods, hosts, paths := sorted(v.methods, "GET", "GET", "POST"), sorted(v.hosts, "app"), sorted(v.paths, "/")
 	addresses, names := sorted(v.addresses, "10.1.2.3"), slices.Sorted(maps.Keys(headerValues))
 	request := func() enforcer.Request {
-		q := enforcer.Request{Client: g.IntN(len(who)), Method: pick(g, methods), Host: pick(g, hosts), Target: pick(g, paths)}
+		q := enforcer.Request{Client: g.IntN(len(who)), Method: pick(g, methods), Host: pick(g, hosts),
+			Target: pick(g, paths)}
 		if q.Method != strings.ToUpper(q.Method) { // no method of Envoy's
 			q.Method = pick(g, []string{"GET", "POST", "DELETE"})
 		}
@@ -261,7 +266,9 @@ func TestIstiosOwnPolicies(t *testing.T) {
 	if len(policies) < 40 || total.allowed < total.requests/20 || total.denied < total.requests/20 {
 		t.Errorf("too little was tried: %d policies, %+v", len(policies), total)
 	}
-	keep(t, r, figures.Figure{Order: 13, What: "Istio's own policies", Comparisons: total.requests, Disagreements: len(found),
-		Notes: fmt.Sprintf("%d policies of its tests, as they stand and in %d pieces; %d allowed, %d denied, %d refused before any policy; %d left out: CUSTOM, not admitted, or nothing left",
+	keep(t, r, figures.Figure{Order: 13, What: "Istio's own policies", Comparisons: total.requests,
+		Disagreements: len(found),
+		Notes: fmt.Sprintf("%d policies of its tests, as they stand and in %d pieces; %d allowed, %d denied, %d "+
+			"refused before any policy; %d left out: CUSTOM, not admitted, or nothing left",
 			len(policies), len(groups)-len(policies), total.allowed, total.denied, total.refused, without)})
 }

@@ -41,28 +41,42 @@ func (g *generator) note(what string) { g.seen[what]++ }
 
 var (
 	methods = []string{"GET", "GET", "GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"}
-	hosts   = []string{"app.example", "app.example:8080", "App.Example", "api.app.example", "app", "app.cell-a", "app.cell-a.svc.cluster.local", "app.cell-a.svc.cluster.local:80", "app.example.", "10.96.0.7:80", "[::1]:80"}
+	hosts   = []string{"app.example", "app.example:8080", "App.Example", "api.app.example", "app", "app.cell-a",
+		"app.cell-a.svc.cluster.local", "app.cell-a.svc.cluster.local:80", "app.example.", "10.96.0.7:80", "[::1]:80"}
 	// badHosts are what Envoy refuses, and what it takes although it is no name.
-	badHosts = []string{"", "a b", "a/b", "a?b", "a#b", "a\\b", "\"a\"", "<a>", "{a}", "a|b", "a^b", "`", "\xe9", "a@b", "a,b", "a:b:c", "app:99999", "app:", "*", "%41", "a;b", "a_b", ".."}
-	segments = []string{"v1", "items", "item", "7", "admin", "a", "b", "position", "Position", "x%2Fy", "x%2fy", "a.b", "a-b", "~x", "a;b=c", "a:b", "%41", "%20", "a+b", "a@b", "$", "(a)", "'", "!", "a,b", "=", "&"}
+	badHosts = []string{"", "a b", "a/b", "a?b", "a#b", "a\\b", "\"a\"", "<a>", "{a}", "a|b", "a^b", "`", "\xe9", "a@b",
+		"a,b", "a:b:c", "app:99999", "app:", "*", "%41", "a;b", "a_b", ".."}
+	segments = []string{"v1", "items", "item", "7", "admin", "a", "b", "position", "Position", "x%2Fy", "x%2fy", "a.b",
+		"a-b", "~x", "a;b=c", "a:b", "%41", "%20", "a+b", "a@b", "$", "(a)", "'", "!", "a,b", "=", "&"}
 	// headers are of every class: any, those whose lines Envoy joins, those that it takes
 	// off or rewrites, and those that concern the connection.
-	headers = []string{"x-a", "X-A", "x-b", "x-role", "x-role", "x_under", "cookie", "accept-language", "forwarded", "x-real-ip", "content-length", "date", "traceparent", "x-b3-sampled",
-		"user-agent", "authorization", "accept", "cache-control", "origin", "via", "content-type", "accept-encoding", "pragma", "if-none-match", "access-control-request-method", "grpc-timeout", "expect", "expect",
-		"x-forwarded-for", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-client-cert", "x-forwarded-client-cert", "x-request-id", "referer", "x-client-trace-id",
-		"x-envoy-original-path", "x-envoy-original-host", "x-envoy-decorator-operation", "x-envoy-external-address", "x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node", "x-envoy-attempt-count",
-		"x-envoy-is-timeout-retry", "x-envoy-peer-metadata", "x-envoy-peer-metadata-id", "x-envoy-max-retries", "x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-internal", "x-envoy-force-trace",
-		"x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms", "x-envoy-upstream-alt-stat-name", "x-envoy-upstream-rq-timeout-alt-response", "x-envoy-expected-rq-timeout-ms",
-		"x-envoy-hedge-on-per-try-timeout", "x-envoy-ip-tags", "x-envoy-original-url", "x-envoy-retriable-header-names", "x-envoy-retriable-status-codes", "x-envoy-upstream-stream-duration-ms",
-		"te", "te", "connection", "connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings", "transfer-encoding"}
+	headers = []string{"x-a", "X-A", "x-b", "x-role", "x-role", "x_under", "cookie", "accept-language", "forwarded",
+		"x-real-ip", "content-length", "date", "traceparent", "x-b3-sampled",
+		"user-agent", "authorization", "accept", "cache-control", "origin", "via", "content-type", "accept-encoding",
+		"pragma", "if-none-match", "access-control-request-method", "grpc-timeout", "expect", "expect",
+		"x-forwarded-for", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
+		"x-forwarded-client-cert", "x-forwarded-client-cert", "x-request-id", "referer", "x-client-trace-id",
+		"x-envoy-original-path", "x-envoy-original-host", "x-envoy-decorator-operation", "x-envoy-external-address",
+		"x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node", "x-envoy-attempt-count",
+		"x-envoy-is-timeout-retry", "x-envoy-peer-metadata", "x-envoy-peer-metadata-id", "x-envoy-max-retries",
+		"x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-internal", "x-envoy-force-trace",
+		"x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms", "x-envoy-upstream-alt-stat-name",
+		"x-envoy-upstream-rq-timeout-alt-response", "x-envoy-expected-rq-timeout-ms",
+		"x-envoy-hedge-on-per-try-timeout", "x-envoy-ip-tags", "x-envoy-original-url", "x-envoy-retriable-header-names",
+		"x-envoy-retriable-status-codes", "x-envoy-upstream-stream-duration-ms",
+		"te", "te", "connection", "connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings",
+		"transfer-encoding"}
 	// pseudo are names that a condition can ask for and no client can send.
-	pseudo = []string{":authority", ":method", ":path", ":path", ":path", ":scheme", ":status", ":protocol", "host", "Host"}
+	pseudo = []string{":authority", ":method", ":path", ":path", ":path", ":scheme", ":status", ":protocol", "host",
+		"Host"}
 	values = []string{"v1", "v2", "v1,v2", "V1", "", "v", "v11", "a b", "admin", "*", "a*b", "v1, v2", "\"q\""}
-	chain  = []string{"127.0.0.9", "10.1.2.3", "10.1.2.4", "192.168.1.1", "2001:db8::1", "not an address", "10.1.2.3:80", "10.1.2.3, 127.0.0.9", "::ffff:10.1.2.3", "", "10.1.2.3,"}
+	chain  = []string{"127.0.0.9", "10.1.2.3", "10.1.2.4", "192.168.1.1", "2001:db8::1", "not an address",
+		"10.1.2.3:80", "10.1.2.3, 127.0.0.9", "::ffff:10.1.2.3", "", "10.1.2.3,"}
 )
 
 func (g *generator) request() enforcer.Request {
-	r := enforcer.Request{Client: g.IntN(len(g.clients)), Method: pick(g, methods), Host: pick(g, hosts), Target: g.path()}
+	r := enforcer.Request{Client: g.IntN(len(g.clients)), Method: pick(g, methods), Host: pick(g, hosts),
+		Target: g.path()}
 	for range g.IntN(4) {
 		r.Header = append(r.Header, g.headerLine())
 	}
@@ -85,14 +99,18 @@ func (g *generator) lineOf(name string) [2]string {
 		return [2]string{name, pick(g, []string{"zz-zyz", "", "zz"})}
 	case "x-forwarded-client-cert":
 		c := g.anyone()
-		return [2]string{name, pick(g, []string{"By=x;URI=" + c.Principal, "By=" + c.WaypointIdentity() + ";URI=" + c.Principal, "URI=" + c.Principal, "v1"})}
+		return [2]string{name, pick(g, []string{"By=x;URI=" + c.Principal, "By=" + c.WaypointIdentity() + ";URI=" +
+			c.Principal, "URI=" + c.Principal, "v1"})}
 	case "te":
-		return [2]string{name, pick(g, []string{"trailers", "gzip", "gzip, trailers", "Trailers", "trailers;q=1", "", ",trailers,"})}
+		return [2]string{name, pick(g, []string{"trailers", "gzip", "gzip, trailers", "Trailers", "trailers;q=1", "",
+			",trailers,"})}
 	case "expect":
 		return [2]string{name, pick(g, []string{"100-continue", "100-Continue", "x"})}
 	case "connection":
-		return [2]string{name, pick(g, []string{"x-role", "X-A, x-b", "close", "keep-alive", "te", "upgrade", "Upgrade, x-role", "x-forwarded-for", "x-forwarded-client-cert", "host", ":path", "http2-settings, upgrade",
-			"\"x-a\"", ",,", "x-request-id", "x-envoy-original-path", "connection", "cookie,user-agent", "a,b,c,d,e,f,g,h,i", "a,b,c,d,e,f,g,h,i,j", "x-forwarded-proto"})}
+		return [2]string{name, pick(g, []string{"x-role", "X-A, x-b", "close", "keep-alive", "te", "upgrade",
+			"Upgrade, x-role", "x-forwarded-for", "x-forwarded-client-cert", "host", ":path", "http2-settings, upgrade",
+			"\"x-a\"", ",,", "x-request-id", "x-envoy-original-path", "connection", "cookie,user-agent",
+			"a,b,c,d,e,f,g,h,i", "a,b,c,d,e,f,g,h,i,j", "x-forwarded-proto"})}
 	case "upgrade":
 		return [2]string{name, pick(g, []string{"websocket", "WebSocket", "h2c", "foo", ""})}
 	case "transfer-encoding":
@@ -103,7 +121,8 @@ func (g *generator) lineOf(name string) [2]string {
 	return [2]string{name, pick(g, values)}
 }
 
-var referers = []string{"https://app.example/x", "http://app.example", "https://app.example:8080/a?b", "app.example/x", "/x", "admin", "", "https://", "http://u@h/x", "about:blank", "https://h/#f", "ftp://h/x", "https://a_b/",
+var referers = []string{"https://app.example/x", "http://app.example", "https://app.example:8080/a?b", "app.example/x",
+	"/x", "admin", "", "https://", "http://u@h/x", "about:blank", "https://h/#f", "ftp://h/x", "https://a_b/",
 	"https://h:99999/", "a:b/c", "a/b:c", "?q", "https://[::1]/x", "https://h?q"}
 
 func (g *generator) path() string {
@@ -170,7 +189,8 @@ func (g *generator) vary(base enforcer.Request) enforcer.Request {
 	case 5:
 		r.Header = append(r.Header, [2]string{"x-a", pick(g, []string{"a\x01", "a\x7f", "\xc3\xa9", "a\tb"})})
 	case 6:
-		r.Header = append(r.Header, [2]string{"Connection", "upgrade"}, [2]string{"Upgrade", pick(g, []string{"websocket", "h2c"})})
+		r.Header = append(r.Header, [2]string{"Connection", "upgrade"}, [2]string{"Upgrade",
+			pick(g, []string{"websocket", "h2c"})})
 	}
 	return oneBody(r)
 }
@@ -234,19 +254,24 @@ func (g *generator) varyPath(p string) string {
 	case 7:
 		return strings.Replace(p, "/", pick(g, []string{"%2f", "%2F", "\\", "/..;/", "/.;/", "//"}), 1+g.IntN(2))
 	case 8:
-		return "/" + strings.TrimPrefix(strings.Replace(p[1:], "/", pick(g, []string{"%2f", "\\", "%5c", "/\\"}), 1), "")
+		return "/" + strings.TrimPrefix(strings.Replace(p[1:], "/", pick(g, []string{"%2f", "\\", "%5c", "/\\"}), 1),
+			"")
 	case 9: // escape one character
 		return p[:at] + fmt.Sprintf(pick(g, []string{"%%%02x", "%%%02X"}), p[at]) + p[at+1:]
 	case 10:
 		return strings.ToUpper(p)
 	case 11:
-		return p + pick(g, []string{";a=b", "%00", "%", "%2", "%zz", "%C3%A9", "\xc3\xa9", "%%30%30", "%25%32%66", "{x}", "|", "`", "\"", "^", "<>", "*", "[x]", "#frag", ".", "..", "%7e", "%2d", "%3f", "%3F", "%23", "\x7f", "%7F"})
+		return p + pick(g, []string{";a=b", "%00", "%", "%2", "%zz", "%C3%A9", "\xc3\xa9", "%%30%30", "%25%32%66",
+			"{x}", "|", "`", "\"", "^", "<>", "*", "[x]", "#frag", ".", "..", "%7e", "%2d", "%3f", "%3F", "%23", "\x7f",
+			"%7F"})
 	case 12:
 		if len(p) > 1 {
 			return p[:len(p)-1]
 		}
 	case 13:
-		return pick(g, []string{"*", "?", "/?", "//", "/..", "/../..", "/%2e%2e/", "\\", "http://other.example/v1", "HTTPS://other.example:8080/v1/items", "http://u:p@other.example/v1", "http://other.example", "http://other.example?v1", "http://a_b/", "http://:80/", "http://h:/", "ftp://h/", "/.", "/.//", "//.."})
+		return pick(g, []string{"*", "?", "/?", "//", "/..", "/../..", "/%2e%2e/", "\\", "http://other.example/v1",
+			"HTTPS://other.example:8080/v1/items", "http://u:p@other.example/v1", "http://other.example",
+			"http://other.example?v1", "http://a_b/", "http://:80/", "http://h:/", "ftp://h/", "/.", "/.//", "//.."})
 	case 14:
 		return "/" + pick(g, segments) + p
 	case 15:
@@ -292,7 +317,8 @@ func (g *generator) policy(name string, around []enforcer.Request) *securityv1.A
 	g.note("action " + p.Spec.Action.String())
 	g.attach(p)
 	if g.chance(4) {
-		p.Annotations = map[string]string{"istio.io/dry-run": pick(g, []string{"true", "true", "false", "nonsense", "1", "T"})}
+		p.Annotations = map[string]string{"istio.io/dry-run": pick(g, []string{"true", "true", "false", "nonsense", "1",
+			"T"})}
 		g.note("dry-run")
 	}
 	if g.chance(3) {
@@ -348,7 +374,8 @@ func (g *generator) attach(p *securityv1.AuthorizationPolicy) {
 		p.Spec.TargetRefs = slices.Concat(ref("", "Service", "other"), service, ref(api, "Gateway", target.Waypoint))
 	case n < 96:
 		g.note("selector")
-		p.Spec.Selector = &typev1beta1.WorkloadSelector{MatchLabels: map[string]string{"gateway.networking.k8s.io/gateway-name": target.Waypoint}}
+		p.Spec.Selector = &typev1beta1.WorkloadSelector{MatchLabels: map[string]string{
+			"gateway.networking.k8s.io/gateway-name": target.Waypoint}}
 	case n < 98:
 		g.note("neither selector nor targetRefs")
 	default:
@@ -403,7 +430,8 @@ func (g *generator) source(r enforcer.Request) *securityv1beta1.Source {
 		s.NotNamespaces = g.some("notNamespaces", 12, func() (string, string) { return g.namespace(g.anyone()) })
 	} else {
 		s.ServiceAccounts = g.some("serviceAccounts", 80, func() (string, string) { return g.account(c) })
-		s.NotServiceAccounts = g.some("notServiceAccounts", 25, func() (string, string) { return g.account(g.anyone()) })
+		s.NotServiceAccounts = g.some("notServiceAccounts", 25,
+			func() (string, string) { return g.account(g.anyone()) })
 	}
 	s.TrustDomains = g.some("trustDomains", 10, func() (string, string) { return g.trustDomain(c) })
 	s.NotTrustDomains = g.some("notTrustDomains", 6, func() (string, string) { return g.trustDomain(g.anyone()) })
@@ -411,7 +439,8 @@ func (g *generator) source(r enforcer.Request) *securityv1beta1.Source {
 	s.NotIpBlocks = g.some("notIpBlocks", 6, func() (string, string) { return g.block(g.anyone().Source.String()) })
 	s.RemoteIpBlocks = g.some("remoteIpBlocks", 8, func() (string, string) { return g.block(g.forwarded(r)) })
 	s.NotRemoteIpBlocks = g.some("notRemoteIpBlocks", 6, func() (string, string) { return g.block(pick(g, chain)) })
-	if len(s.Principals)+len(s.NotPrincipals)+len(s.Namespaces)+len(s.NotNamespaces)+len(s.ServiceAccounts)+len(s.NotServiceAccounts)+len(s.TrustDomains)+
+	if len(s.Principals)+len(s.NotPrincipals)+len(s.Namespaces)+len(s.NotNamespaces)+len(s.ServiceAccounts)+
+		len(s.NotServiceAccounts)+len(s.TrustDomains)+
 		len(s.NotTrustDomains)+len(s.IpBlocks)+len(s.NotIpBlocks)+len(s.RemoteIpBlocks)+len(s.NotRemoteIpBlocks) == 0 {
 		v, operator := g.principal(c)
 		g.note("principals " + operator)
@@ -432,7 +461,8 @@ func (g *generator) operation(r enforcer.Request) *securityv1beta1.Operation {
 	o.NotHosts = g.some("notHosts", 8, func() (string, string) { return g.host(pick(g, hosts)) })
 	o.Ports = g.some("ports", 12, func() (string, string) { return g.portValue(r.Client) })
 	o.NotPorts = g.some("notPorts", 6, func() (string, string) { return g.portValue(g.IntN(len(g.clients))) })
-	if len(o.Paths)+len(o.NotPaths)+len(o.Methods)+len(o.NotMethods)+len(o.Hosts)+len(o.NotHosts)+len(o.Ports)+len(o.NotPorts) == 0 {
+	if len(o.Paths)+len(o.NotPaths)+len(o.Methods)+len(o.NotMethods)+len(o.Hosts)+len(o.NotHosts)+len(o.Ports)+
+		len(o.NotPorts) == 0 {
 		v, operator := g.pathValue(r.Target)
 		g.note("paths " + operator)
 		o.Paths = []string{v}
@@ -440,7 +470,8 @@ func (g *generator) operation(r enforcer.Request) *securityv1beta1.Operation {
 	return o
 }
 
-var conditionKeys = []string{"source.ip", "remote.ip", "source.namespace", "source.principal", "source.serviceAccount", "source.trustDomain", "destination.ip", "destination.port", "connection.sni",
+var conditionKeys = []string{"source.ip", "remote.ip", "source.namespace", "source.principal", "source.serviceAccount",
+	"source.trustDomain", "destination.ip", "destination.port", "connection.sni",
 	"request.headers", "request.headers", "request.headers", "request.headers", "request.headers", "request.headers"}
 
 func (g *generator) condition(r enforcer.Request) *securityv1beta1.Condition {
@@ -565,7 +596,8 @@ func (g *generator) namespace(c enforcer.Client) (string, string) {
 	case 2:
 		return "*e*l*", "several stars"
 	case 3:
-		return pick(g, []string{"ns", "cell-a/sa", "cell-a/sa/web", "cell-a/x", "(.*)", "**", "cell-[ab]", "a|b", "*/sa/web*"}), "strange"
+		return pick(g, []string{"ns", "cell-a/sa", "cell-a/sa/web", "cell-a/x", "(.*)", "**", "cell-[ab]", "a|b",
+			"*/sa/web*"}), "strange"
 	}
 	return g.text(ns)
 }
@@ -669,7 +701,8 @@ func (g *generator) pathValue(raw string) (string, string) {
 	case 0, 1, 2, 3:
 		return g.template(p)
 	case 4:
-		return pick(g, []string{"/*", "/", "*", "//*", "/v1/*", "/v1*", "*/items", "*.b", "/*/items", "*/x*", "**", "*/"}), "common"
+		return pick(g, []string{"/*", "/", "*", "//*", "/v1/*", "/v1*", "*/items", "*.b", "/*/items", "*/x*", "**",
+			"*/"}), "common"
 	case 5:
 		if i := strings.LastIndexByte(p, '/'); i >= 0 {
 			return p[:i+1] + "*", "prefix up to a slash"

@@ -64,7 +64,8 @@ func TestGeneratedPolicies(t *testing.T) {
 		}
 		if len(found) > 0 {
 			r.explain(t, found)
-			t.Fatalf("batch %d of seed %d: %d of %d requests are judged differently", batch, *seed, len(found), len(groups)**perSet)
+			t.Fatalf("batch %d of seed %d: %d of %d requests are judged differently", batch, *seed, len(found),
+				len(groups)**perSet)
 		}
 	}
 	t.Logf("%+v", total)
@@ -84,26 +85,37 @@ func TestGeneratedPolicies(t *testing.T) {
 		}
 	}
 	keep(t, r, figures.Figure{Order: 11, What: "generated AuthorizationPolicies", Comparisons: total.requests,
-		Notes: fmt.Sprintf("%d policies, seed %d; %d allowed, %d denied, %d refused before any policy; %d times a rule was named", total.policies, *seed, total.allowed, total.denied, total.refused, total.byRule)})
+		Notes: fmt.Sprintf("%d policies, seed %d; %d allowed, %d denied, %d refused before any policy; %d times a "+
+			"rule was named", total.policies, *seed, total.allowed, total.denied, total.refused, total.byRule)})
 }
 
 // wanted is what a run has to have come by.
 var wanted = []string{
 	"action ALLOW", "action DENY", "action AUDIT", "dry-run", "rules none",
-	"targetRefs Service", "targetRef Service", "targetRefs Gateway", "targetRefs GatewayClass in the root namespace", "targetRefs GatewayClass elsewhere",
-	"targetRefs another GatewayClass", "targetRefs another Service", "targetRefs another Gateway", "targetRefs Service of another namespace", "targetRefs several",
+	"targetRefs Service", "targetRef Service", "targetRefs Gateway", "targetRefs GatewayClass in the root namespace",
+	"targetRefs GatewayClass elsewhere",
+	"targetRefs another GatewayClass", "targetRefs another Service", "targetRefs another Gateway",
+	"targetRefs Service of another namespace", "targetRefs several",
 	"selector", "neither selector nor targetRefs", "neither selector nor targetRefs, in the root namespace",
-	"principals exact", "principals prefix", "principals suffix", "principals present", "principals star inside", "notPrincipals exact", "notPrincipals present",
-	"namespaces exact", "namespaces prefix", "namespaces suffix", "namespaces star inside", "namespaces several stars", "notNamespaces exact",
+	"principals exact", "principals prefix", "principals suffix", "principals present", "principals star inside",
+	"notPrincipals exact", "notPrincipals present",
+	"namespaces exact", "namespaces prefix", "namespaces suffix", "namespaces star inside", "namespaces several stars",
+	"notNamespaces exact",
 	"serviceAccounts bare", "serviceAccounts qualified", "notServiceAccounts bare", "notServiceAccounts qualified",
 	"trustDomains exact", "trustDomains prefix", "trustDomains suffix", "trustDomains present", "notTrustDomains exact",
-	"ipBlocks address", "ipBlocks block", "ipBlocks IPv6", "notIpBlocks block", "remoteIpBlocks address", "remoteIpBlocks IPv6", "notRemoteIpBlocks block",
-	"paths exact", "paths prefix", "paths suffix", "paths present", "paths star inside", "paths template {*}", "paths template {**}", "notPaths template {**}",
+	"ipBlocks address", "ipBlocks block", "ipBlocks IPv6", "notIpBlocks block", "remoteIpBlocks address",
+	"remoteIpBlocks IPv6", "notRemoteIpBlocks block",
+	"paths exact", "paths prefix", "paths suffix", "paths present", "paths star inside", "paths template {*}",
+	"paths template {**}", "notPaths template {**}",
 	"methods exact", "methods prefix", "methods suffix", "methods present", "notMethods exact",
-	"hosts exact", "hosts prefix", "hosts suffix", "hosts present", "hosts prefix with port", "notHosts exact", "ports its own", "ports another", "notPorts its own",
-	"when source.ip values block", "when remote.ip values address", "when source.namespace values exact", "when source.principal values exact", "when source.serviceAccount values bare",
-	"when source.trustDomain values exact", "when destination.ip values block", "when destination.port values its own", "when connection.sni values exact",
-	"when request.headers values exact", "when request.headers values prefix", "when request.headers values suffix", "when request.headers values present",
+	"hosts exact", "hosts prefix", "hosts suffix", "hosts present", "hosts prefix with port", "notHosts exact",
+	"ports its own", "ports another", "notPorts its own",
+	"when source.ip values block", "when remote.ip values address", "when source.namespace values exact",
+	"when source.principal values exact", "when source.serviceAccount values bare",
+	"when source.trustDomain values exact", "when destination.ip values block", "when destination.port values its own",
+	"when connection.sni values exact",
+	"when request.headers values exact", "when request.headers values prefix", "when request.headers values suffix",
+	"when request.headers values present",
 	"when request.headers notValues exact",
 }
 
@@ -121,6 +133,7 @@ func (r *referee) explain(t *testing.T, found []disagreement) {
 		if err != nil {
 			t.Errorf("shrink: %v", err)
 		}
-		t.Errorf("Envoy: %v\nours:  %v\n%s", small.envoy, small.local, describe(small.policies, r.clients[small.request.Client], small.request))
+		t.Errorf("Envoy: %v\nours:  %v\n%s", small.envoy, small.local, describe(small.policies,
+			r.clients[small.request.Client], small.request))
 	}
 }

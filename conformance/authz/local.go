@@ -75,7 +75,8 @@ func localOutcome(e *authz.Engine, c enforcer.Client, r enforcer.Request) outcom
 	var head message.Head
 	err := http1.NewReader(bytes.NewReader(r.Bytes())).ReadRequest(&head, nil)
 	refusal := message.Refuse(err)
-	q := authz.Request{Principal: c.Principal, SourceIP: c.Source, DestIP: c.Dest.Addr(), DestPort: c.Dest.Port(), Header: http.Header{}, HTTP: true}
+	q := authz.Request{Principal: c.Principal, SourceIP: c.Source, DestIP: c.Dest.Addr(), DestPort: c.Dest.Port(),
+		Header: http.Header{}, HTTP: true}
 	if err == nil {
 		_, refusal = message.Waypoint{Identity: c.WaypointIdentity(), ClientIdentity: !c.Silent}.See(&head, &q)
 	}
@@ -114,7 +115,8 @@ func seen(q *authz.Request) string {
 	lines := []string{":method=" + q.Method, ":scheme=" + q.Scheme, ":authority=" + q.Host, ":path=" + q.Path}
 	for name, values := range q.Header {
 		if authz.Joined(name) {
-			values = []string{strings.Join(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" }), ",")}
+			values = []string{strings.Join(slices.DeleteFunc(slices.Clone(values),
+				func(v string) bool { return v == "" }), ",")}
 		}
 		for _, v := range values {
 			lines = append(lines, strings.ToLower(name)+"="+v)

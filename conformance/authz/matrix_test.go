@@ -45,7 +45,8 @@ func callers(w *topology.World) []caller {
 		}
 	}
 	for _, id := range []string{
-		capcom + "2", strings.Replace(capcom, "cluster.local", "cluster.example", 1), strings.Replace(capcom, "/ns/dp-", "/ns/xdp-", 1),
+		capcom + "2", strings.Replace(capcom, "cluster.local", "cluster.example", 1), strings.Replace(capcom, "/ns/dp-",
+			"/ns/xdp-", 1),
 		strings.Replace(capcom, "houston", "Houston", 1), "spiffe://cluster.local/ns/default/sa/default", "",
 	} {
 		out = append(out, caller{identity: id})
@@ -69,9 +70,12 @@ func nearMisses(method, path, host string) []enforcer.Request {
 		}
 	}
 	for _, target := range []string{
-		path + "?deltaV=1", path + "?a=/../..", path + "#here", path + "/", path + "//", "/" + path, path + "/x", path + ";a=b", path + "%00", path + "%2f", path + "%20",
-		strings.ToUpper(path), path[:last+1] + "." + path[last:], path[:last+1] + "x/.." + path[last:], path[:last] + "/x\\.." + path[last:], "/%2e%2e" + path, "/..%2f" + path[1:],
-		path[:last] + "/..;" + path[last:], "\\" + path[1:], path + "/..", "http://other.example" + path, path + "x", path[:max(1, len(path)-1)], "*", "/healthz", "/metrics",
+		path + "?deltaV=1", path + "?a=/../..", path + "#here", path + "/", path + "//", "/" + path, path + "/x",
+		path + ";a=b", path + "%00", path + "%2f", path + "%20",
+		strings.ToUpper(path), path[:last+1] + "." + path[last:], path[:last+1] + "x/.." + path[last:], path[:last] +
+			"/x\\.." + path[last:], "/%2e%2e" + path, "/..%2f" + path[1:],
+		path[:last] + "/..;" + path[last:], "\\" + path[1:], path + "/..", "http://other.example" + path, path + "x",
+		path[:max(1, len(path)-1)], "*", "/healthz", "/metrics",
 		escaped(len(path) - 1), path[:last] + "%2F" + path[last+1:], exact,
 	} {
 		out = append(out, enforcer.Request{Method: method, Target: target, Host: host})
@@ -81,7 +85,8 @@ func nearMisses(method, path, host string) []enforcer.Request {
 	}
 	for _, h := range [][][2]string{
 		{{"X-HTTP-Method-Override", method}}, {{"x-forwarded-client-cert", "URI=spiffe://cluster.local/ns/a/sa/b"}},
-		{{"x-a", "1"}, {"x-a", "2"}}, {{"x-original-url", "/"}, {"x-rewrite-url", "/"}}, {{"x-envoy-original-path", "/"}}, {{"x-forwarded-for", "10.0.0.1"}},
+		{{"x-a", "1"}, {"x-a", "2"}}, {{"x-original-url", "/"}, {"x-rewrite-url", "/"}},
+		{{"x-envoy-original-path", "/"}}, {{"x-forwarded-for", "10.0.0.1"}},
 	} {
 		out = append(out, enforcer.Request{Method: method, Target: path, Host: host, Header: h})
 	}
@@ -104,14 +109,16 @@ func TestMatrix(t *testing.T) {
 	who := callers(w)
 	var clients []enforcer.Client
 	for i, c := range who {
-		clients = append(clients, enforcer.Client{Principal: c.identity, Source: netip.MustParseAddr(fmt.Sprintf("127.0.1.%d", i+1)), Dest: enforcer.Destinations[0], Silent: c.identity == ""})
+		clients = append(clients, enforcer.Client{Principal: c.identity, Source: netip.MustParseAddr(
+			fmt.Sprintf("127.0.1.%d", i+1)), Dest: enforcer.Destinations[0], Silent: c.identity == ""})
 	}
 	r := startReferee(t, clients)
 	var total tally
 	allowedByTable, wrong := 0, 0
 	for _, s := range catalog.Services() {
 		service := findService(t, w, s)
-		g := group{target: translate.Target{Namespace: service.Namespace, Waypoint: "waypoint", Service: service.Name}, policies: set.AuthorizationPolicies}
+		g := group{target: translate.Target{Namespace: service.Namespace, Waypoint: "waypoint", Service: service.Name},
+			policies: set.AuthorizationPolicies}
 		engine := localEngine(g.policies, g.target)
 		for c := range who {
 			for _, rule := range s.Rules {
@@ -124,7 +131,8 @@ func TestMatrix(t *testing.T) {
 						}
 						want := who[c].known && s.Allows(who[c].table, q.Method, q.Target)
 						if got := r.local(engine, q).Status == 200; got != want {
-							t.Errorf("%s %s %s on %s: allowed %v, by the table %v", who[c].identity, q.Method, q.Target, s.Name, got, want)
+							t.Errorf("%s %s %s on %s: allowed %v, by the table %v", who[c].identity, q.Method, q.Target,
+								s.Name, got, want)
 						} else if want {
 							allowedByTable++
 						}
@@ -137,7 +145,8 @@ func TestMatrix(t *testing.T) {
 			for _, other := range catalog.Services() {
 				for _, rule := range other.Rules {
 					for _, p := range rule.Paths {
-						g.requests = append(g.requests, enforcer.Request{Client: c, Method: rule.Method, Target: strings.TrimSuffix(p, "*"), Host: s.Name})
+						g.requests = append(g.requests, enforcer.Request{Client: c, Method: rule.Method,
+							Target: strings.TrimSuffix(p, "*"), Host: s.Name})
 					}
 				}
 			}
@@ -149,16 +158,21 @@ func TestMatrix(t *testing.T) {
 		wrong += len(found)
 		for i, d := range found {
 			if i < 5 {
-				t.Errorf("%s: %s %q host %q headers %q by %s\nEnvoy: %v\nours:  %v", s.Name, d.request.Method, d.request.Target, d.request.Host, d.request.Header, who[d.request.Client].identity, d.envoy, d.local)
+				t.Errorf("%s: %s %q host %q headers %q by %s\nEnvoy: %v\nours:  %v", s.Name, d.request.Method,
+					d.request.Target, d.request.Host, d.request.Header, who[d.request.Client].identity, d.envoy,
+					d.local)
 			}
 		}
 	}
 	t.Logf("%d identities, %+v", len(who), total)
-	if total.requests < 20_000 || total.allowed < 500 || total.denied < 10_000 || total.refused < 100 || allowedByTable < 60 {
+	if total.requests < 20_000 || total.allowed < 500 || total.denied < 10_000 || total.refused < 100 ||
+		allowedByTable < 60 {
 		t.Errorf("too little was tried: %+v, %d allowed by the table", total, allowedByTable)
 	}
-	keep(t, r, figures.Figure{Order: 10, What: "the suite's AuthorizationPolicies", Comparisons: total.requests, Disagreements: wrong,
-		Notes: fmt.Sprintf("%d identities; %d allowed, %d denied, %d refused before any policy", len(who), total.allowed, total.denied, total.refused)})
+	keep(t, r, figures.Figure{Order: 10, What: "the suite's AuthorizationPolicies", Comparisons: total.requests,
+		Disagreements: wrong,
+		Notes: fmt.Sprintf("%d identities; %d allowed, %d denied, %d refused before any policy", len(who),
+			total.allowed, total.denied, total.refused)})
 }
 
 func findService(t *testing.T, w *topology.World, s catalog.Service) *topology.Service {

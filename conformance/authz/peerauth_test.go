@@ -24,7 +24,8 @@ var (
 )
 
 func peerAuthentication(namespace, name, spec string) string {
-	return fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: %s, namespace: %s}\nspec: {%s}\n", name, namespace, spec)
+	return fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: %s, namespace: "+
+		"%s}\nspec: {%s}\n", name, namespace, spec)
 }
 
 func mtls(mode string) []string {
@@ -50,7 +51,8 @@ func peerCases() []peerCase {
 			docs = append(docs, peerAuthentication(n, "default", strings.Join(mtls(namespace), "")))
 		}
 		if workload != nil {
-			docs = append(docs, peerAuthentication(n, "workload", strings.Join(append([]string{"selector: {matchLabels: {app: app}}"}, workload...), ", ")))
+			docs = append(docs, peerAuthentication(n, "workload",
+				strings.Join(append([]string{"selector: {matchLabels: {app: app}}"}, workload...), ", ")))
 		}
 		out = append(out, peerCase{n, strings.Join(docs, "---\n"), "namespace " + namespace + what})
 	}
@@ -69,7 +71,8 @@ func peerCases() []peerCase {
 					if len(ports) > 0 {
 						spec = append(spec, "portLevelMtls: {"+strings.Join(ports, ", ")+"}")
 					}
-					add(namespace, fmt.Sprintf(", workload %q, 8080 %q, 9090 %q", workload, first, second), append([]string{}, spec...)...)
+					add(namespace, fmt.Sprintf(", workload %q, 8080 %q, 9090 %q", workload, first, second),
+						append([]string{}, spec...)...)
 				}
 			}
 		}
@@ -110,7 +113,8 @@ func plaintext(t *testing.T, docs []string) func(namespace string, port uint16) 
 				apply = append(apply, p)
 			}
 		}
-		return ztunnelDecision(apply, connection{"", netip.MustParseAddr("10.244.0.9"), netip.MustParseAddr("10.244.0.10"), port}) != authz.ReasonDenied
+		return ztunnelDecision(apply, connection{"", netip.MustParseAddr("10.244.0.9"),
+			netip.MustParseAddr("10.244.0.10"), port}) != authz.ReasonDenied
 	}
 }
 
@@ -171,5 +175,6 @@ status: {phase: Running, podIP: %[2]s, podIPs: [{ip: %[2]s}], conditions: [{type
 		t.Errorf("%d comparisons, plaintext in %d, %d surprises: too little was tried", n, open, surprises)
 	}
 	keepZtunnel(t, figures.Figure{Order: 32, What: "PeerAuthentications", Comparisons: n, Disagreements: wrong,
-		Notes: fmt.Sprintf("mesh, namespace, workload, two ports in all combinations; plaintext in %d; %d ports on which the result is not what the policies say", open, surprises)})
+		Notes: fmt.Sprintf("mesh, namespace, workload, two ports in all combinations; plaintext in %d; %d ports on "+
+			"which the result is not what the policies say", open, surprises)})
 }

@@ -56,8 +56,10 @@ func TestEachDifferenceIsOneToEnvoy(t *testing.T) {
 				sets[fmt.Sprintf("pair-%d-%d", i, side)] = filters
 				engines[side] = localEngine(set, target)
 			}
-			call := authz.Request{Principal: c.Principal, SourceIP: c.Source, RemoteIP: c.Source, DestIP: c.Dest.Addr(), DestPort: c.Dest.Port()}
-			call.Header = message.Waypoint{Identity: c.WaypointIdentity(), ClientIdentity: !c.Silent}.Certain(c.Principal)
+			call := authz.Request{Principal: c.Principal, SourceIP: c.Source, RemoteIP: c.Source, DestIP: c.Dest.Addr(),
+				DestPort: c.Dest.Port()}
+			call.Header = message.Waypoint{Identity: c.WaypointIdentity(), ClientIdentity: !c.Silent}.Certain(
+				c.Principal)
 			found, err := analysis.Differences(engines[0], engines[1], call, message.Certain)
 			if err != nil {
 				correlated++ // said, not guessed
@@ -86,24 +88,30 @@ func TestEachDifferenceIsOneToEnvoy(t *testing.T) {
 				if wrong++; wrong < 60 {
 					q := requests[i].Request
 					ours := localOutcome(localEngine(want[i].policies, target), r.clients[q.Client], q)
-					t.Errorf("LOCAL %d Envoy answers %d %s %q, analysis says that it admits: %t\n%q\n%s", ours.Status, v.Status, v.Details, v.Body, want[i].admitted, q.Bytes(), describe(want[i].policies, r.clients[q.Client], q))
+					t.Errorf("LOCAL %d Envoy answers %d %s %q, analysis says that it admits: %t\n%q\n%s", ours.Status,
+						v.Status, v.Details, v.Body, want[i].admitted, q.Bytes(), describe(want[i].policies,
+							r.clients[q.Client], q))
 				}
 			}
 		}
 	}
-	t.Logf("%d pairs, %d differences sent to Envoy twice, %d wrong; %d could be sent by HTTP/2 only, %d pairs not judged", asked, differ, wrong, beyond, correlated)
+	t.Logf("%d pairs, %d differences sent to Envoy twice, %d wrong; %d could be sent by HTTP/2 only, %d pairs not "+
+		"judged", asked, differ, wrong, beyond, correlated)
 	if wrong > 0 || differ < asked/4 || correlated > asked/5 {
 		t.Errorf("%d of %d differences are none to Envoy; %d pairs are not judged", wrong, differ, correlated)
 	}
 	keep(t, r, figures.Figure{Order: 15, What: "differences that artemis diff finds", Comparisons: 2 * differ,
-		Notes: fmt.Sprintf("%d generated pairs of policy sets, seed %d: each request that one admits and the other refuses, sent under both; %d pairs are said to be not judged", asked, *seed+1, correlated)})
+		Notes: fmt.Sprintf("%d generated pairs of policy sets, seed %d: each request that one admits and the other "+
+			"refuses, sent under both; %d pairs are said to be not judged", asked, *seed+1, correlated)})
 }
 
 // sendable writes an example as a client sends it over HTTP/1.1, which not every method
 // can be.
 func sendable(client int, r *authz.Request, c enforcer.Client) (enforcer.Request, bool) {
 	q := enforcer.Request{Client: client, Method: r.Method, Target: r.Path, Host: r.Host}
-	if !slices.Contains(strings.Fields("GET POST PUT HEAD DELETE PATCH OPTIONS TRACE ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH M-SEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE"), r.Method) {
+	if !slices.Contains(strings.Fields("GET POST PUT HEAD DELETE PATCH OPTIONS TRACE ACL BIND CHECKOUT COPY LINK "+
+		"LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH M-SEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT "+
+		"SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE"), r.Method) {
 		return q, false
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {

@@ -18,12 +18,15 @@ func TestWhatIsRefusedFirst(t *testing.T) {
 		name string
 	}
 	for _, method := range []string{"GET", "OPTIONS", "HEAD", "get"} {
-		for _, to := range []string{"/", "/%00", "/\xe9", "/a b", "x", "*", "*x", "http://h/", "http://h", "http://h?x", "http://a_b/", "http://h#x", "http://h/%00", "ftp://h/"} {
+		for _, to := range []string{"/", "/%00", "/\xe9", "/a b", "x", "*", "*x", "http://h/", "http://h", "http://h?x",
+			"http://a_b/", "http://h#x", "http://h/%00", "ftp://h/"} {
 			for _, h := range []host{{name: "h"}, {name: ""}, {name: "<a>"}, {none: true}} {
 				for _, version := range []string{"", "HTTP/1.0", "HTTP/2.0", "http/1.1"} {
-					for _, header := range [][][2]string{nil, {{"Connection", "host"}}, {{"Connection", "x-forwarded-for"}}, {{"Connection", "upgrade"}, {"Upgrade", "foo"}},
+					for _, header := range [][][2]string{nil, {{"Connection", "host"}},
+						{{"Connection", "x-forwarded-for"}}, {{"Connection", "upgrade"}, {"Upgrade", "foo"}},
 						{{"Connection", "upgrade, host"}, {"Upgrade", "h2c"}}, {{"x y", "1"}}, {{"Host", "<b>"}}} {
-						g.requests = append(g.requests, enforcer.Request{Client: len(g.requests) % len(r.clients), Method: method, Target: to, Host: h.name, NoHost: h.none, Version: version, Header: header})
+						g.requests = append(g.requests, enforcer.Request{Client: len(g.requests) % len(r.clients),
+							Method: method, Target: to, Host: h.name, NoHost: h.none, Version: version, Header: header})
 					}
 				}
 			}
@@ -36,9 +39,11 @@ func TestWhatIsRefusedFirst(t *testing.T) {
 	}
 	for i, d := range found {
 		if i < 12 {
-			t.Errorf("Envoy: %v\nours:  %v\n%s", d.envoy, d.local, describe(nil, r.clients[d.request.Client], d.request))
+			t.Errorf("Envoy: %v\nours:  %v\n%s", d.envoy, d.local, describe(nil, r.clients[d.request.Client],
+				d.request))
 		}
 	}
-	keep(t, r, figures.Figure{Order: 16, What: "requests with several faults", Comparisons: total.requests, Disagreements: len(found),
-		Notes: fmt.Sprintf("%d refused before any policy", total.refused)})
+	keep(t, r, figures.Figure{Order: 16, What: "requests with several faults", Comparisons: total.requests,
+		Disagreements: len(found),
+		Notes:         fmt.Sprintf("%d refused before any policy", total.refused)})
 }

@@ -22,7 +22,8 @@ func TestWhatIstioTakesAndEnvoyRefuses(t *testing.T) {
 		p := &securityv1.AuthorizationPolicy{}
 		p.Name, p.Namespace = "p", target.Namespace
 		p.Spec.TargetRefs = []*typev1beta1.PolicyTargetReference{{Kind: "Service", Name: target.Service}}
-		p.Spec.Rules = []*securityv1beta1.Rule{{To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Paths: []string{path}}}}}}
+		p.Spec.Rules = []*securityv1beta1.Rule{
+			{To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Paths: []string{path}}}}}}
 		if err := translate.Validate(p); err != nil {
 			t.Errorf("%s: Istio refuses it: %v", path, err)
 			continue

@@ -99,12 +99,14 @@ func lists(rule *securityv1beta1.Rule) []*[]string {
 	var out []*[]string
 	for _, f := range rule.From {
 		s := f.Source
-		out = append(out, &s.Principals, &s.NotPrincipals, &s.Namespaces, &s.NotNamespaces, &s.ServiceAccounts, &s.NotServiceAccounts,
+		out = append(out, &s.Principals, &s.NotPrincipals, &s.Namespaces, &s.NotNamespaces, &s.ServiceAccounts,
+			&s.NotServiceAccounts,
 			&s.TrustDomains, &s.NotTrustDomains, &s.IpBlocks, &s.NotIpBlocks, &s.RemoteIpBlocks, &s.NotRemoteIpBlocks)
 	}
 	for _, t := range rule.To {
 		o := t.Operation
-		out = append(out, &o.Hosts, &o.NotHosts, &o.Methods, &o.NotMethods, &o.Paths, &o.NotPaths, &o.Ports, &o.NotPorts)
+		out = append(out, &o.Hosts, &o.NotHosts, &o.Methods, &o.NotMethods, &o.Paths, &o.NotPaths, &o.Ports,
+			&o.NotPorts)
 	}
 	for _, w := range rule.When {
 		out = append(out, &w.Values, &w.NotValues)

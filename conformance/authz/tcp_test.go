@@ -67,24 +67,28 @@ func TestTCPChains(t *testing.T) {
 			skipped += len(engine.Skipped(false))
 			for c, client := range who {
 				want := passes[c][i]
-				got := engine.Decide(&authz.Request{Principal: client.Principal, SourceIP: client.Source, RemoteIP: client.Source,
-					DestIP: enforcer.TCPDestination(i).Addr(), DestPort: enforcer.TCPDestination(i).Port()}).Allowed
+				got := engine.Decide(&authz.Request{Principal: client.Principal, SourceIP: client.Source,
+					RemoteIP: client.Source,
+					DestIP:   enforcer.TCPDestination(i).Addr(), DestPort: enforcer.TCPDestination(i).Port()}).Allowed
 				if total++; want {
 					passed++
 				}
 				if got != want {
 					if wrong++; wrong < 4 {
-						t.Errorf("batch %d of seed %d: ours %v, Envoy %v\n%s", batch, *seed, got, want, describe(set, client, enforcer.Request{}))
+						t.Errorf("batch %d of seed %d: ours %v, Envoy %v\n%s", batch, *seed, got, want,
+							describe(set, client, enforcer.Request{}))
 					}
 				}
 			}
 		}
 	}
 	if passed < total/10 || passed > total*9/10 || skipped == 0 {
-		t.Errorf("%d of %d connections pass, %d fields came to nothing: the cases are one-sided", passed, total, skipped)
+		t.Errorf("%d of %d connections pass, %d fields came to nothing: the cases are one-sided", passed, total,
+			skipped)
 	}
-	keep(t, &referee{bin: bin}, figures.Figure{Order: 12, What: "generated policies on TCP chains", Comparisons: total, Disagreements: wrong,
-		Notes: fmt.Sprintf("%d policies, seed %d; %d connections passed", policies, *seed, passed)})
+	keep(t, &referee{bin: bin}, figures.Figure{Order: 12, What: "generated policies on TCP chains", Comparisons: total,
+		Disagreements: wrong,
+		Notes:         fmt.Sprintf("%d policies, seed %d; %d connections passed", policies, *seed, passed)})
 }
 
 func allPasses(ctx context.Context, e *enforcer.Envoy, client int, into []bool) error {

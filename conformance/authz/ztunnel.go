@@ -67,8 +67,10 @@ func anyMatch(matches []*security.Match, c connection) bool {
 
 // blank reports whether nothing is asked, which to ztunnel matches nothing.
 func blank(m *security.Match) bool {
-	return len(m.Namespaces)+len(m.NotNamespaces)+len(m.ServiceAccounts)+len(m.NotServiceAccounts)+len(m.Principals)+len(m.NotPrincipals)+
-		len(m.SourceIps)+len(m.NotSourceIps)+len(m.DestinationIps)+len(m.NotDestinationIps)+len(m.DestinationPorts)+len(m.NotDestinationPorts) == 0
+	return len(m.Namespaces)+len(m.NotNamespaces)+len(m.ServiceAccounts)+len(m.NotServiceAccounts)+len(m.Principals)+
+		len(m.NotPrincipals)+
+		len(m.SourceIps)+len(m.NotSourceIps)+len(m.DestinationIps)+len(m.NotDestinationIps)+len(m.DestinationPorts)+
+		len(m.NotDestinationPorts) == 0
 }
 
 func satisfies(m *security.Match, c connection) bool {
@@ -77,7 +79,9 @@ func satisfies(m *security.Match, c connection) bool {
 	if s := strings.Split(id, "/"); known && len(s) == 5 {
 		namespace, account = s[2], s[4]
 	}
-	return within(m.DestinationIps, m.NotDestinationIps, func(a *security.Address) bool { return contains(a, c.dst) }) &&
+	return within(m.DestinationIps, m.NotDestinationIps, func(a *security.Address) bool {
+		return contains(a, c.dst)
+	}) &&
 		within(m.SourceIps, m.NotSourceIps, func(a *security.Address) bool { return contains(a, c.src) }) &&
 		within(m.DestinationPorts, m.NotDestinationPorts, func(p uint32) bool { return uint16(p) == c.port }) &&
 		within(m.ServiceAccounts, m.NotServiceAccounts, func(s *security.ServiceAccountMatch) bool {

@@ -72,7 +72,8 @@ func converted(t *testing.T, policies policySet) map[string]*security.Authorizat
 
 // applying picks the converted policies that reach a workload, by the scopes
 // that istiod gave them.
-func applying(all map[string]*security.Authorization, policies policySet, namespace string, labels map[string]string) []*security.Authorization {
+func applying(all map[string]*security.Authorization, policies policySet, namespace string,
+	labels map[string]string) []*security.Authorization {
 	var out []*security.Authorization
 	for _, p := range policies {
 		a := all[p.Namespace+"/"+p.Name]
@@ -101,7 +102,8 @@ func applying(all map[string]*security.Authorization, policies policySet, namesp
 
 func ours(policies policySet, namespace string, labels map[string]string, c connection) authz.Reason {
 	return authz.NewNodeProxy(authz.Config{}, policies).ForWorkload(namespace, labels).
-		Decide(&authz.Request{Principal: c.identity, SourceIP: c.src, RemoteIP: c.src, DestIP: c.dst, DestPort: c.port}).Reason
+		Decide(&authz.Request{Principal: c.identity, SourceIP: c.src, RemoteIP: c.src, DestIP: c.dst,
+			DestPort: c.port}).Reason
 }
 
 // TestNodeProxySuite judges every pair of pods of the suite by its L4 policies.
@@ -125,7 +127,8 @@ func TestNodeProxySuite(t *testing.T) {
 					got := ours(set.AuthorizationPolicies, to.Namespace, to.Labels, c)
 					if n++; got != want {
 						if wrong++; wrong < 5 {
-							t.Errorf("%s: %s to %s port %d: ours %q, ztunnel %q", stage, c.identity, to.Ref, port, got, want)
+							t.Errorf("%s: %s to %s port %d: ours %q, ztunnel %q", stage, c.identity, to.Ref, port, got,
+								want)
 						}
 					}
 				}
@@ -135,7 +138,8 @@ func TestNodeProxySuite(t *testing.T) {
 	if n < 3*18*18 {
 		t.Errorf("only %d decisions", n)
 	}
-	keepZtunnel(t, figures.Figure{Order: 30, What: "the suite's L4 policies", Comparisons: n, Disagreements: wrong, Notes: "every pair of pods, three stages"})
+	keepZtunnel(t, figures.Figure{Order: 30, What: "the suite's L4 policies", Comparisons: n, Disagreements: wrong,
+		Notes: "every pair of pods, three stages"})
 }
 
 func keepZtunnel(t *testing.T, f figures.Figure) {
@@ -192,12 +196,14 @@ func TestNodeProxyGenerated(t *testing.T) {
 				for g.clients[i].Principal != "" && !wellFormed.MatchString(g.clients[i].Principal) {
 					i = g.IntN(len(g.clients))
 				}
-				c := connection{g.clients[i].Principal, g.clients[i].Source, g.clients[i].Dest.Addr(), g.clients[g.IntN(len(g.clients))].Dest.Port()}
+				c := connection{g.clients[i].Principal, g.clients[i].Source, g.clients[i].Dest.Addr(),
+					g.clients[g.IntN(len(g.clients))].Dest.Port()}
 				if g.chance(15) {
 					c.identity = "spiffe://cluster.local/ns/" + w.namespace + "/sa/web"
 				}
 				want := ztunnelDecision(apply, c)
-				got := engine.Decide(&authz.Request{Principal: c.identity, SourceIP: c.src, RemoteIP: c.src, DestIP: c.dst, DestPort: c.port}).Reason
+				got := engine.Decide(&authz.Request{Principal: c.identity, SourceIP: c.src, RemoteIP: c.src,
+					DestIP: c.dst, DestPort: c.port}).Reason
 				reasons[want]++
 				if n++; got != want {
 					if wrong++; wrong < 4 {
@@ -208,12 +214,14 @@ func TestNodeProxyGenerated(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range []authz.Reason{authz.ReasonDenied, authz.ReasonNoPolicy, authz.ReasonAllowed, authz.ReasonUnmatched} {
+	for _, r := range []authz.Reason{authz.ReasonDenied, authz.ReasonNoPolicy, authz.ReasonAllowed,
+		authz.ReasonUnmatched} {
 		if reasons[r] < n/100 {
 			t.Errorf("%q was the outcome only %d times of %d", r, reasons[r], n)
 		}
 	}
-	keepZtunnel(t, figures.Figure{Order: 31, What: "generated L4 policies", Comparisons: n, Disagreements: wrong, Notes: fmt.Sprintf("%d policies, seed %d", total, *seed)})
+	keepZtunnel(t, figures.Figure{Order: 31, What: "generated L4 policies", Comparisons: n, Disagreements: wrong,
+		Notes: fmt.Sprintf("%d policies, seed %d", total, *seed)})
 }
 
 // wellFormed is what ztunnel takes for an identity; others do not get past TLS.
@@ -259,14 +267,26 @@ func TestWhereZtunnelDiffersFromEnvoy(t *testing.T) {
 		want   authz.Reason // ztunnel, by istiod's conversion
 		atHTTP bool         // what a waypoint says to a POST
 	}{
-		{"a star inside a namespace is a letter", false, &securityv1beta1.Rule{From: source(&securityv1beta1.Source{Namespaces: []string{"c*b"}})}, web, authz.ReasonUnmatched, true},
-		{"an ALLOW rule with a method never matches", false, &securityv1beta1.Rule{To: posts}, web, authz.ReasonUnmatched, true},
-		{"a DENY of a method alone is no denial", true, &securityv1beta1.Rule{To: posts}, web, authz.ReasonNoPolicy, false},
-		{"a DENY of a caller and a method is no denial", true, &securityv1beta1.Rule{From: source(&securityv1beta1.Source{Principals: []string{"cluster.local/ns/cell-b/sa/web"}}), To: posts}, web, authz.ReasonNoPolicy, false},
-		{"a trust domain beside a namespace is not looked at", false, &securityv1beta1.Rule{From: source(&securityv1beta1.Source{TrustDomains: []string{"other"}, Namespaces: []string{"cell-b"}})}, web, authz.ReasonAllowed, false},
-		{"a trust domain alone matches nobody", false, &securityv1beta1.Rule{From: source(&securityv1beta1.Source{TrustDomains: []string{"cluster.local"}})}, web, authz.ReasonUnmatched, true},
-		{"a condition on the service account counts as HTTP", false, &securityv1beta1.Rule{When: []*securityv1beta1.Condition{{Key: "source.serviceAccount", Values: []string{"cell-b/web"}}}}, web, authz.ReasonUnmatched, true},
-		{"a service account of any trust domain is the same", false, &securityv1beta1.Rule{From: source(&securityv1beta1.Source{ServiceAccounts: []string{"cell-b/web"}})}, "spiffe://other/ns/cell-b/sa/web", authz.ReasonAllowed, true},
+		{"a star inside a namespace is a letter", false, &securityv1beta1.Rule{From: source(&securityv1beta1.Source{
+			Namespaces: []string{"c*b"}})}, web, authz.ReasonUnmatched, true},
+		{"an ALLOW rule with a method never matches", false, &securityv1beta1.Rule{To: posts}, web,
+			authz.ReasonUnmatched, true},
+		{"a DENY of a method alone is no denial", true, &securityv1beta1.Rule{To: posts}, web, authz.ReasonNoPolicy,
+			false},
+		{"a DENY of a caller and a method is no denial", true,
+			&securityv1beta1.Rule{From: source(&securityv1beta1.Source{Principals: []string{
+				"cluster.local/ns/cell-b/sa/web"}}), To: posts}, web, authz.ReasonNoPolicy, false},
+		{"a trust domain beside a namespace is not looked at", false,
+			&securityv1beta1.Rule{From: source(&securityv1beta1.Source{TrustDomains: []string{"other"},
+				Namespaces: []string{"cell-b"}})}, web, authz.ReasonAllowed, false},
+		{"a trust domain alone matches nobody", false, &securityv1beta1.Rule{From: source(&securityv1beta1.Source{
+			TrustDomains: []string{"cluster.local"}})}, web, authz.ReasonUnmatched, true},
+		{"a condition on the service account counts as HTTP", false,
+			&securityv1beta1.Rule{When: []*securityv1beta1.Condition{{Key: "source.serviceAccount",
+				Values: []string{"cell-b/web"}}}}, web, authz.ReasonUnmatched, true},
+		{"a service account of any trust domain is the same", false,
+			&securityv1beta1.Rule{From: source(&securityv1beta1.Source{ServiceAccounts: []string{"cell-b/web"}})},
+			"spiffe://other/ns/cell-b/sa/web", authz.ReasonAllowed, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := &securityv1.AuthorizationPolicy{}
@@ -285,7 +305,8 @@ func TestWhereZtunnelDiffersFromEnvoy(t *testing.T) {
 			}
 			w := p.DeepCopy()
 			w.Spec.TargetRefs = []*typev1beta1.PolicyTargetReference{{Kind: "Service", Name: target.Service}}
-			if got := localEngine(policySet{w}, target).Decide(&authz.Request{Principal: c.who, Method: "POST", Path: "/", HTTP: true}).Allowed; got != c.atHTTP {
+			if got := localEngine(policySet{w}, target).Decide(&authz.Request{Principal: c.who, Method: "POST",
+				Path: "/", HTTP: true}).Allowed; got != c.atHTTP {
 				t.Errorf("our waypoint allows: %v, want %v", got, c.atHTTP)
 			}
 		})

@@ -35,7 +35,8 @@ func bootstrap(listeners, clusters []object) ([]byte, error) {
 		"admin": object{"address": object{"socketAddress": object{"address": "127.0.0.1", "portValue": 0}}},
 		"node":  object{"id": "enforcer", "cluster": "enforcer"},
 		"bootstrapExtensions": []any{object{"name": "envoy.bootstrap.internal_listener",
-			"typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"}}},
+			"typedConfig": object{
+				"@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"}}},
 		"layeredRuntime": object{"layers": []any{object{"name": "istio", "staticLayer": object{
 			"re2.max_program_size.error_level":                         "32768",
 			"envoy.reloadable_features.http_reject_path_with_fragment": false,
@@ -62,20 +63,25 @@ func routes(sets map[string][]*rbac.RBAC) *route.RouteConfiguration {
 		for _, f := range filters {
 			r.TypedPerFilterConfig["rbac-"+f.Rules.GetAction().String()] = typed(&rbac.RBACPerRoute{Rbac: f})
 		}
-		found[name] = &xdsmatcher.Matcher_OnMatch{OnMatch: &xdsmatcher.Matcher_OnMatch_Action{Action: &xdscore.TypedExtensionConfig{Name: name, TypedConfig: typed(r)}}}
+		found[name] = &xdsmatcher.Matcher_OnMatch{OnMatch: &xdsmatcher.Matcher_OnMatch_Action{
+			Action: &xdscore.TypedExtensionConfig{Name: name, TypedConfig: typed(r)}}}
 	}
-	input := &xdscore.TypedExtensionConfig{Name: "set", TypedConfig: typed(&matchertypes.HttpRequestHeaderMatchInput{HeaderName: setHeader})}
+	input := &xdscore.TypedExtensionConfig{Name: "set", TypedConfig: typed(&matchertypes.HttpRequestHeaderMatchInput{
+		HeaderName: setHeader})}
 	var add []*core.HeaderValueOption
 	for _, e := range explanations() {
 		h := e.(object)["header"].(object)
-		add = append(add, &core.HeaderValueOption{Header: &core.HeaderValue{Key: h["key"].(string), Value: h["value"].(string)},
+		add = append(add, &core.HeaderValueOption{Header: &core.HeaderValue{Key: h["key"].(string),
+			Value: h["value"].(string)},
 			AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD})
 	}
 	return &route.RouteConfiguration{Name: "sets",
 		ResponseHeadersToAdd: add,
-		VirtualHosts: []*route.VirtualHost{{Name: "all", Domains: []string{"*"}, Matcher: &xdsmatcher.Matcher{MatcherType: &xdsmatcher.Matcher_MatcherTree_{
-			MatcherTree: &xdsmatcher.Matcher_MatcherTree{Input: input, TreeType: &xdsmatcher.Matcher_MatcherTree_ExactMatchMap{
-				ExactMatchMap: &xdsmatcher.Matcher_MatcherTree_MatchMap{Map: found}}}}}}}}
+		VirtualHosts: []*route.VirtualHost{{Name: "all", Domains: []string{"*"},
+			Matcher: &xdsmatcher.Matcher{MatcherType: &xdsmatcher.Matcher_MatcherTree_{
+				MatcherTree: &xdsmatcher.Matcher_MatcherTree{Input: input,
+					TreeType: &xdsmatcher.Matcher_MatcherTree_ExactMatchMap{
+						ExactMatchMap: &xdsmatcher.Matcher_MatcherTree_MatchMap{Map: found}}}}}}}}
 }
 
 // explanations are the response headers in which Envoy says what it saw and why

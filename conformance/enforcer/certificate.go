@@ -28,8 +28,9 @@ func newAuthority() (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate authority: %w", err)
 	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute),
+		NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate authority: %w", err)
@@ -55,8 +56,10 @@ func (a *authority) issue(uri string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("issue a certificate: %w", err)
 	}
-	t := &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
-		URIs: []*url.URL{id}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
+	t := &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute),
+		NotAfter: time.Now().Add(24 * time.Hour),
+		URIs:     []*url.URL{id}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, t, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("issue a certificate for %s: %w", uri, err)
@@ -81,8 +84,9 @@ func (a *authority) writeSecrets(dir, cell string) error {
 		return object{"inlineString": string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))}
 	}
 	for name, secret := range map[string]object{
-		"default": {"tlsCertificate": object{"certificateChain": text("CERTIFICATE", leaf.Certificate[0]), "privateKey": text("PRIVATE KEY", key)}},
-		"ROOTCA":  {"validationContext": object{"trustedCa": text("CERTIFICATE", a.cert.Raw)}},
+		"default": {"tlsCertificate": object{"certificateChain": text("CERTIFICATE", leaf.Certificate[0]),
+			"privateKey": text("PRIVATE KEY", key)}},
+		"ROOTCA": {"validationContext": object{"trustedCa": text("CERTIFICATE", a.cert.Raw)}},
 	} {
 		secret["@type"], secret["name"] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", name
 		b, err := json.Marshal(object{"resources": []any{secret}})

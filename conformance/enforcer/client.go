@@ -62,7 +62,8 @@ func (c *client) tunnel(ctx context.Context) error {
 		}
 	}
 	in, out := io.Pipe()
-	req := &http.Request{Method: http.MethodConnect, Host: c.dest.String(), URL: &url.URL{Scheme: "https", Host: c.dest.String()}, Header: http.Header{}, Body: in}
+	req := &http.Request{Method: http.MethodConnect, Host: c.dest.String(), URL: &url.URL{Scheme: "https",
+		Host: c.dest.String()}, Header: http.Header{}, Body: in}
 	resp, err := c.hbone.RoundTrip(req.WithContext(context.WithoutCancel(ctx)))
 	if err != nil {
 		c.hbone.Close()
@@ -200,7 +201,8 @@ func (c *client) read(method string) (v Verdict, last bool, err error) {
 	if err != nil {
 		return Verdict{}, false, err
 	}
-	v = Verdict{Status: resp.StatusCode, Details: resp.Header.Get("x-details"), Rule: resp.Header.Get("x-rule"), Body: string(body)}
+	v = Verdict{Status: resp.StatusCode, Details: resp.Header.Get("x-details"), Rule: resp.Header.Get("x-rule"),
+		Body: string(body)}
 	if seen := resp.Header.Get("x-seen"); seen != "" && seen != "-" {
 		for line := range strings.SplitSeq(seen, "%&") {
 			if !strings.HasPrefix(line, setHeader+"=") {

@@ -90,7 +90,8 @@ func StartTCP(ctx context.Context, bin, dir string, clients []Client, sets [][]*
 			}
 			c.filters = append(c.filters, o)
 		}
-		c.filters = append(c.filters, object{"name": "echo", "typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"}})
+		c.filters = append(c.filters, object{"name": "echo",
+			"typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"}})
 		chains = append(chains, c)
 	}
 	return start(ctx, bin, dir, clients, chains)
@@ -172,7 +173,9 @@ func start(ctx context.Context, bin, dir string, clients []Client, chains []chai
 				e.Close()
 				return nil, err
 			}
-			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &cert, nil
+			}
 			role = "connect_terminate-" + c.cell()
 		}
 		port, ok := ports[role]
@@ -181,7 +184,8 @@ func start(ctx context.Context, bin, dir string, clients []Client, chains []chai
 			return nil, fmt.Errorf("Envoy has no listener %s, only %v", role, ports)
 		}
 		e.clients = append(e.clients, &client{
-			source: c.Source, waypoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port), dest: c.Dest, conf: conf,
+			source: c.Source, waypoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port), dest: c.Dest,
+			conf: conf,
 		})
 	}
 	return e, nil

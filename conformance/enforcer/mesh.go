@@ -165,7 +165,8 @@ type editor struct{ cell, dir, routesPath string }
 
 func (e editor) object(raw json.RawMessage) (object, error) {
 	text := string(raw)
-	for _, name := range []string{"connect_terminate", "main_internal", "connect_originate", "inner_connect_originate", "outer_connect_originate"} {
+	for _, name := range []string{"connect_terminate", "main_internal", "connect_originate", "inner_connect_originate",
+		"outer_connect_originate"} {
 		text = strings.ReplaceAll(text, `"`+name+`"`, `"`+name+"-"+e.cell+`"`)
 	}
 	var o object
@@ -188,7 +189,8 @@ func (e editor) walk(v any) {
 		for k, x := range v {
 			switch {
 			case k == "sdsConfig":
-				v[k] = object{"pathConfigSource": object{"path": secretPath(e.dir, e.cell, v["name"].(string))}, "resourceApiVersion": "V3"}
+				v[k] = object{"pathConfigSource": object{"path": secretPath(e.dir, e.cell, v["name"].(string))},
+					"resourceApiVersion": "V3"}
 				continue
 			case k == "matchTypedSubjectAltNames": // so that trustDomains can be tried
 				for _, m := range x.([]any) {
@@ -214,15 +216,19 @@ func (e editor) judge(manager object) {
 	}
 	own := []any{}
 	for _, name := range []string{"LOG", "DENY", "ALLOW"} {
-		own = append(own, object{"name": "rbac-" + name, "typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"}})
+		own = append(own, object{"name": "rbac-" + name,
+			"typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"}})
 	}
-	own = append([]any{object{"name": "seen", "typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-		"defaultSourceCode": object{"inlineString": sayWhatIsSeen}}}}, own...)
+	own = append([]any{object{"name": "seen",
+		"typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+			"defaultSourceCode": object{"inlineString": sayWhatIsSeen}}}}, own...)
 	manager["httpFilters"] = append(append(append([]any{}, filters[:at]...), own...), filters[at:]...)
 	delete(manager, "routeConfig")
-	manager["rds"] = object{"routeConfigName": "sets", "configSource": object{"resourceApiVersion": "V3", "pathConfigSource": object{"path": e.routesPath}}}
+	manager["rds"] = object{"routeConfigName": "sets", "configSource": object{"resourceApiVersion": "V3",
+		"pathConfigSource": object{"path": e.routesPath}}}
 	manager["localReplyConfig"] = object{"mappers": []any{object{
-		"filter":       object{"statusCodeFilter": object{"comparison": object{"op": "GE", "value": object{"defaultValue": 400, "runtimeKey": "none"}}}},
+		"filter": object{"statusCodeFilter": object{"comparison": object{"op": "GE",
+			"value": object{"defaultValue": 400, "runtimeKey": "none"}}}},
 		"headersToAdd": explanations()}}}
 }
 
@@ -244,7 +250,8 @@ func withoutIdentity(l object) {
 	chain := l["filterChains"].([]any)[0].(object)
 	tls := chain["transportSocket"].(object)["typedConfig"].(object)
 	tls["requireClientCertificate"] = false
-	tls["commonTlsContext"].(object)["combinedValidationContext"].(object)["defaultValidationContext"] = object{} // names asked for are a certificate asked for
+	// names asked for are a certificate asked for
+	tls["commonTlsContext"].(object)["combinedValidationContext"].(object)["defaultValidationContext"] = object{}
 	manager := chain["filters"].([]any)[0].(object)["typedConfig"].(object)
 	for _, f := range manager["httpFilters"].([]any) {
 		config := f.(object)["typedConfig"].(object)
@@ -274,7 +281,8 @@ func addChains(l object, chains []chain) {
 	for _, f := range l["listenerFilters"].([]any) {
 		if off, ok := f.(object)["filterDisabled"].(object); ok && len(chains) > 0 {
 			rules := off["orMatch"].(object)
-			rules["rules"] = append(rules["rules"].([]any), object{"destinationPortRange": object{"start": firstTCPPort, "end": firstTCPPort + len(chains)}})
+			rules["rules"] = append(rules["rules"].([]any), object{"destinationPortRange": object{"start": firstTCPPort,
+				"end": firstTCPPort + len(chains)}})
 		}
 	}
 	tree := l["filterChainMatcher"].(object)["matcherTree"].(object)
@@ -282,7 +290,8 @@ func addChains(l object, chains []chain) {
 		if r.(object)["ranges"].([]any)[0].(object)["addressPrefix"] != Destinations[0].Addr().String() {
 			continue
 		}
-		ports := r.(object)["onMatch"].(object)["matcher"].(object)["matcherTree"].(object)["exactMatchMap"].(object)["map"].(object)
+		matcher := r.(object)["onMatch"].(object)["matcher"].(object)["matcherTree"].(object)
+		ports := matcher["exactMatchMap"].(object)["map"].(object)
 		for _, c := range chains {
 			name := fmt.Sprint("tcp-", c.port)
 			ports[fmt.Sprint(c.port)] = object{"action": object{"name": name,

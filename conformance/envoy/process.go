@@ -34,7 +34,8 @@ func Start(ctx context.Context, bin, dir string, bootstrap []byte, concurrency i
 	_ = os.Remove(adminFile)
 	p := &Process{output: &tail{}, done: make(chan struct{})}
 	p.cmd = exec.Command(bin, "-c", conf, "--admin-address-path", adminFile, "--disable-hot-restart",
-		"--concurrency", strconv.Itoa(concurrency), "--log-level", "warn", "--file-flush-interval-msec", "20", "--drain-time-s", "1")
+		"--concurrency", strconv.Itoa(concurrency), "--log-level", "warn", "--file-flush-interval-msec", "20",
+		"--drain-time-s", "1")
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	endWithParent(p.cmd)
 	if err := p.cmd.Start(); err != nil {

@@ -28,12 +28,16 @@ import (
 // cannot are the cases that a peer which serves CONNECT alone cannot have, with the
 // reason.
 var cannot = map[string]string{
-	"generic/2/2 Sends a WINDOW_UPDATE frame on half-closed (remote) stream":                "asks for an answer with a body; what is no CONNECT gets 400 and nothing else",
-	"generic/2/3 Sends a PRIORITY frame on half-closed (remote) stream":                     "the same",
-	"http2/4.2/3 Sends a large size HEADERS frame that exceeds the SETTINGS_MAX_FRAME_SIZE": "its frame exceeds the 16 KiB that HTTP/2 begins with, not what we offer",
-	"http2/8.1.2.6/1 Sends a HEADERS frame with the \"content-length\" header field which does not equal the DATA frame payload length": "" +
+	"generic/2/2 Sends a WINDOW_UPDATE frame on half-closed (remote) stream": "asks for an answer with a body; what " +
+		"is no CONNECT gets 400 and nothing else",
+	"generic/2/3 Sends a PRIORITY frame on half-closed (remote) stream": "the same",
+	"http2/4.2/3 Sends a large size HEADERS frame that exceeds the SETTINGS_MAX_FRAME_SIZE": "its frame exceeds the " +
+		"16 KiB that HTTP/2 begins with, not what we offer",
+	"http2/8.1.2.6/1 Sends a HEADERS frame with the \"content-length\" header field which does not equal the DATA " +
+		"frame payload length": "" +
 		"a tunnel's bytes have no length, and what is no CONNECT is answered before it has any",
-	"http2/8.1.2.6/2 Sends a HEADERS frame with the \"content-length\" header field which does not equal the sum of the multiple DATA frames payload length": "the same",
+	"http2/8.1.2.6/2 Sends a HEADERS frame with the \"content-length\" header field which does not equal the sum of " +
+		"the multiple DATA frames payload length": "the same",
 }
 
 // races are the cases that may go either way: their streams are no CONNECTs, are
@@ -47,7 +51,8 @@ var races = []string{
 // TestHBONEAnswersAsHTTP2Demands runs every case of h2spec, also the strict ones,
 // through TLS with a valid certificate.
 func TestHBONEAnswersAsHTTP2Demands(t *testing.T) {
-	c := &config.Config{Host: "127.0.0.1", Port: serve(t), Path: "/", Timeout: 2 * time.Second, MaxHeaderLen: 4000, Strict: true}
+	c := &config.Config{Host: "127.0.0.1", Port: serve(t), Path: "/", Timeout: 2 * time.Second, MaxHeaderLen: 4000,
+		Strict: true}
 	silence(t)
 	failed := map[string]string{}
 	passed, skipped := 0, 0

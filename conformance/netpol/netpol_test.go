@@ -40,13 +40,15 @@ func judge(ours *netpol.Policies, theirs *matcher.Policy, src, dst netpol.Endpoi
 		}
 	}
 	return ours.Decide(src, dst, port).Allowed,
-		theirs.IsTrafficAllowed(&matcher.Traffic{Source: peer(src), Destination: peer(dst), ResolvedPort: int(port), ResolvedPortName: name, Protocol: corev1.ProtocolTCP}).IsAllowed()
+		theirs.IsTrafficAllowed(&matcher.Traffic{Source: peer(src), Destination: peer(dst), ResolvedPort: int(port),
+			ResolvedPortName: name, Protocol: corev1.ProtocolTCP}).IsAllowed()
 }
 
 func peer(e netpol.Endpoint) *matcher.TrafficPeer {
 	p := &matcher.TrafficPeer{IP: e.IP.String()}
 	if e.Namespace != "" {
-		p.Internal = &matcher.InternalPeer{Namespace: e.Namespace, NamespaceLabels: e.NamespaceLabels, PodLabels: e.PodLabels}
+		p.Internal = &matcher.InternalPeer{Namespace: e.Namespace, NamespaceLabels: e.NamespaceLabels,
+			PodLabels: e.PodLabels}
 	}
 	return p
 }
@@ -74,16 +76,19 @@ func TestRenderedPolicies(t *testing.T) {
 			}
 			ends := []netpol.Endpoint{
 				{IP: netip.MustParseAddr("169.254.7.127")}, {IP: netip.MustParseAddr("192.0.2.1")},
-				{IP: netip.MustParseAddr("10.244.9.9"), Namespace: "stranger", NamespaceLabels: map[string]string{"kubernetes.io/metadata.name": "stranger"}},
+				{IP: netip.MustParseAddr("10.244.9.9"), Namespace: "stranger",
+					NamespaceLabels: map[string]string{"kubernetes.io/metadata.name": "stranger"}},
 			}
 			for _, p := range w.Pods {
 				if namespaces[p.Namespace] == nil {
 					namespaces[p.Namespace] = map[string]string{"kubernetes.io/metadata.name": p.Namespace}
 				}
-				ends = append(ends, netpol.Endpoint{IP: p.IP, Namespace: p.Namespace, NamespaceLabels: namespaces[p.Namespace], PodLabels: p.Labels})
+				ends = append(ends, netpol.Endpoint{IP: p.IP, Namespace: p.Namespace,
+					NamespaceLabels: namespaces[p.Namespace], PodLabels: p.Labels})
 			}
 			if len(ends) < 18+3 || len(set.NetworkPolicies) < 18 {
-				t.Fatalf("only %d pods and %d policies: the manifests are not all there", len(ends), len(set.NetworkPolicies))
+				t.Fatalf("only %d pods and %d policies: the manifests are not all there", len(ends),
+					len(set.NetworkPolicies))
 			}
 			ours, theirs := netpol.New(set.NetworkPolicies), matcher.BuildNetworkPolicies(false, set.NetworkPolicies)
 			n, allowed, wrong := 0, 0, 0
@@ -97,7 +102,8 @@ func TestRenderedPolicies(t *testing.T) {
 						}
 						if got != want {
 							if wrong++; wrong < 5 {
-								t.Errorf("%s %v to %s %v port %d: ours %v, cyclonus %v", src.Namespace, src.PodLabels, dst.Namespace, dst.PodLabels, port, got, want)
+								t.Errorf("%s %v to %s %v port %d: ours %v, cyclonus %v", src.Namespace, src.PodLabels,
+									dst.Namespace, dst.PodLabels, port, got, want)
 							}
 						}
 					}
@@ -106,14 +112,16 @@ func TestRenderedPolicies(t *testing.T) {
 			if allowed == 0 || allowed == n {
 				t.Errorf("%d of %d connections are allowed: nothing was tried", allowed, n)
 			}
-			keep(t, "rendered NetworkPolicies, "+stage, map[string]int{"open": 50, "mtls": 51, "zero-trust": 52}[stage], n, wrong, fmt.Sprintf("%d policies, %d pods and strangers", len(set.NetworkPolicies), len(ends)))
+			keep(t, "rendered NetworkPolicies, "+stage, map[string]int{"open": 50, "mtls": 51, "zero-trust": 52}[stage],
+				n, wrong, fmt.Sprintf("%d policies, %d pods and strangers", len(set.NetworkPolicies), len(ends)))
 		})
 	}
 }
 
 func keep(t *testing.T, what string, order, n, wrong int, notes string) {
 	t.Helper()
-	if err := figures.Keep(figures.Figure{Order: order, What: what, Engine: versions.Cyclonus(), Comparisons: n, Disagreements: wrong, Notes: notes}); err != nil {
+	if err := figures.Keep(figures.Figure{Order: order, What: what, Engine: versions.Cyclonus(), Comparisons: n,
+		Disagreements: wrong, Notes: notes}); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,12 +146,15 @@ func (g *generator) selector() metav1.LabelSelector {
 	case 4:
 		s.MatchLabels = map[string]string{"app": pick(g, "a", "b"), "tier": pick(g, "web", "db")}
 	case 5:
-		s.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: pick(g, "app", "tier"), Operator: pick(g, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn), Values: []string{"a", pick(g, "web", "b")}}}
+		s.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: pick(g, "app", "tier"), Operator: pick(g,
+			metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn), Values: []string{"a", pick(g, "web", "b")}}}
 	case 6:
-		s.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: pick(g, "app", "absent"), Operator: pick(g, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist)}}
+		s.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: pick(g, "app", "absent"),
+			Operator: pick(g, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist)}}
 	case 7:
 		s.MatchLabels = map[string]string{"app": pick(g, "a", "b")}
-		s.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "tier", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"db"}}}
+		s.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "tier", Operator: metav1.LabelSelectorOpNotIn,
+			Values: []string{"db"}}}
 	}
 	return s
 }
@@ -164,8 +175,10 @@ func (g *generator) peers() []networkingv1.NetworkPolicyPeer {
 			p.PodSelector, p.NamespaceSelector = &a, &b
 		case 4:
 			p.IPBlock = pick(g,
-				&networkingv1.IPBlock{CIDR: "10.244.0.0/16"}, &networkingv1.IPBlock{CIDR: "10.244.0.0/16", Except: []string{"10.244.1.0/24"}},
-				&networkingv1.IPBlock{CIDR: "192.0.2.1/32"}, &networkingv1.IPBlock{CIDR: "0.0.0.0/0", Except: []string{"10.0.0.0/8", "192.0.2.128/25"}})
+				&networkingv1.IPBlock{CIDR: "10.244.0.0/16"}, &networkingv1.IPBlock{CIDR: "10.244.0.0/16",
+					Except: []string{"10.244.1.0/24"}},
+				&networkingv1.IPBlock{CIDR: "192.0.2.1/32"}, &networkingv1.IPBlock{CIDR: "0.0.0.0/0",
+					Except: []string{"10.0.0.0/8", "192.0.2.128/25"}})
 		}
 		out = append(out, p)
 	}
@@ -196,10 +209,13 @@ func (g *generator) ports() []networkingv1.NetworkPolicyPort {
 func (g *generator) policy(name string) *networkingv1.NetworkPolicy {
 	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: pick(g, "one", "two")}}
 	p.Spec.PodSelector = g.selector()
-	p.Spec.PolicyTypes = pick(g, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
-		[]networkingv1.PolicyType{networkingv1.PolicyTypeEgress}, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress})
+	p.Spec.PolicyTypes = pick(g, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		[]networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		[]networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+		[]networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress})
 	for range g.IntN(3) {
-		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: g.peers(), Ports: g.ports()})
+		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: g.peers(),
+			Ports: g.ports()})
 	}
 	for range g.IntN(3) {
 		p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: g.peers(), Ports: g.ports()})
@@ -246,7 +262,8 @@ func (g *generator) endpoint(namespaces map[string]map[string]string) netpol.End
 		return netpol.Endpoint{IP: netip.MustParseAddr(pick(g, "192.0.2.1", "192.0.2.200", "203.0.113.9"))}
 	}
 	ns := pick(g, "one", "one", "two", "three")
-	return netpol.Endpoint{IP: netip.MustParseAddr(fmt.Sprintf("10.244.%d.%d", g.IntN(3), 2+g.IntN(200))), Namespace: ns, NamespaceLabels: namespaces[ns],
+	return netpol.Endpoint{IP: netip.MustParseAddr(fmt.Sprintf("10.244.%d.%d", g.IntN(3), 2+g.IntN(200))),
+		Namespace: ns, NamespaceLabels: namespaces[ns],
 		PodLabels: g.labels(), Ports: map[string]uint16{"http": 8080, "admin": 9090}}
 }
 
@@ -254,14 +271,17 @@ func (g *generator) endpoint(namespaces map[string]map[string]string) netpol.End
 // to Kubernetes (k8s.io/apimachinery/pkg/labels) NotIn matches an object that
 // lacks the key, to cyclonus 0.5.6 it does not.
 func TestNotInWithoutTheKey(t *testing.T) {
-	s := metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "absent", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"a"}}}}
+	s := metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "absent",
+		Operator: metav1.LabelSelectorOpNotIn, Values: []string{"a"}}}}
 	k8s, err := metav1.LabelSelectorAsSelector(&s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := netpol.Endpoint{IP: netip.MustParseAddr("10.244.0.2"), Namespace: "one", NamespaceLabels: map[string]string{}, PodLabels: map[string]string{"app": "a"}}
-	policy := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "one"}, Spec: networkingv1.NetworkPolicySpec{
-		PodSelector: s, PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}}}
+	pod := netpol.Endpoint{IP: netip.MustParseAddr("10.244.0.2"), Namespace: "one",
+		NamespaceLabels: map[string]string{}, PodLabels: map[string]string{"app": "a"}}
+	policy := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "one"},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: s, PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}}}
 	ours := !netpol.New([]*networkingv1.NetworkPolicy{policy}).Decide(pod, pod, 80).Allowed // selected, hence closed
 	if want := k8s.Matches(labelSet(pod.PodLabels)); ours != want {
 		t.Errorf("ours selects the pod: %v, Kubernetes: %v", ours, want)

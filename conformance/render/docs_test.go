@@ -45,15 +45,16 @@ func TestTheDocsShowWhatTheirExampleReallyBecomes(t *testing.T) {
 	}
 	var set objects.Set
 	owner := objects.Owner{Cell: "orion", Component: "docking-radar"}
-	if err := platform.Until(t.Context(), 30*time.Second, "the example is on the cluster", func(ctx context.Context) error {
-		if err := synced(ctx, example[2].GetName()); err != nil {
-			return err
-		}
-		if set, err = objects.Collect(ctx, platform.Client, choreo.Namespace); err != nil {
-			return err
-		}
-		return objects.Set{owner: set[owner]}.Applied(ctx, platform.Client)
-	}); err != nil {
+	if err := platform.Until(t.Context(), 30*time.Second, "the example is on the cluster",
+		func(ctx context.Context) error {
+			if err := synced(ctx, example[2].GetName()); err != nil {
+				return err
+			}
+			if set, err = objects.Collect(ctx, platform.Client, choreo.Namespace); err != nil {
+				return err
+			}
+			return objects.Set{owner: set[owner]}.Applied(ctx, platform.Client)
+		}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := objects.Encode(set.Normalise()[owner])

@@ -23,7 +23,8 @@ import (
 func main() {
 	root := flag.String("root", "../..", "the repository")
 	check := flag.Bool("check", false, "write nothing; fail when a file is not as it is rendered")
-	command := flag.String("exec", "", "render nothing: run this command against the platform, with KUBECONFIG set and kubectl in PATH")
+	command := flag.String("exec", "", "render nothing: run this command against the platform, with KUBECONFIG set "+
+		"and kubectl in PATH")
 	keep := flag.Bool("keep", false, "keep the state and the logs of the engines")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -110,7 +111,8 @@ func against(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, root, c
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-c", command)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+shop.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+shop.Dir+string(os.PathListSeparator)+
+		os.Getenv("PATH"))
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}

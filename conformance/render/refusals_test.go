@@ -65,9 +65,12 @@ func TestMistakesAreRefusedInWordsThatADeveloperUnderstands(t *testing.T) {
 		at                string
 		message           string
 	}{
-		{"a typo in a field of the Component", "autoDeploy:", "autoDeplyo:", admission, ".spec.autoDeplyo: field not declared in schema"},
-		{"a typo in a field of the Workload", "visibility: [project]", "visiblity: [project]", admission, ".spec.endpoints.http.visiblity: field not declared in schema"},
-		{"an unknown visibility", "visibility: [project]", "visibility: [cell]", admission, `supported values: "project", "namespace", "internal", "external"`},
+		{"a typo in a field of the Component", "autoDeploy:", "autoDeplyo:", admission,
+			".spec.autoDeplyo: field not declared in schema"},
+		{"a typo in a field of the Workload", "visibility: [project]", "visiblity: [project]", admission,
+			".spec.endpoints.http.visiblity: field not declared in schema"},
+		{"an unknown visibility", "visibility: [project]", "visibility: [cell]", admission,
+			`supported values: "project", "namespace", "internal", "external"`},
 		{"a bare component type", "deployment/zero-trust-service", "zero-trust-service", admission, "should match"},
 		{"a typo in a caller", "methods: [GET]", "metods: [GET]", component, "metods"},
 		{"a caller without methods", "methods: [GET], ", "", component, "methods is required"},
@@ -78,17 +81,28 @@ func TestMistakesAreRefusedInWordsThatADeveloperUnderstands(t *testing.T) {
 		{"a typo in a parameter", "allowFrom:", "allowform:", component, "allowform"},
 		{"a component type that does not exist", "zero-trust-service}", "zero-trust}", component, "zero-trust"},
 		{"a Cell that does not exist", "projectName: orion", "projectName: oriom", component, "oriom"},
-		{"a whole Cell as caller, not asked for", "component: guidance-nav, methods", "methods", releaseBinding, "names no component: that would admit every workload of the Cell"},
-		{"a component and its whole Cell", "methods: [GET]", "wholeCell: true, methods: [GET]", releaseBinding, "both component and wholeCell"},
-		{"a trait beside the built-in one", "  parameters:", "  traits: [{kind: ClusterTrait, name: istio-authz, instanceName: mine}]\n  parameters:", component, "no traits are allowed"},
-		{"no endpoint", "endpoints:\n    http: {type: HTTP, port: 8080, visibility: [project]}", "endpoints: {}", releaseBinding, "declares no endpoint"},
-		{"targetPort unlike port", "port: 8080,", "port: 8080, targetPort: 8081,", releaseBinding, "targetPort differs from its port"},
-		{"the admin port as an endpoint", "port: 8080,", "port: 9090,", releaseBinding, "an endpoint uses the admin port"},
+		{"a whole Cell as caller, not asked for", "component: guidance-nav, methods", "methods", releaseBinding,
+			"names no component: that would admit every workload of the Cell"},
+		{"a component and its whole Cell", "methods: [GET]", "wholeCell: true, methods: [GET]", releaseBinding,
+			"both component and wholeCell"},
+		{"a trait beside the built-in one", "  parameters:", "  traits: [{kind: ClusterTrait, name: istio-authz, " +
+			"instanceName: mine}]\n  parameters:", component, "no traits are allowed"},
+		{"no endpoint", "endpoints:\n    http: {type: HTTP, port: 8080, visibility: [project]}", "endpoints: {}",
+			releaseBinding, "declares no endpoint"},
+		{"targetPort unlike port", "port: 8080,", "port: 8080, targetPort: 8081,", releaseBinding,
+			"targetPort differs from its port"},
+		{"the admin port as an endpoint", "port: 8080,", "port: 9090,", releaseBinding,
+			"an endpoint uses the admin port"},
 		{"a TCP endpoint", "type: HTTP", "type: TCP", releaseBinding, "must have type HTTP"},
-		{"a caller of another Cell that the NetworkPolicy keeps out", "{project: orion, component: guidance-nav, methods", "{project: houston, component: capcom, methods", releaseBinding, "add namespace to the endpoint's visibility"},
-		{"an external endpoint that nobody may use", "visibility: [project]", "visibility: [external]", releaseBinding, "allowIngress and the visibility external go together"},
-		{"a dependency on a component that does not exist", "component: guidance-nav, name", "component: guidance-naf, name", releaseBinding, "guidance-naf"},
-		{"a dependency on a Cell that does not exist", "{project: orion, component: guidance-nav, name", "{project: oriom, component: guidance-nav, name", releaseBinding, "oriom"},
+		{"a caller of another Cell that the NetworkPolicy keeps out",
+			"{project: orion, component: guidance-nav, methods", "{project: houston, component: capcom, methods",
+			releaseBinding, "add namespace to the endpoint's visibility"},
+		{"an external endpoint that nobody may use", "visibility: [project]", "visibility: [external]", releaseBinding,
+			"allowIngress and the visibility external go together"},
+		{"a dependency on a component that does not exist", "component: guidance-nav, name",
+			"component: guidance-naf, name", releaseBinding, "guidance-naf"},
+		{"a dependency on a Cell that does not exist", "{project: orion, component: guidance-nav, name",
+			"{project: oriom, component: guidance-nav, name", releaseBinding, "oriom"},
 		{"a typo in the environment's settings", "resources: {limits", "resources: {limit", releaseBinding, "limit"},
 		{"a memory limit in another unit", "memory: 64Mi", "memory: 64M", releaseBinding, "should match"},
 	} {
@@ -111,22 +125,24 @@ func TestMistakesAreRefusedInWordsThatADeveloperUnderstands(t *testing.T) {
 		const name, want = "esa-ops-development", "unknown stage: it is open, mtls or zero-trust"
 		binding := schema.GroupVersionKind{Group: "openchoreo.dev", Version: "v1alpha1", Kind: "ProjectReleaseBinding"}
 		stage := func(s string) {
-			if err := platform.MergePatch(t.Context(), binding, choreo.Namespace, name, fmt.Sprintf(`{"spec":{"environmentConfigs":{"stage":%q}}}`, s)); err != nil {
+			if err := platform.MergePatch(t.Context(), binding, choreo.Namespace, name,
+				fmt.Sprintf(`{"spec":{"environmentConfigs":{"stage":%q}}}`, s)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		stage("closed")
 		defer stage("zero-trust")
-		if err := platform.Until(t.Context(), 8*time.Second, "the Cell's binding refuses the stage", func(ctx context.Context) error {
-			b, err := platform.Get(ctx, binding, choreo.Namespace, name)
-			if err != nil {
-				return err
-			}
-			if _, why := choreo.Condition(b, ""); !strings.Contains(why, want) {
-				return fmt.Errorf("its conditions do not say %q: %s", want, why)
-			}
-			return nil
-		}); err != nil {
+		if err := platform.Until(t.Context(), 8*time.Second, "the Cell's binding refuses the stage",
+			func(ctx context.Context) error {
+				b, err := platform.Get(ctx, binding, choreo.Namespace, name)
+				if err != nil {
+					return err
+				}
+				if _, why := choreo.Condition(b, ""); !strings.Contains(why, want) {
+					return fmt.Errorf("its conditions do not say %q: %s", want, why)
+				}
+				return nil
+			}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -81,7 +81,8 @@ func TestWhatIsCommittedIsWhatOpenChoreoRenders(t *testing.T) {
 	}
 	cells, components := written(t)
 	if want := cells + components + cells + 2*cells; len(files) != want {
-		t.Errorf("%d files, want %d: %d Cells, %d components, the Cells' meshes and those of two more stages", len(files), want, cells, components)
+		t.Errorf("%d files, want %d: %d Cells, %d components, the Cells' meshes and those of two more stages",
+			len(files), want, cells, components)
 	}
 }
 
@@ -93,7 +94,8 @@ func written(t *testing.T) (cells, components int) {
 		t.Fatal(err)
 	}
 	for _, p := range projects {
-		own, err := filepath.Glob(filepath.Join(root, "openchoreo", strings.TrimSuffix(filepath.Base(p), ".yaml"), "*.yaml"))
+		own, err := filepath.Glob(filepath.Join(root, "openchoreo", strings.TrimSuffix(filepath.Base(p), ".yaml"),
+			"*.yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}

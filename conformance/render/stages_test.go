@@ -37,7 +37,8 @@ func meshLabels(ctx context.Context, c *cluster.Client) (map[string]string, erro
 func TestSwitchingTheStageTakesLabelsOffAgainAndTouchesNoPod(t *testing.T) {
 	_, components := written(t)
 	generations := func() map[string]int64 {
-		deployments, err := platform.List(t.Context(), schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "")
+		deployments, err := platform.List(t.Context(), schema.GroupVersionKind{Group: "apps", Version: "v1",
+			Kind: "Deployment"}, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +53,8 @@ func TestSwitchingTheStageTakesLabelsOffAgainAndTouchesNoPod(t *testing.T) {
 	}
 	before := generations()
 	for _, s := range []struct{ stage, labels string }{
-		{"zero-trust", "ambient,waypoint"}, {"mtls", "ambient,"}, {"open", ","}, {"mtls", "ambient,"}, {"zero-trust", "ambient,waypoint"},
+		{"zero-trust", "ambient,waypoint"}, {"mtls", "ambient,"}, {"open", ","}, {"mtls", "ambient,"},
+		{"zero-trust", "ambient,waypoint"},
 	} {
 		begin := time.Now()
 		if _, err := choreo.AtStage(t.Context(), platform.Cluster, s.stage); err != nil {
@@ -62,13 +64,14 @@ func TestSwitchingTheStageTakesLabelsOffAgainAndTouchesNoPod(t *testing.T) {
 		for _, cell := range []string{"houston", "kennedy", "orion", "deep-space-network", "esa-ops"} {
 			want[cell] = s.labels
 		}
-		if err := platform.Until(t.Context(), time.Minute, "the namespaces bear the labels of "+s.stage, func(ctx context.Context) error {
-			got, err := meshLabels(ctx, platform.Client)
-			if err == nil && !maps.Equal(want, got) {
-				err = errors.New(cmp.Diff(want, got))
-			}
-			return err
-		}); err != nil {
+		if err := platform.Until(t.Context(), time.Minute, "the namespaces bear the labels of "+s.stage,
+			func(ctx context.Context) error {
+				got, err := meshLabels(ctx, platform.Client)
+				if err == nil && !maps.Equal(want, got) {
+					err = errors.New(cmp.Diff(want, got))
+				}
+				return err
+			}); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%s after %s", s.stage, time.Since(begin).Round(time.Millisecond))
@@ -128,7 +131,8 @@ func TestTheRenderedSetAppliesWithoutOpenChoreo(t *testing.T) {
 	if err := bare.Apply(t.Context(), system[0]); err != nil {
 		t.Fatal(err)
 	}
-	paths := append(cells, filepath.Join(root, "istio", "telemetry.yaml"), filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells"),
+	paths := append(cells, filepath.Join(root, "istio", "telemetry.yaml"), filepath.Join(root, "openchoreo",
+		"rendered"), filepath.Join(root, "istio", "cells"),
 		filepath.Join(root, "istio", "stages", "open"), filepath.Join(root, "istio", "stages", "mtls"))
 	for _, p := range paths {
 		if err := bare.ApplyPath(t.Context(), p); err != nil {

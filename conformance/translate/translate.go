@@ -36,7 +36,8 @@ const (
 // Validate is istiod's admission check.
 func Validate(p *securityv1.AuthorizationPolicy) error {
 	_, err := validation.ValidateAuthorizationPolicy(config.Config{
-		Meta: config.Meta{GroupVersionKind: gvk.AuthorizationPolicy, Name: p.Name, Namespace: p.Namespace, Annotations: p.Annotations, Labels: p.Labels},
+		Meta: config.Meta{GroupVersionKind: gvk.AuthorizationPolicy, Name: p.Name, Namespace: p.Namespace,
+			Annotations: p.Annotations, Labels: p.Labels},
 		Spec: &p.Spec,
 	})
 	return err
@@ -75,12 +76,16 @@ func WaypointTCP(policies []*securityv1.AuthorizationPolicy, t Target) []*listen
 }
 
 func translator(policies []*securityv1.AuthorizationPolicy, t Target) *builder.Builder {
-	all := &model.AuthorizationPolicies{NamespaceToPolicies: map[string][]model.AuthorizationPolicy{}, RootNamespace: RootNamespace}
+	all := &model.AuthorizationPolicies{NamespaceToPolicies: map[string][]model.AuthorizationPolicy{},
+		RootNamespace: RootNamespace}
 	for _, p := range policies {
 		all.NamespaceToPolicies[p.Namespace] = append(all.NamespaceToPolicies[p.Namespace],
 			model.AuthorizationPolicy{Name: p.Name, Namespace: p.Namespace, Annotations: p.Annotations, Spec: &p.Spec})
 	}
-	m := model.PolicyMatcherFor(t.Namespace, map[string]string{"gateway.networking.k8s.io/gateway-name": t.Waypoint}, true).WithRootNamespace(RootNamespace)
-	m.Services = []model.ServiceInfoForPolicyMatcher{{Name: t.Service, Namespace: t.Namespace, Registry: provider.Kubernetes}}
-	return builder.New(trustdomain.NewBundle(TrustDomain, nil), nil, all.ListAuthorizationPolicies(m), builder.Option{UseFilterState: true})
+	m := model.PolicyMatcherFor(t.Namespace, map[string]string{"gateway.networking.k8s.io/gateway-name": t.Waypoint},
+		true).WithRootNamespace(RootNamespace)
+	m.Services = []model.ServiceInfoForPolicyMatcher{{Name: t.Service, Namespace: t.Namespace,
+		Registry: provider.Kubernetes}}
+	return builder.New(trustdomain.NewBundle(TrustDomain, nil), nil, all.ListAuthorizationPolicies(m),
+		builder.Option{UseFilterState: true})
 }

@@ -69,8 +69,10 @@ func generate(w *topology.World, pods []*topology.Pod) ([]xds.Config, error) {
 	var out []xds.Config
 	err = test.Wrap(func(t test.Failer) {
 		mc := mesh.DefaultMeshConfig()
-		mc.AccessLogFile, mc.AccessLogEncoding, mc.AccessLogFormat = "/dev/stdout", meshconfig.MeshConfig_JSON, xds.AccessLogFormat
-		d := istioxds.NewFakeDiscoveryServer(t, istioxds.FakeOptions{ConfigString: text, KubernetesObjectString: text, MeshConfig: mc})
+		mc.AccessLogFile, mc.AccessLogEncoding, mc.AccessLogFormat = "/dev/stdout", meshconfig.MeshConfig_JSON,
+			xds.AccessLogFormat
+		d := istioxds.NewFakeDiscoveryServer(t, istioxds.FakeOptions{ConfigString: text, KubernetesObjectString: text,
+			MeshConfig: mc})
 		for _, p := range pods {
 			c, err := one(d, w, p)
 			if err != nil {
@@ -95,7 +97,8 @@ func node(w *topology.World, p *topology.Pod) *model.Proxy {
 		// writes istio.hashable_string, a filter state factory that core Envoy lacks.
 		IstioVersion: &model.IstioVersion{Major: 1, Minor: 29, Patch: 1},
 		// An Envoy in a network namespace of its user's is root there.
-		Metadata: &model.NodeMetadata{Namespace: p.Namespace, Labels: labels, EnableHBONE: true, UnprivilegedPod: "true"},
+		Metadata: &model.NodeMetadata{Namespace: p.Namespace, Labels: labels, EnableHBONE: true,
+			UnprivilegedPod: "true"},
 	}
 	if p.Kind == topology.Waypoint {
 		labels[label.GatewayManaged.Name] = constants.ManagedGatewayMeshControllerLabel
@@ -214,7 +217,9 @@ func adapt(v any) any {
 		return slices.DeleteFunc(v, func(e any) bool {
 			o, _ := adapt(e).(Object)
 			typed, _ := o["typedConfig"].(Object)
-			return slices.ContainsFunc(notInCore, func(u string) bool { return typed["typeUrl"] == u || typed["@type"] == u })
+			return slices.ContainsFunc(notInCore, func(u string) bool {
+				return typed["typeUrl"] == u || typed["@type"] == u
+			})
 		})
 	case Object:
 		for k, e := range v {
@@ -284,17 +289,23 @@ func manifests(w *topology.World) (string, error) {
 func standing(g *gatewayv1.Gateway, w *topology.World) []any {
 	ip := w.Pod(topology.Ref{Namespace: g.Namespace, Name: g.Name}).IP.String()
 	ready := g.DeepCopy()
-	ready.Status.Addresses = []gatewayv1.GatewayStatusAddress{{Type: new(gatewayv1.HostnameAddressType), Value: g.Name + "." + g.Namespace + ".svc.cluster.local"}}
-	labels := map[string]string{label.GatewayManaged.Name: constants.ManagedGatewayMeshControllerLabel, label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}
+	ready.Status.Addresses = []gatewayv1.GatewayStatusAddress{{Type: new(gatewayv1.HostnameAddressType), Value: g.Name +
+		"." + g.Namespace + ".svc.cluster.local"}}
+	labels := map[string]string{label.GatewayManaged.Name: constants.ManagedGatewayMeshControllerLabel,
+		label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}
 	hbone := "hbone"
 	vip := fmt.Sprintf("10.97.%s", strings.SplitN(ip, ".", 3)[2])
 	return []any{ready,
-		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Name: g.Name, Namespace: g.Namespace, Labels: labels},
-			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip}, Ports: []corev1.ServicePort{{Name: "mesh", Port: 15008, AppProtocol: &hbone}},
+		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+			ObjectMeta: metav1.ObjectMeta{Name: g.Name, Namespace: g.Namespace, Labels: labels},
+			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip},
+				Ports:    []corev1.ServicePort{{Name: "mesh", Port: 15008, AppProtocol: &hbone}},
 				Selector: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
-		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "WorkloadEntry"},
+		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1",
+			Kind: "WorkloadEntry"},
 			ObjectMeta: metav1.ObjectMeta{Name: g.Name + "-0", Namespace: g.Namespace, Labels: labels},
-			Spec:       networkingv1alpha3.WorkloadEntry{Address: ip, Labels: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
+			Spec: networkingv1alpha3.WorkloadEntry{Address: ip,
+				Labels: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
 	}
 }
 
@@ -306,24 +317,33 @@ func ingress(p *topology.Pod) []any {
 	labels := map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: p.Name}
 	const vip = "10.97.255.1"
 	return []any{
-		&gatewayv1.GatewayClass{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1", Kind: "GatewayClass"},
-			ObjectMeta: metav1.ObjectMeta{Name: "istio"}, Spec: gatewayv1.GatewayClassSpec{ControllerName: "istio.io/gateway-controller"}},
-		&gatewayv1.Gateway{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway"}, ObjectMeta: meta,
+		&gatewayv1.GatewayClass{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1",
+			Kind: "GatewayClass"},
+			ObjectMeta: metav1.ObjectMeta{Name: "istio"}, Spec: gatewayv1.GatewayClassSpec{
+				ControllerName: "istio.io/gateway-controller"}},
+		&gatewayv1.Gateway{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway"},
+			ObjectMeta: meta,
 			Spec: gatewayv1.GatewaySpec{GatewayClassName: "istio", Listeners: []gatewayv1.Listener{{
 				Name: "http", Port: GatewayPort, Protocol: gatewayv1.HTTPProtocolType,
-				AllowedRoutes: &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: new(gatewayv1.NamespacesFromAll)}},
+				AllowedRoutes: &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{
+					From: new(gatewayv1.NamespacesFromAll)}},
 			}}}},
-		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: labels},
-			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip}, Ports: []corev1.ServicePort{{Name: "http", Port: GatewayPort}}, Selector: labels}},
-		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "WorkloadEntry"},
+		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: labels},
+			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip},
+				Ports: []corev1.ServicePort{{Name: "http", Port: GatewayPort}}, Selector: labels}},
+		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1",
+			Kind: "WorkloadEntry"},
 			ObjectMeta: metav1.ObjectMeta{Name: name + "-0", Namespace: p.Namespace, Labels: labels},
 			Spec:       networkingv1alpha3.WorkloadEntry{Address: p.IP.String(), Labels: labels}},
 	}
 }
 
 func slice(s *topology.Service, c *corev1.Service) any {
-	out := &discoveryv1.EndpointSlice{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
-		ObjectMeta:  metav1.ObjectMeta{Name: s.Name + "-1", Namespace: s.Namespace, Labels: map[string]string{"kubernetes.io/service-name": s.Name}},
+	out := &discoveryv1.EndpointSlice{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1",
+		Kind: "EndpointSlice"},
+		ObjectMeta: metav1.ObjectMeta{Name: s.Name + "-1", Namespace: s.Namespace,
+			Labels: map[string]string{"kubernetes.io/service-name": s.Name}},
 		AddressType: discoveryv1.AddressTypeIPv4}
 	seen := map[string]bool{}
 	for _, p := range c.Spec.Ports {
@@ -340,18 +360,21 @@ func slice(s *topology.Service, c *corev1.Service) any {
 			})
 		}
 		port := int32(b.Port)
-		out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: &port, Protocol: new(corev1.ProtocolTCP)})
+		out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: &port,
+			Protocol: new(corev1.ProtocolTCP)})
 	}
 	return out
 }
 
 func podOf(p *topology.Pod) any {
-	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: p.Name + "-0", Namespace: p.Namespace, Labels: p.Labels},
-		Spec: corev1.PodSpec{ServiceAccountName: p.ServiceAccount, NodeName: "node"}}
+	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: p.Name + "-0", Namespace: p.Namespace, Labels: p.Labels},
+		Spec:       corev1.PodSpec{ServiceAccountName: p.ServiceAccount, NodeName: "node"}}
 	if p.Meshed {
 		pod.Annotations = map[string]string{annotation.AmbientRedirection.Name: constants.AmbientRedirectionEnabled}
 	}
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: p.IP.String(), PodIPs: []corev1.PodIP{{IP: p.IP.String()}},
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: p.IP.String(),
+		PodIPs:     []corev1.PodIP{{IP: p.IP.String()}},
 		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
 	return pod
 }

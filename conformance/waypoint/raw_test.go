@@ -113,7 +113,8 @@ func TestRawRequests(t *testing.T) {
 			asked++
 			want, got := theirs[way][name], ours[way][name]
 			if diff := cmp.Diff(recorded[way][name], want); diff != "" && !*record {
-				t.Errorf("%s, %s: Envoy answers otherwise than recorded (-recorded +Envoy; record anew with -record):\n%s", way, name, diff)
+				t.Errorf("%s, %s: Envoy answers otherwise than recorded (-recorded +Envoy; record anew with "+
+					"-record):\n%s", way, name, diff)
 			}
 			different, listed := rawhttp.Different(way, name)
 			diff := cmp.Diff(want, got)
@@ -136,8 +137,10 @@ func TestRawRequests(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := figures.Keep(figures.Figure{Order: 21, What: "raw requests to a waypoint and to the gateway", Engine: "Envoy " + v + ", configured by istiod's code",
-		Comparisons: asked, Disagreements: wrong, Notes: fmt.Sprintf("%d differ on purpose, listed in docs/conformance.md", onPurpose)}); err != nil {
+	if err := figures.Keep(figures.Figure{Order: 21, What: "raw requests to a waypoint and to the gateway",
+		Engine:      "Envoy " + v + ", configured by istiod's code",
+		Comparisons: asked, Disagreements: wrong, Notes: fmt.Sprintf(
+			"%d differ on purpose, listed in docs/conformance.md", onPurpose)}); err != nil {
 		t.Error(err)
 	}
 }

@@ -100,7 +100,8 @@ func makeNetwork() error {
 	if err != nil {
 		return err
 	}
-	return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: pods, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST})
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: pods, Type: unix.RTN_LOCAL,
+		Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST})
 }
 
 // plainNode is a node whose addresses are what they are called.
@@ -165,7 +166,8 @@ func (p *pod) call(dst netip.AddrPort, line, host string) answer {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-Client-Cert: URI=spiffe://cluster.local/ns/forged/sa/forged\r\nConnection: close\r\n\r\n", line, host)
+	fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-Client-Cert: "+
+		"URI=spiffe://cluster.local/ns/forged/sa/forged\r\nConnection: close\r\n\r\n", line, host)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return answer{Status: "reset"}
@@ -328,7 +330,8 @@ func (s *suite) calls(t *testing.T) map[string]answer {
 			}
 		}
 		from := catalog.Caller{Cell: "orion", Component: "crew-interface"}
-		out["past the waypoint to "+svc.Name] = s.pods[refs[from]].call(netip.AddrPortFrom(s.world.Pod(ref).IP, 8080), "GET /", "pod")
+		out["past the waypoint to "+svc.Name] = s.pods[refs[from]].call(netip.AddrPortFrom(s.world.Pod(ref).IP, 8080),
+			"GET /", "pod")
 	}
 	return out
 }
@@ -372,7 +375,8 @@ func TestEnvoyWaypoints(t *testing.T) {
 		notes = append(notes, fmt.Sprintf("%d %s", n, s))
 	}
 	slices.Sort(notes)
-	if err := figures.Keep(figures.Figure{Order: 20, What: "calls through Envoy waypoints", Engine: "Envoy " + v + ", configured by istiod's code",
+	if err := figures.Keep(figures.Figure{Order: 20, What: "calls through Envoy waypoints", Engine: "Envoy " + v +
+		", configured by istiod's code",
 		Comparisons: len(theirs), Disagreements: wrong, Notes: strings.Join(notes, ", ")}); err != nil {
 		t.Error(err)
 	}

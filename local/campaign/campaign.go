@@ -86,7 +86,8 @@ func Play(ctx context.Context, where Arena, c *adversary.Campaign, o Options) (R
 	return report, nil
 }
 
-func playStage(ctx context.Context, where Arena, now State, attacks []adversary.Attack, o Options, report *Report) error {
+func playStage(ctx context.Context, where Arena, now State, attacks []adversary.Attack, o Options,
+	report *Report) error {
 	note := o.Note
 	if note == nil {
 		note = func(string) {}
@@ -120,7 +121,8 @@ const flightPatience = 15 * time.Second
 
 // playInFlight plays an attack; one that ends the flight needs one that can be
 // ended, so it is played again while the spacecraft itself has no room for it.
-func playInFlight(ctx context.Context, where Arena, now State, a adversary.Attack, launch bool) (adversary.Result, error) {
+func playInFlight(ctx context.Context, where Arena, now State, a adversary.Attack, launch bool) (adversary.Result,
+	error) {
 	e, _ := a.Expected(now.Stage, now.Capture)
 	if !launch || !a.Last || e.Effect == nil || !*e.Effect {
 		return where.Attack(ctx, a)

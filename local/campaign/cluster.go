@@ -32,7 +32,8 @@ func (c *Cluster) State(context.Context) (State, error) { return State{Stage: c.
 // SetStage fails for any stage but the one that is in force.
 func (c *Cluster) SetStage(_ context.Context, stage string) error {
 	if stage != c.Stage {
-		return fmt.Errorf("on a cluster the stage cannot be switched from here, and %s is in force: `make stage-%s` does it",
+		return fmt.Errorf("on a cluster the stage cannot be switched from here, and %s is in force: `make stage-%s` "+
+			"does it",
 			c.Stage, stage)
 	}
 	return nil
@@ -83,7 +84,8 @@ func (c *Cluster) denials(ctx context.Context, since time.Time, who adversary.At
 
 // waypoints returns the namespaces that have one.
 func (c *Cluster) waypoints(ctx context.Context) ([]string, error) {
-	out, err := c.kubectl(ctx, "get", "gateways.gateway.networking.k8s.io", "-A", "--field-selector", "metadata.name=waypoint",
+	out, err := c.kubectl(ctx, "get", "gateways.gateway.networking.k8s.io", "-A", "--field-selector",
+		"metadata.name=waypoint",
 		"-o", `jsonpath={range .items[*]}{.metadata.namespace}{"\n"}{end}`)
 	return strings.Fields(string(out)), err
 }
@@ -118,14 +120,18 @@ func ztunnelDenials(log []byte, who adversary.Attacker) []adversary.Decision {
 		}
 		hop := "node-proxy-" + f["direction"]
 		switch {
-		case strings.Contains(problem, "policy rejection"), strings.Contains(problem, "unauthorized"), strings.Contains(problem, "401"):
+		case strings.Contains(problem, "policy rejection"), strings.Contains(problem, "unauthorized"),
+			strings.Contains(problem, "401"):
 			policy := ""
 			if _, name, ok := strings.Cut(problem, "explicitly denied by: "); ok {
 				policy = name
 			}
-			out = append(out, adversary.Decision{Hop: hop, Layer: 2, Verdict: adversary.DeniedL4, Policy: policy, Reason: problem})
-		case strings.Contains(problem, "refused"), strings.Contains(problem, "connection failed"), strings.Contains(problem, "timed out"):
-			out = append(out, adversary.Decision{Hop: "network-policy", Layer: 1, Verdict: adversary.DeniedNetwork, Reason: problem})
+			out = append(out, adversary.Decision{Hop: hop, Layer: 2, Verdict: adversary.DeniedL4, Policy: policy,
+				Reason: problem})
+		case strings.Contains(problem, "refused"), strings.Contains(problem, "connection failed"),
+			strings.Contains(problem, "timed out"):
+			out = append(out, adversary.Decision{Hop: "network-policy", Layer: 1, Verdict: adversary.DeniedNetwork,
+				Reason: problem})
 		}
 	}
 	return out
@@ -149,7 +155,8 @@ func waypointDenials(log []byte, who adversary.Attacker) []adversary.Decision {
 			continue
 		}
 		rule = strings.TrimSuffix(rule, "]")
-		d := adversary.Decision{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7, Rule: rule, Reason: "a policy denies it"}
+		d := adversary.Decision{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7, Rule: rule,
+			Reason: "a policy denies it"}
 		if rule == "none" {
 			d.Rule, d.Reason = "", "ALLOW policies apply, but none of their rules matches"
 		}

@@ -22,16 +22,21 @@ func TestZtunnelsLogNamesTheLayer(t *testing.T) {
 		want []adversary.Decision
 	}{
 		"no rule admits it": {
-			common + `direction="inbound" bytes_sent=0 bytes_recv=0 duration="0ms" error="connection closed due to policy rejection: allow policies exist, but none allowed"`,
-			[]adversary.Decision{{Hop: "node-proxy-inbound", Layer: 2, Verdict: adversary.DeniedL4, Reason: "connection closed due to policy rejection: allow policies exist, but none allowed"}},
+			common +
+				`direction="inbound" bytes_sent=0 bytes_recv=0 duration="0ms" error="connection closed due to policy rejection: allow policies exist, but none allowed"`,
+			[]adversary.Decision{{Hop: "node-proxy-inbound", Layer: 2, Verdict: adversary.DeniedL4,
+				Reason: "connection closed due to policy rejection: allow policies exist, but none allowed"}},
 		},
 		"a policy denies it": {
-			common + `direction="inbound" error="connection closed due to policy rejection: explicitly denied by: orion/no"`,
-			[]adversary.Decision{{Hop: "node-proxy-inbound", Layer: 2, Verdict: adversary.DeniedL4, Policy: "orion/no", Reason: "connection closed due to policy rejection: explicitly denied by: orion/no"}},
+			common +
+				`direction="inbound" error="connection closed due to policy rejection: explicitly denied by: orion/no"`,
+			[]adversary.Decision{{Hop: "node-proxy-inbound", Layer: 2, Verdict: adversary.DeniedL4, Policy: "orion/no",
+				Reason: "connection closed due to policy rejection: explicitly denied by: orion/no"}},
 		},
 		"the perimeter refuses it": {
 			common + `direction="outbound" error="connection failed: Connection refused (os error 111)"`,
-			[]adversary.Decision{{Hop: "network-policy", Layer: 1, Verdict: adversary.DeniedNetwork, Reason: "connection failed: Connection refused (os error 111)"}},
+			[]adversary.Decision{{Hop: "network-policy", Layer: 1, Verdict: adversary.DeniedNetwork,
+				Reason: "connection failed: Connection refused (os error 111)"}},
 		},
 		"a connection that was let through": {common + `direction="inbound" bytes_sent=120 duration="3ms"`, nil},
 		"somebody else's": {
@@ -48,7 +53,8 @@ func TestZtunnelsLogNamesTheLayer(t *testing.T) {
 
 func TestAWaypointsLogNamesTheRule(t *testing.T) {
 	line := func(caller, decision, closed string) string {
-		return `{"caller":"` + caller + `","method":"POST","path":"/maneuver","status":"403","decision":"` + decision + `","closed":"` + closed + `"}` + "\n"
+		return `{"caller":"` + caller + `","method":"POST","path":"/maneuver","status":"403","decision":"` + decision +
+			`","closed":"` + closed + `"}` + "\n"
 	}
 	own := orionRogue.Identity()
 	for name, c := range map[string]struct {
@@ -57,18 +63,22 @@ func TestAWaypointsLogNamesTheRule(t *testing.T) {
 	}{
 		"no rule admits it": {
 			line(own, "rbac_access_denied_matched_policy[none]", "-"),
-			[]adversary.Decision{{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7, Reason: "ALLOW policies apply, but none of their rules matches"}},
+			[]adversary.Decision{{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7,
+				Reason: "ALLOW policies apply, but none of their rules matches"}},
 		},
 		"a rule denies it": {
 			line(own, "rbac_access_denied_matched_policy[ns[orion]-policy[no]-rule[0]]", "-"),
-			[]adversary.Decision{{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7, Rule: "ns[orion]-policy[no]-rule[0]", Reason: "a policy denies it"}},
+			[]adversary.Decision{{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7,
+				Rule: "ns[orion]-policy[no]-rule[0]", Reason: "a policy denies it"}},
 		},
 		"a TCP chain": {
 			line(own, "-", "rbac_access_denied_matched_policy[none]"),
-			[]adversary.Decision{{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7, Reason: "ALLOW policies apply, but none of their rules matches"}},
+			[]adversary.Decision{{Hop: "waypoint", Layer: 3, Verdict: adversary.DeniedL7,
+				Reason: "ALLOW policies apply, but none of their rules matches"}},
 		},
-		"allowed":            {line(own, "via_upstream", "-"), nil},
-		"somebody else's":    {line("spiffe://cluster.local/ns/x/sa/y", "rbac_access_denied_matched_policy[none]", "-"), nil},
+		"allowed": {line(own, "via_upstream", "-"), nil},
+		"somebody else's": {line("spiffe://cluster.local/ns/x/sa/y", "rbac_access_denied_matched_policy[none]", "-"),
+			nil},
 		"Envoy's own output": {"[2026-11-24 10:11:12.131][1][info] starting\n", nil},
 	} {
 		if diff := cmp.Diff(c.want, waypointDenials([]byte(c.log), orionRogue)); diff != "" {

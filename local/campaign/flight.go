@@ -28,7 +28,8 @@ func (s *Suite) Fly(ctx context.Context) error {
 			}
 			return false, err
 		}
-		last, err = s.ask(ctx, adversary.DirectorPath+"/uplink/command", map[string]any{"type": "attitude", "rollDeg": 0})
+		last, err = s.ask(ctx, adversary.DirectorPath+"/uplink/command", map[string]any{"type": "attitude",
+			"rollDeg": 0})
 		return last.status == http.StatusOK, err
 	})
 	if err != nil {

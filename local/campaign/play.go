@@ -154,7 +154,8 @@ func (p *Player) send(ctx context.Context, a adversary.Attack) (*adversary.Evide
 			Results []adversary.Result `json:"results"`
 		}
 		if got.status != http.StatusOK || json.Unmarshal(got.body, &results) != nil {
-			return nil, launched.Run, fmt.Errorf("%w: asking for the result was answered %d %.200s", errNoConsole, got.status, got.body)
+			return nil, launched.Run, fmt.Errorf("%w: asking for the result was answered %d %.200s", errNoConsole,
+				got.status, got.body)
 		}
 		if len(results.Results) > 0 {
 			return results.Results[0].Evidence, launched.Run, nil
@@ -192,7 +193,8 @@ func about(records []decision.Record, who adversary.Attacker) []adversary.Decisi
 			continue
 		}
 		out = append(out, adversary.Decision{
-			Hop: string(r.Hop), Layer: r.Layer, Verdict: v, Policy: r.Policy, Rule: r.Rule, Reason: r.Reason, Stage: r.Stage,
+			Hop: string(r.Hop), Layer: r.Layer, Verdict: v, Policy: r.Policy, Rule: r.Rule, Reason: r.Reason,
+			Stage: r.Stage,
 		})
 	}
 	return out

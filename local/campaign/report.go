@@ -138,7 +138,8 @@ type failureXML struct {
 
 // JUnit writes the report as a test suite, a case for each attack and stage.
 func (r Report) JUnit(w io.Writer) error {
-	suite := suiteXML{Name: "artemis attack", Tests: len(r.Results), Failures: r.Differences(), At: r.At.UTC().Format(time.RFC3339)}
+	suite := suiteXML{Name: "artemis attack", Tests: len(r.Results), Failures: r.Differences(),
+		At: r.At.UTC().Format(time.RFC3339)}
 	for _, one := range r.Results {
 		c := caseXML{Class: one.Stage, Name: one.ID, Output: cell(one, true) + ": " + one.Reason}
 		if one.Evidence != nil {

@@ -17,7 +17,8 @@ func TestTheReportsNameWhatDiffersAndTheDocumentHoldsEveryAttack(t *testing.T) {
 	for _, stage := range r.Stages {
 		for _, a := range c.Attacks {
 			e, _ := a.Expected(stage, "netns")
-			r.Results = append(r.Results, adversary.Result{ID: a.ID, Stage: stage, Attacker: a.Attacker, Judgement: adversary.Judgement{Verdict: e.Verdict, Reason: "so"}})
+			r.Results = append(r.Results, adversary.Result{ID: a.ID, Stage: stage, Attacker: a.Attacker,
+				Judgement: adversary.Judgement{Verdict: e.Verdict, Reason: "so"}})
 		}
 	}
 	r.Results[0].Verdict, r.Results[0].Differs = adversary.TargetDown, "expected allowed, was target-down: so"

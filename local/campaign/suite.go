@@ -73,8 +73,11 @@ func (s *Suite) At(gateway string) bool {
 // is what its requests ask for, GatewayHost with the port.
 func SuiteBehind(host string, dial Dial) *Suite {
 	return &Suite{host: host, dial: dial, http: &http.Client{
-		Timeout:       20 * time.Second,
-		Transport:     &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }},
+		Timeout: 20 * time.Second,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+			error) {
+			return dial(ctx)
+		}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

@@ -49,7 +49,8 @@ func TCPSegment(packet []byte) (Segment, bool) {
 	}
 	src := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[12:16])), binary.BigEndian.Uint16(tcp))
 	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[16:20])), binary.BigEndian.Uint16(tcp[2:]))
-	return Segment{Src: src, Dst: dst, From: src.String(), To: dst.String(), Data: append([]byte(nil), tcp[offset:]...)}, true
+	return Segment{Src: src, Dst: dst, From: src.String(), To: dst.String(), Data: append([]byte(nil),
+		tcp[offset:]...)}, true
 }
 
 // TLSFlow is one direction of a connection, cut into pieces wherever the network

@@ -14,8 +14,10 @@ func newApplyCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Put the manifests on disk in force now, also when they protect less",
-		Long: "The suite puts edited manifests in force by itself. Those that protect less than before (a policy, a waypoint or a\n" +
-			"NetworkPolicy that is gone, a file that ends early), or less than a Cell needs, it reports and leaves out: apply\n" +
+		Long: "The suite puts edited manifests in force by itself. Those that protect less than before (a policy, a " +
+			"waypoint or a\n" +
+			"NetworkPolicy that is gone, a file that ends early), or less than a Cell needs, it reports and leaves " +
+			"out: apply\n" +
 			"--accept-loss says that this is meant. `artemis status` shows what is given up for as long as it is.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -24,7 +26,8 @@ func newApplyCommand(at *place) *cobra.Command {
 				return err
 			}
 			var s control.State
-			if err := c.decode(cmd.Context(), http.MethodPost, "apply", map[string]bool{"acceptLoss": acceptLoss}, &s); err != nil {
+			if err := c.decode(cmd.Context(), http.MethodPost, "apply", map[string]bool{"acceptLoss": acceptLoss},
+				&s); err != nil {
 				return fmt.Errorf("the manifests on disk are not in force, the last good ones are:\n%w", err)
 			}
 			out := cmd.OutOrStdout()

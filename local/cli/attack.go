@@ -30,11 +30,16 @@ func newAttackCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attack [ID...]",
 		Short: "Play the adversary's campaign and compare every verdict with what is expected",
-		Long: "attack has the adversary's pods attack the running suite, here or on a cluster, through the gateway. Every denial is\n" +
-			"between two live controls, and here the decision log has to name it. It fails if any verdict is not as expected.\n\n" +
-			"What succeeds is real: at the stages open and mtls the mission is aborted and the spacecraft turned. A mission is\n" +
-			"launched first if none is in flight; the next launch, after the flight or after `artemis down` and `up`, starts afresh.",
-		Example: "  artemis attack --all-stages\n  artemis attack maneuver pod-ip --stage open\n  artemis attack --url http://127.0.0.1:19080 --stage zero-trust   # a cluster",
+		Long: "attack has the adversary's pods attack the running suite, here or on a cluster, through the gateway. " +
+			"Every denial is\n" +
+			"between two live controls, and here the decision log has to name it. It fails if any verdict is not as " +
+			"expected.\n\n" +
+			"What succeeds is real: at the stages open and mtls the mission is aborted and the spacecraft turned. A " +
+			"mission is\n" +
+			"launched first if none is in flight; the next launch, after the flight or after `artemis down` and " +
+			"`up`, starts afresh.",
+		Example: "  artemis attack --all-stages\n  artemis attack maneuver pod-ip --stage open\n  artemis attack " +
+			"--url http://127.0.0.1:19080 --stage zero-trust   # a cluster",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := adversary.Load()
 			if err != nil {
@@ -51,15 +56,19 @@ func newAttackCommand(at *place) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.stage, "stage", "", "switch to this stage, and back afterwards; on a cluster, the stage that is in force")
+	f.StringVar(&o.stage, "stage", "",
+		"switch to this stage, and back afterwards; on a cluster, the stage that is in force")
 	f.BoolVar(&o.allStages, "all-stages", false, "play at every stage: "+strings.Join(catalog.Stages(), ", "))
 	f.BoolVar(&o.asJSON, "json", false, "the report as JSON, with all evidence")
 	f.StringVar(&o.junit, "junit", "", "also write a JUnit file")
-	f.StringVar(&o.url, "url", "", "the gateway (default: the one of the suite that runs here, else http://127.0.0.1:19080)")
-	f.StringVar(&o.kubectl, "kubectl", "", "on a cluster: the command that reads the proxies' logs, such as \"kubectl --context k3d-artemis\"; without it layers are inferred")
+	f.StringVar(&o.url, "url", "", "the gateway (default: the one of the suite that runs here, else "+
+		"http://127.0.0.1:19080)")
+	f.StringVar(&o.kubectl, "kubectl", "", "on a cluster: the command that reads the proxies' logs, such as "+
+		"\"kubectl --context k3d-artemis\"; without it layers are inferred")
 	f.BoolVar(&o.list, "list", false, "only name the attacks")
 	f.BoolVar(&o.noLaunch, "no-launch", false, "leave the mission as it is, even if it is not in flight")
-	f.StringVar(&o.saved, "from", "", "play nothing: take the report of an earlier run with --json, and write --markdown from it")
+	f.StringVar(&o.saved, "from", "", "play nothing: take the report of an earlier run with --json, and write "+
+		"--markdown from it")
 	f.StringVar(&o.markdown, "markdown", "", "write the campaign and what came of it as a document")
 	return cmd
 }
@@ -78,7 +87,8 @@ func (o attackOptions) play(cmd *cobra.Command, at *place, c *adversary.Campaign
 	}
 	for _, id := range ids {
 		if _, ok := c.Attack(id); !ok {
-			return usageError{fmt.Errorf("the campaign has no attack %q; `%s` names them", id, at.command("attack --list"))}
+			return usageError{fmt.Errorf("the campaign has no attack %q; `%s` names them", id,
+				at.command("attack --list"))}
 		}
 	}
 	where, err := o.arena(cmd.Context(), at, c)
@@ -121,7 +131,8 @@ func (o attackOptions) arena(ctx context.Context, at *place, c *adversary.Campai
 	} else if o.url == "" && o.stage == "" {
 		return nil, err
 	}
-	suite, err := campaign.NewSuite(cmp.Or(o.url, "http://"+cmp.Or(state.Gateway, strings.TrimPrefix(usual, "http://"))))
+	suite, err := campaign.NewSuite(cmp.Or(o.url, "http://"+cmp.Or(state.Gateway, strings.TrimPrefix(usual,
+		"http://"))))
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -129,7 +140,8 @@ func (o attackOptions) arena(ctx context.Context, at *place, c *adversary.Campai
 		return &localArena{Suite: suite, launcher: here}, nil
 	}
 	if o.stage == "" {
-		return nil, usageError{errors.New("on a cluster the stage cannot be read through the gateway: say which is in force with --stage; `make attack` reads it from the Cells")}
+		return nil, usageError{errors.New("on a cluster the stage cannot be read through the gateway: say which is " +
+			"in force with --stage; `make attack` reads it from the Cells")}
 	}
 	return &campaign.Cluster{Suite: suite, Campaign: c, Stage: o.stage, Kubectl: strings.Fields(o.kubectl)}, nil
 }

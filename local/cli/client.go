@@ -132,7 +132,8 @@ func (c *client) pod(ctx context.Context, name string) (control.State, control.P
 	names := make([]topology.Named, len(s.Pods))
 	for i, p := range s.Pods {
 		names[i] = topology.Named{
-			Cell: p.Cell, Namespace: p.Namespace, Names: []string{p.Component}, Identity: p.Identity, Address: p.Address,
+			Cell: p.Cell, Namespace: p.Namespace, Names: []string{p.Component}, Identity: p.Identity,
+			Address: p.Address,
 		}
 	}
 	i, err := topology.Match(strings.TrimPrefix(name, "pod:"), names)

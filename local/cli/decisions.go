@@ -120,7 +120,8 @@ func eachDecision(r io.Reader, show func(decision.Record) error) error {
 
 // writeDecision writes a record as one line for people.
 func writeDecision(w io.Writer, r decision.Record) error {
-	line := fmt.Sprintf("%s %-10s %-14s %s -> %s", r.At.Local().Format("15:04:05.000"), r.Stage, r.Verdict, peerWords(r.From), peerWords(r.To))
+	line := fmt.Sprintf("%s %-10s %-14s %s -> %s", r.At.Local().Format("15:04:05.000"), r.Stage, r.Verdict,
+		peerWords(r.From), peerWords(r.To))
 	if r.Method != "" {
 		line += fmt.Sprintf(" %s %s", r.Method, r.Path)
 	}

@@ -26,13 +26,17 @@ func newDiffCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "The calls that a change of the manifests opens and closes, with a request of each",
-		Long: "diff compares two states of manifests for every request and by every way. OLD and NEW are files, directories, or git revisions:\n" +
-			"REV:PATH, or REV alone for the paths given by -f, else for this project's. A policy that is reformatted, reordered, renamed,\n" +
+		Long: "diff compares two states of manifests for every request and by every way. OLD and NEW are files, " +
+			"directories, or git revisions:\n" +
+			"REV:PATH, or REV alone for the paths given by -f, else for this project's. A policy that is " +
+			"reformatted, reordered, renamed,\n" +
 			"split or merged is no difference.\n\n" +
-			"Exit code: 0 no difference, 1 calls are opened or closed or something cannot be judged, 2 nothing was judged.\n" +
+			"Exit code: 0 no difference, 1 calls are opened or closed or something cannot be judged, 2 nothing was " +
+			"judged.\n" +
 			"With --no-new-access: 0 nothing is opened.",
-		Example: "  artemis diff deploy-old/ deploy/\n  artemis diff origin/main HEAD -f deploy --no-new-access -o markdown",
-		Args:    usageArgs(cobra.ExactArgs(2)),
+		Example: "  artemis diff deploy-old/ deploy/\n  artemis diff origin/main HEAD -f deploy --no-new-access -o " +
+			"markdown",
+		Args: usageArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var states [2]analysis.Input
 			for i, arg := range args {
@@ -41,7 +45,8 @@ func newDiffCommand(at *place) *cobra.Command {
 					return usageError{err}
 				}
 				defer clean()
-				read, err := manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: src.namespace}, dirs...)
+				read, err := manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: src.namespace},
+					dirs...)
 				if err != nil {
 					return usageError{err}
 				}
@@ -73,7 +78,8 @@ func newDiffCommand(at *place) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&noNewAccess, "no-new-access", false, "fail only where something is opened, or cannot be judged")
-	f.StringArrayVarP(&src.files, "filename", "f", nil, "a file or directory within git revisions; may be given again (default: this project's)")
+	f.StringArrayVarP(&src.files, "filename", "f", nil,
+		"a file or directory within git revisions; may be given again (default: this project's)")
 	f.StringVarP(&src.namespace, "namespace", "n", "default", "the namespace of objects that name none")
 	out.addFlags(cmd, "markdown")
 	return cmd
@@ -97,7 +103,8 @@ func (s *source) state(cmd *cobra.Command, at *place, name string) (paths []stri
 	dir := "."
 	if len(within) == 0 {
 		if err := at.resolve(); err != nil {
-			return nil, clean, fmt.Errorf("%s: no file or directory; of a git revision say which files: -f PATH or %s:PATH", name, revision)
+			return nil, clean, fmt.Errorf(
+				"%s: no file or directory; of a git revision say which files: -f PATH or %s:PATH", name, revision)
 		}
 		dir, within = at.root, []string{"openchoreo/rendered", "istio/cells"}
 	}
@@ -108,7 +115,8 @@ func (s *source) state(cmd *cobra.Command, at *place, name string) (paths []stri
 	clean = func() { _ = os.RemoveAll(tmp) }
 	if err := checkout(cmd, dir, revision, within, tmp); err != nil {
 		clean()
-		return nil, func() {}, fmt.Errorf("%s: no file or directory, and no git revision with %s: %w", name, strings.Join(within, ", "), err)
+		return nil, func() {}, fmt.Errorf("%s: no file or directory, and no git revision with %s: %w", name,
+			strings.Join(within, ", "), err)
 	}
 	for _, w := range within {
 		paths = append(paths, filepath.Join(tmp, filepath.FromSlash(w)))
@@ -124,7 +132,8 @@ func checkout(cmd *cobra.Command, dir, revision string, within []string, to stri
 	if strings.HasPrefix(revision, "-") {
 		return errors.New("a revision does not begin with a hyphen")
 	}
-	git := exec.CommandContext(cmd.Context(), "git", append([]string{"-C", dir, "archive", "--format=tar", revision, "--"}, within...)...)
+	git := exec.CommandContext(cmd.Context(), "git", append([]string{"-C", dir, "archive", "--format=tar", revision,
+		"--"}, within...)...)
 	var archive, complaint bytes.Buffer
 	git.Stdout, git.Stderr = &archive, &complaint
 	if err := git.Run(); err != nil {
@@ -208,7 +217,9 @@ func writeComparisonMarkdown(w io.Writer, c *analysis.Comparison) error {
 		if !x.Opens {
 			word = "closes"
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | `%s` |\n", word, cell(x.To), cell(x.Requests.Words), cell(together(x.Callers)), cell(strings.Join(x.Requests.Ways, ", ")), strings.ReplaceAll(x.Requests.Example.Command, "|", "\\|"))
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | `%s` |\n", word, cell(x.To), cell(x.Requests.Words),
+			cell(together(x.Callers)), cell(strings.Join(x.Requests.Ways, ", ")),
+			strings.ReplaceAll(x.Requests.Example.Command, "|", "\\|"))
 	}
 	for i, n := range c.NotJudged {
 		if i == 0 {

@@ -272,7 +272,8 @@ func drainTo(to io.Writer, from *os.File, buf []byte) {
 	}
 	for {
 		n := 0
-		if err := raw.Read(func(fd uintptr) bool { n, _ = unix.Read(int(fd), buf); return true }); err != nil || n <= 0 {
+		if err := raw.Read(func(fd uintptr) bool { n, _ = unix.Read(int(fd), buf); return true }); err != nil ||
+			n <= 0 {
 			return
 		}
 		if _, err := to.Write(buf[:n]); err != nil {

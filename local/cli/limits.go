@@ -29,7 +29,8 @@ func checkLimits() error {
 			return fmt.Errorf("ask for the limit of %s: %w", l.what, err)
 		}
 		if now.Max < l.need {
-			return fmt.Errorf("the limit of %s is %d here, and the suite needs %d: raise it with `ulimit %s %d` in a new shell, or where this one's limits are set",
+			return fmt.Errorf("the limit of %s is %d here, and the suite needs %d: raise it with `ulimit %s %d` in a "+
+				"new shell, or where this one's limits are set",
 				l.what, now.Max, l.need, l.flag, l.need)
 		}
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// clusterKinds are the kinds that decide a call, in kubectl's words.
+const clusterKinds = "ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,peerauthentications,gateways,httproutes"
+
 // newLintCommand makes `artemis lint`. Its exit code is 0 without findings of
 // severity error, 1 with some, and 2 where nothing was judged; with --strict a
 // warning counts as an error.
@@ -27,16 +30,20 @@ func newLintCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint [DIR|FILE|-...]",
 		Short: "What the mesh policies in a directory of manifests do not do, and what closes it",
-		Long: "lint reads anybody's Kubernetes manifests, not only this project's, and says which mesh policies attach to nothing,\n" +
-			"which their proxy cannot enforce, and how protected pods can be reached past them. It needs no cluster and writes to\n" +
-			"none. Kinds and fields that it does not know are named and left out. Without an argument it reads what this project\n" +
+		Long: "lint reads anybody's Kubernetes manifests, not only this project's, and says which mesh policies " +
+			"attach to nothing,\n" +
+			"which their proxy cannot enforce, and how protected pods can be reached past them. It needs no cluster " +
+			"and writes to\n" +
+			"none. Kinds and fields that it does not know are named and left out. Without an argument it reads what " +
+			"this project\n" +
 			"runs at stage zero-trust.\n\n" +
-			"A comment in an object, # artemis-lint: ignore CHECK REASON, or its annotation artemis.example/lint-ignore: CHECK REASON,\n" +
+			"A comment in an object, # artemis-lint: ignore CHECK REASON, or its annotation " +
+			"artemis.example/lint-ignore: CHECK REASON,\n" +
 			"silences a check there.\n\n" +
 			"Exit code: 0 nothing of severity error, 1 at least one, 2 nothing was judged.",
 		Example: "  artemis lint\n  artemis lint deploy/ policies/ -o sarif\n" +
 			"  helm template shop | artemis lint - --namespace shop\n" +
-			"  kubectl get ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,peerauthentications,gateways,httproutes -A -o yaml | artemis lint -",
+			"  kubectl get " + clusterKinds + " -A -o yaml | artemis lint -",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if checks {
 				return writeChecks(cmd.OutOrStdout(), &out)
@@ -76,7 +83,8 @@ func newLintCommand(at *place) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 for warnings, too")
 	cmd.Flags().BoolVar(&checks, "checks", false, "list the checks, and what each means")
-	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "a file or directory, - for standard input; may be given again")
+	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil,
+		"a file or directory, - for standard input; may be given again")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "the namespace of objects that name none")
 	out.addFlags(cmd, "sarif", "junit")
 	return cmd
@@ -132,13 +140,15 @@ func writeReport(w io.Writer, r *lint.Report) error {
 		fmt.Fprintf(w, "%d %s, first in %s:%d: %s\n", len(l.Places), l.What, first.File, first.Line, l.Why)
 	}
 	if r.Assumed > 0 {
-		fmt.Fprintf(w, "%s no namespace: judged as of namespace %s (--namespace)\n", count(r.Assumed, "object names", "objects name"), r.Namespace)
+		fmt.Fprintf(w, "%s no namespace: judged as of namespace %s (--namespace)\n", count(r.Assumed, "object names",
+			"objects name"), r.Namespace)
 	}
 	silenced := ""
 	if n := len(r.Silenced); n > 0 {
 		silenced = fmt.Sprintf(", %d silenced", n)
 	}
-	_, err := fmt.Fprintf(w, "%s, %s: %d errors, %d warnings, %d notes%s, %d not judged\n", count(r.Files, "file", "files"), count(r.Objects, "object", "objects"),
+	_, err := fmt.Fprintf(w, "%s, %s: %d errors, %d warnings, %d notes%s, %d not judged\n", count(r.Files, "file",
+		"files"), count(r.Objects, "object", "objects"),
 		r.Count(lint.Error), r.Count(lint.Warning), r.Count(lint.Note), silenced, len(r.NotJudged))
 	return err
 }
@@ -228,7 +238,8 @@ func writeSARIF(w io.Writer, version string, r *lint.Report) error {
 		if f.Fix != "" {
 			text += ". Fix: " + f.Fix
 		}
-		res := sarifResult{RuleID: f.Check, Level: string(f.Severity), Message: sarifText{strings.TrimPrefix(text, ": ")}, Locations: make([]sarifLocation, 1)}
+		res := sarifResult{RuleID: f.Check, Level: string(f.Severity), Message: sarifText{strings.TrimPrefix(text,
+			": ")}, Locations: make([]sarifLocation, 1)}
 		res.Locations[0].PhysicalLocation.ArtifactLocation.URI = filepath.ToSlash(f.File)
 		res.Locations[0].PhysicalLocation.Region.StartLine = max(f.Line, 1)
 		if f.Reason != "" {

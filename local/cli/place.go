@@ -41,7 +41,8 @@ func (p *place) command(rest string) string {
 // quoted writes a word for a shell.
 func quoted(word string) string {
 	safe := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+:=@%,", r)
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+			strings.ContainsRune("/._-+:=@%,", r)
 	}
 	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !safe(r) }) < 0 {
 		return word
@@ -102,7 +103,8 @@ func findRoot() (string, error) {
 			dir = parent
 		}
 	}
-	return "", errors.New("no directory with openchoreo/rendered from here upwards: run this in the project's directory, or say --root DIR")
+	return "", errors.New("no directory with openchoreo/rendered from here upwards: run this in the project's " +
+		"directory, or say --root DIR")
 }
 
 func (p place) logs() string          { return filepath.Join(p.state, "logs") }
@@ -156,7 +158,8 @@ func (p place) token() (string, error) {
 		defer f.Close()
 		info, err := f.Stat()
 		data, readErr := io.ReadAll(io.LimitReader(f, 1<<10))
-		if err == nil && readErr == nil && info.Mode() == 0o600 && ownedByUs(info) && len(data) >= len(control.NewToken()) {
+		if err == nil && readErr == nil && info.Mode() == 0o600 && ownedByUs(info) &&
+			len(data) >= len(control.NewToken()) {
 			return strings.TrimSpace(string(data)), nil
 		}
 	}
@@ -186,7 +189,8 @@ func (p place) makeState() error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("make the state directory, for logs and sockets: %w; choose one that can be written with --state-dir DIR", err)
+	return fmt.Errorf("make the state directory, for logs and sockets: %w; choose one that can be written with "+
+		"--state-dir DIR", err)
 }
 
 // errRunning says that somebody else holds the lock.

@@ -60,7 +60,8 @@ func runCommand(cmd *cobra.Command, args ...string) (string, error) {
 }
 
 func TestExplainAnswersInWordsAndByItsExitCode(t *testing.T) {
-	out, err := runCommand(newExplainCommand(projectOf(t)), "--from", "orion/adversary", "--to", "orion/guidance-nav", "GET", "/position")
+	out, err := runCommand(newExplainCommand(projectOf(t)), "--from", "orion/adversary", "--to", "orion/guidance-nav",
+		"GET", "/position")
 	if err != exitError(1) {
 		t.Errorf("error %v, want exit code 1", err)
 	}
@@ -80,7 +81,8 @@ nearest rules:
 }
 
 func TestExplainAnswersAsJSON(t *testing.T) {
-	out, err := runCommand(newExplainCommand(projectOf(t)), "--from", "orion/adversary", "--to", "orion/guidance-nav", "/position", "--stage", "mtls", "--json")
+	out, err := runCommand(newExplainCommand(projectOf(t)), "--from", "orion/adversary", "--to", "orion/guidance-nav",
+		"/position", "--stage", "mtls", "--json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,14 +127,16 @@ func TestLintSaysWhatItFindsAndExitsWithIt(t *testing.T) {
 		t.Errorf("report %+v, want one file without errors", r)
 	}
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
-	if err := os.WriteFile(bad, []byte("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: lost, namespace: off}\nspec: {}\n"), 0o600); err != nil {
+	if err := os.WriteFile(bad, []byte("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: "+
+		"{name: lost, namespace: off}\nspec: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err = runCommand(newLintCommand(at), bad)
 	if err != exitError(1) {
 		t.Errorf("error %v, want exit code 1", err)
 	}
-	if want := bad + ":3: error [yaml-boolean] AuthorizationPolicy off/lost: metadata.namespace: off without quotes is the boolean false in YAML"; !strings.Contains(out, want) {
+	if want := bad + ":3: error [yaml-boolean] AuthorizationPolicy off/lost: metadata.namespace: off without quotes " +
+		"is the boolean false in YAML"; !strings.Contains(out, want) {
 		t.Errorf("output:\n%s\nwant in it:\n%s", out, want)
 	}
 	var usage usageError
@@ -152,12 +156,17 @@ func TestExplainAsksAnybodysManifests(t *testing.T) {
 		line string
 	}{
 		{"--from shop/web --to cart.shop GET /cart/7", nil, "allowed: shop/web -> shop/cart GET /cart/7"},
-		{"--from cluster.local/ns/shop/sa/web --to http://cart.shop.svc.cluster.local/cart/7", nil, "allowed: shop/web -> shop/cart GET /cart/7"},
-		{"--from system:serviceaccount:shop:web --to shop/cart:80 DELETE /cart/7", exitError(1), "denied-l7: shop/web -> shop/cart DELETE /cart/7"},
+		{"--from cluster.local/ns/shop/sa/web --to http://cart.shop.svc.cluster.local/cart/7", nil,
+			"allowed: shop/web -> shop/cart GET /cart/7"},
+		{"--from system:serviceaccount:shop:web --to shop/cart:80 DELETE /cart/7", exitError(1),
+			"denied-l7: shop/web -> shop/cart DELETE /cart/7"},
 		{"--from legacy/batch --to pod:shop/cart", exitError(1), "denied-l4: legacy/batch -> shop/cart GET /"},
 		{"--from ingress --to shop/web", exitError(1), "denied-l4: edge/front -> shop/web GET /"},
-		{"--from shop/cart --to http://web.shop/account", exitError(2), "not judged: spec.rules[1].from[0].source.requestPrincipals in " + cluster + ":1869: nothing verifies tokens here"},
-		{"--from shop/web --to kubernetes.default", exitError(2), "not judged: spec in " + cluster + ":537: has no selector: somebody else says what its endpoints are"},
+		{"--from shop/cart --to http://web.shop/account", exitError(2),
+			"not judged: spec.rules[1].from[0].source.requestPrincipals in " + cluster +
+				":1869: nothing verifies tokens here"},
+		{"--from shop/web --to kubernetes.default", exitError(2), "not judged: spec in " + cluster +
+			":537: has no selector: somebody else says what its endpoints are"},
 	} {
 		out, err := runCommand(newExplainCommand(at), append(strings.Fields(c.args), "-f", cluster)...)
 		if err != c.want || !strings.Contains(out, c.line+"\n") {
@@ -226,8 +235,10 @@ func TestLintAnswersInTheFormatsOfOthers(t *testing.T) {
 	if err := json.Unmarshal([]byte(lintStdin("-o", "sarif")), &sarif); err != nil {
 		t.Fatal(err)
 	}
-	if r := sarif.Runs[0]; sarif.Version != "2.1.0" || len(r.Tool.Driver.Rules) != len(lint.Checks()) || len(r.Results) != 6 ||
-		r.Results[1].RuleID != "ingress-not-through-waypoint" || r.Results[1].Level != "error" || r.Results[1].Locations[0].PhysicalLocation.Region.StartLine != 942 {
+	if r := sarif.Runs[0]; sarif.Version != "2.1.0" || len(r.Tool.Driver.Rules) != len(lint.Checks()) ||
+		len(r.Results) != 6 ||
+		r.Results[1].RuleID != "ingress-not-through-waypoint" || r.Results[1].Level != "error" ||
+		r.Results[1].Locations[0].PhysicalLocation.Region.StartLine != 942 {
 		t.Errorf("SARIF: %+v", r.Results)
 	}
 	var junit struct {
@@ -243,14 +254,16 @@ func TestLintAnswersInTheFormatsOfOthers(t *testing.T) {
 	if junit.Failures != 2 || junit.Tests != len(junit.Cases) || junit.Tests != len(lint.Checks()) {
 		t.Errorf("JUnit: %d of %d failures, want 2 of %d", junit.Failures, junit.Tests, len(lint.Checks()))
 	}
-	if out := lintStdin("-o", "yaml"); !strings.HasPrefix(out, "apiVersion: artemis.example/v1\n") || !strings.Contains(out, "\nkind: LintReport\n") {
+	if out := lintStdin("-o", "yaml"); !strings.HasPrefix(out, "apiVersion: artemis.example/v1\n") ||
+		!strings.Contains(out, "\nkind: LintReport\n") {
 		t.Errorf("YAML: %.80s", out)
 	}
 	var report struct {
 		APIVersion, Kind string
 		Findings         []lint.Finding
 	}
-	if err := json.Unmarshal([]byte(lintStdin("--json")), &report); err != nil || report.Kind != "LintReport" || len(report.Findings) != 6 {
+	if err := json.Unmarshal([]byte(lintStdin("--json")), &report); err != nil || report.Kind != "LintReport" ||
+		len(report.Findings) != 6 {
 		t.Errorf("JSON: %+v, %v", report, err)
 	}
 	checks, err := runCommand(newLintCommand(&place{}), "--checks")

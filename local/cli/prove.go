@@ -21,10 +21,14 @@ func newProveCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prove [CLAIMS.yaml]",
 		Short: "Whether claims hold for every request, or a request that breaks them",
-		Long: "prove judges claims of the forms only, never and always, in the words of allowFrom, for every request and by every way;\n" +
-			"docs/prove.md has the form. What breaks a claim comes with a line that sends such a request. Without an argument it judges\n" +
-			"the mission's own table of who may call whom: these callers, these methods and paths, and nobody else.\n\n" +
-			"Exit code: 0 all proven, 1 a claim is broken or something on the way cannot be judged, 2 nothing was judged.",
+		Long: "prove judges claims of the forms only, never and always, in the words of allowFrom, for every request " +
+			"and by every way;\n" +
+			"docs/prove.md has the form. What breaks a claim comes with a line that sends such a request. Without an " +
+			"argument it judges\n" +
+			"the mission's own table of who may call whom: these callers, these methods and paths, and nobody else.\n" +
+			"\n" +
+			"Exit code: 0 all proven, 1 a claim is broken or something on the way cannot be judged, 2 nothing was " +
+			"judged.",
 		Example: "  artemis prove\n  artemis prove --stage open\n  artemis prove claims.yaml -f deploy/",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,7 +43,8 @@ func newProveCommand(at *place) *cobra.Command {
 				}
 				title = args[0]
 			} else if len(src.files) > 0 {
-				return usageError{errors.New("somebody else's manifests need claims of their own: artemis prove CLAIMS.yaml -f DIR")}
+				return usageError{errors.New("somebody else's manifests need claims of their own: artemis prove " +
+					"CLAIMS.yaml -f DIR")}
 			}
 			if present {
 				if err := src.present(cmd, at); err != nil {
@@ -100,7 +105,8 @@ func proveBeside(cmd *cobra.Command, at *place) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "and of all that was not tried: %s\n", proofSentence("the mission's table of who may call whom", p))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "and of all that was not tried: %s\n",
+		proofSentence("the mission's table of who may call whom", p))
 	return err
 }
 
@@ -146,7 +152,8 @@ func writeProof(w io.Writer, title string, p *analysis.Proof) error {
 		}
 	}
 	if left > 0 {
-		fmt.Fprintf(w, "\n%d more claims are broken, by %d more classes of callers; -o json has all\n", broken-shownClaims, left)
+		fmt.Fprintf(w, "\n%d more claims are broken, by %d more classes of callers; -o json has all\n",
+			broken-shownClaims, left)
 	}
 	_, err := fmt.Fprintf(w, "\nnot covered: %s\n", strings.Join(p.Not, "; "))
 	return err
@@ -161,9 +168,12 @@ func proofSentence(title string, p *analysis.Proof) string {
 	switch p.Verdict {
 	case analysis.Proven:
 		return fmt.Sprintf("proven%s, for every request and by every way: %s, and nobody else (%s, %s, %d ways)",
-			at, title, count(p.Workloads, "workload", "workloads"), count(len(p.Claims), "claim", "claims"), p.Extent.Destinations)
+			at, title, count(p.Workloads, "workload", "workloads"), count(len(p.Claims), "claim", "claims"),
+			p.Extent.Destinations)
 	case analysis.Broken:
-		return fmt.Sprintf("broken%s: %d of %s do not hold (%s)", at, p.Count(analysis.Broken), count(len(p.Claims), "claim", "claims"), title)
+		return fmt.Sprintf("broken%s: %d of %s do not hold (%s)", at, p.Count(analysis.Broken), count(len(p.Claims),
+			"claim", "claims"), title)
 	}
-	return fmt.Sprintf("not proven%s: %d of %s cannot be judged (%s)", at, p.Count(analysis.NotJudged), count(len(p.Claims), "claim", "claims"), title)
+	return fmt.Sprintf("not proven%s: %d of %s cannot be judged (%s)", at, p.Count(analysis.NotJudged),
+		count(len(p.Claims), "claim", "claims"), title)
 }

@@ -56,7 +56,8 @@ func TestExitCodesOfWhatIsAboutEveryRequest(t *testing.T) {
 		}
 		return path
 	}
-	holds := write("holds.yaml", "claims:\n- to: orion/guidance-nav\n  never: [{project: houston, wholeCell: true}, {ingress: true}]\n")
+	holds := write("holds.yaml", "claims:\n- to: orion/guidance-nav\n  never: [{project: houston, wholeCell: true}, "+
+		"{ingress: true}]\n")
 	broken := write("broken.yaml", "claims:\n- to: orion/guidance-nav\n  only: []\n")
 	two := write("two.yaml", "claims:\n- to: orion/guidance-nav\n  only: []\n  always: [{anyone: true}]\n")
 	nobody := write("nobody.yaml", "claims:\n- to: orion/nobody\n  only: []\n")
@@ -68,9 +69,11 @@ func TestExitCodesOfWhatIsAboutEveryRequest(t *testing.T) {
 		says string
 	}{
 		{[]string{"who-can", "orion/guidance-nav"}, 0, "and nobody else"},
-		{[]string{"who-can", "orion/guidance-nav", "--from", "orion/life-support"}, 0, "orion/guidance-nav, stage zero-trust: nobody"},
+		{[]string{"who-can", "orion/guidance-nav", "--from", "orion/life-support"}, 0,
+			"orion/guidance-nav, stage zero-trust: nobody"},
 		{[]string{"who-can", "orion/guidance-nave"}, 2, "did you mean"},
-		{[]string{"who-can", "guidance-nav", "-f", rendered, "-f", cells}, 0, "orion/comms-system, orion/crew-interface, and nobody else"},
+		{[]string{"who-can", "guidance-nav", "-f", rendered, "-f", cells}, 0,
+			"orion/comms-system, orion/crew-interface, and nobody else"},
 		{[]string{"who-can", "-f", filepath.Join(dir, "nowhere")}, 2, "nowhere"},
 		{[]string{"prove"}, 0, "proven at stage zero-trust"},
 		{[]string{"prove", "--stage", "open"}, 1, "18 of 36 claims do not hold"},
@@ -85,7 +88,8 @@ func TestExitCodesOfWhatIsAboutEveryRequest(t *testing.T) {
 	} {
 		out, code := artemis(t, append(c.args, "--root", root, "--state-dir", dir)...)
 		if code != c.want || !strings.Contains(out, c.says) {
-			t.Errorf("artemis %s: exit code %d, want %d, and that it says %q:\n%s", strings.Join(c.args, " "), code, c.want, c.says, out)
+			t.Errorf("artemis %s: exit code %d, want %d, and that it says %q:\n%s", strings.Join(c.args, " "), code,
+				c.want, c.says, out)
 		}
 	}
 }
@@ -95,7 +99,8 @@ func TestDiffReadsGitRevisions(t *testing.T) {
 	root, dir := rootDir(t), t.TempDir()
 	git := func(args ...string) {
 		t.Helper()
-		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=nobody", "-c", "user.email=nobody@example.invalid"}, args...)...)
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=nobody", "-c",
+			"user.email=nobody@example.invalid"}, args...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}
@@ -105,8 +110,10 @@ func TestDiffReadsGitRevisions(t *testing.T) {
 		t.Fatal(err)
 	}
 	policies := filepath.Join(dir, "deploy", "orion-policies.yaml")
-	for to, from := range map[string]string{policies: "istio/cells/orion.yaml", filepath.Join(dir, "deploy", "cell.yaml"): "openchoreo/rendered/orion/cell.yaml",
-		filepath.Join(dir, "deploy", "a.yaml"): "openchoreo/rendered/orion/guidance-nav.yaml", filepath.Join(dir, "deploy", "b.yaml"): "openchoreo/rendered/orion/comms-system.yaml"} {
+	for to, from := range map[string]string{policies: "istio/cells/orion.yaml", filepath.Join(dir, "deploy",
+		"cell.yaml"): "openchoreo/rendered/orion/cell.yaml",
+		filepath.Join(dir, "deploy", "a.yaml"): "openchoreo/rendered/orion/guidance-nav.yaml", filepath.Join(dir,
+			"deploy", "b.yaml"): "openchoreo/rendered/orion/comms-system.yaml"} {
 		data, err := os.ReadFile(filepath.Join(root, from))
 		if err != nil {
 			t.Fatal(err)
@@ -121,12 +128,14 @@ func TestDiffReadsGitRevisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(policies, []byte(strings.Replace(string(data), "- /maneuver", "- \"*\"", 1)), 0o600); err != nil {
+	if err := os.WriteFile(policies, []byte(strings.Replace(string(data), "- /maneuver", "- \"*\"", 1)),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	git("commit", "-q", "-a", "-m", "two")
 	t.Chdir(dir)
-	for _, args := range [][]string{{"main~1", "main", "-f", "deploy"}, {"main~1:deploy", "deploy"}, {"main~1:deploy", "main:deploy", "--no-new-access"}} {
+	for _, args := range [][]string{{"main~1", "main", "-f", "deploy"}, {"main~1:deploy", "deploy"},
+		{"main~1:deploy", "main:deploy", "--no-new-access"}} {
 		out, code := artemis(t, append([]string{"diff", "-o", "json"}, args...)...)
 		var got struct {
 			Verdict       string
@@ -139,14 +148,17 @@ func TestDiffReadsGitRevisions(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &got); err != nil || code != 1 {
 			t.Fatalf("diff %v: exit code %d, %v\n%s", args, code, err, out)
 		}
-		if diff := cmp.Diff([]string{"orion/guidance-nav"}, []string{got.Changes[0].To}); diff != "" || got.Opens != 1 || got.Closes != 0 {
+		if diff := cmp.Diff([]string{"orion/guidance-nav"}, []string{got.Changes[0].To}); diff != "" ||
+			got.Opens != 1 || got.Closes != 0 {
 			t.Errorf("diff %v: opens %d, closes %d %s", args, got.Opens, got.Closes, diff)
 		}
 	}
-	if out, code := artemis(t, "diff", "main", "main~1", "-f", "deploy", "--no-new-access", "-o", "markdown"); code != 0 || !strings.Contains(out, "closes") {
+	if out, code := artemis(t, "diff", "main", "main~1", "-f", "deploy", "--no-new-access", "-o",
+		"markdown"); code != 0 || !strings.Contains(out, "closes") {
 		t.Errorf("what only closes: exit code %d\n%s", code, out)
 	}
-	if out, code := artemis(t, "diff", "nosuchrevision", "main", "-f", "deploy"); code != 2 || !strings.Contains(out, "nosuchrevision") {
+	if out, code := artemis(t, "diff", "nosuchrevision", "main", "-f", "deploy"); code != 2 || !strings.Contains(out,
+		"nosuchrevision") {
 		t.Errorf("a revision that is not there: exit code %d\n%s", code, out)
 	}
 }

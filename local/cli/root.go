@@ -74,12 +74,16 @@ func newRootCommand(version string) *cobra.Command {
 	}
 	root.SetVersionTemplate(versionLine(version))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentFlags().StringVar(&at.root, "root", "", "the project's directory (default: the one that holds openchoreo/rendered, from here upwards or beside the program)")
-	root.PersistentFlags().StringVar(&at.state, "state-dir", "", "where the running suite keeps its logs and sockets (default: .artemis in the project's directory)")
+	root.PersistentFlags().StringVar(&at.root, "root", "", "the project's directory (default: the one that holds "+
+		"openchoreo/rendered, from here upwards or beside the program)")
+	root.PersistentFlags().StringVar(&at.state, "state-dir", "",
+		"where the running suite keeps its logs and sockets (default: .artemis in the project's directory)")
 	root.AddCommand(
-		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at), newApplyCommand(&at),
+		newUpCommand(&at), newStatusCommand(&at), newDownCommand(&at), newLogsCommand(&at), newStageCommand(&at),
+		newApplyCommand(&at),
 		newExecCommand(&at), newDecisionsCommand(&at), newWiretapCommand(&at),
-		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at), newDiffCommand(&at), newVersionCommand(version),
+		newAttackCommand(&at), newExplainCommand(&at), newLintCommand(&at), newWhoCanCommand(&at), newProveCommand(&at),
+		newDiffCommand(&at), newVersionCommand(version),
 		newNodeCommand(), newRequestCommand(),
 	)
 	return root

@@ -59,7 +59,8 @@ func TestScripts(t *testing.T) {
 						e.Setenv(name, value)
 					}
 					e.Defer(func() { // whatever the scene left running
-						down := exec.Command(filepath.Join(bin, "artemis"), "down", "--root", root, "--state-dir", filepath.Join(e.WorkDir, "state"))
+						down := exec.Command(filepath.Join(bin, "artemis"), "down", "--root", root, "--state-dir",
+							filepath.Join(e.WorkDir, "state"))
 						_ = down.Run()
 					})
 					return os.Chmod(e.WorkDir, 0o755)
@@ -71,7 +72,8 @@ func TestScripts(t *testing.T) {
 					return false, fmt.Errorf("unknown condition %q", c)
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"eventually": eventually, "kill9": kill9, "gone": gone, "pids": pids, "host": hostState, "occupy": occupy,
+					"eventually": eventually, "kill9": kill9, "gone": gone, "pids": pids, "host": hostState,
+					"occupy":    occupy,
 					"interrupt": interrupt, "anything": anything, "limited": limited,
 				},
 			})
@@ -83,10 +85,12 @@ func TestScripts(t *testing.T) {
 func needNetns(t *testing.T, bin, root string) {
 	t.Helper()
 	state := filepath.Join(t.TempDir(), "state")
-	cmd := exec.Command(filepath.Join(bin, "artemis"), "up", "--detach", "--capture", "netns", "--gateway", "127.0.0.1:0", "--root", root, "--state-dir", state, "--without-adversary")
+	cmd := exec.Command(filepath.Join(bin, "artemis"), "up", "--detach", "--capture", "netns", "--gateway",
+		"127.0.0.1:0", "--root", root, "--state-dir", state, "--without-adversary")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		if out, err := exec.Command(filepath.Join(bin, "artemis"), "down", "--root", root, "--state-dir", state).CombinedOutput(); err != nil {
+		if out, err := exec.Command(filepath.Join(bin, "artemis"), "down", "--root", root, "--state-dir",
+			state).CombinedOutput(); err != nil {
 			t.Fatalf("down: %v\n%s", err, out)
 		}
 		return
@@ -149,7 +153,8 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 			_, err := os.Stat(ts.MkAbs("state/control.sock"))
 			return err == nil, "it has no socket"
 		}
-		status := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), "status", "--root", ts.Getenv("PROJECT"), "--state-dir", ts.MkAbs("state"))
+		status := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), "status", "--root", ts.Getenv("PROJECT"),
+			"--state-dir", ts.MkAbs("state"))
 		text, _ := status.Output()
 		return bytes.Contains(text, []byte("18 of 18 ready")), string(text)
 	})
@@ -183,7 +188,8 @@ func anything(ts *testscript.TestScript, _ bool, args []string) {
 		if err != nil && (!errors.As(err, &exit) || !exit.Exited()) {
 			ts.Fatalf("artemis %q: %v: %s", args, err, text)
 		}
-		if code := cmd.ProcessState.ExitCode(); bytes.Contains(text, []byte("goroutine ")) || code > 2 && code != 126 && code != 127 {
+		if code := cmd.ProcessState.ExitCode(); bytes.Contains(text, []byte("goroutine ")) || code > 2 && code != 126 &&
+			code != 127 {
 			ts.Fatalf("artemis %q ends with %d: %s", args, code, text)
 		}
 	}
@@ -231,7 +237,8 @@ func anything(ts *testscript.TestScript, _ bool, args []string) {
 // limited FLAG VALUE ARG... runs artemis under a limit of prlimit(1) and expects
 // it to refuse.
 func limited(ts *testscript.TestScript, _ bool, args []string) {
-	line := append([]string{args[0] + "=" + args[1] + ":" + args[1], filepath.Join(ts.Getenv("BIN"), "artemis")}, args[2:]...)
+	line := append([]string{args[0] + "=" + args[1] + ":" + args[1], filepath.Join(ts.Getenv("BIN"), "artemis")},
+		args[2:]...)
 	out, err := exec.Command("prlimit", line...).CombinedOutput()
 	if err == nil {
 		ts.Fatalf("%q starts: %s", line, out)
@@ -251,7 +258,8 @@ func readUp(ts *testscript.TestScript) upFile {
 
 // pids FILE writes the process numbers of the launcher and of all pods.
 func pids(ts *testscript.TestScript, _ bool, args []string) {
-	out, err := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), "status", "--json", "--root", ts.Getenv("PROJECT"), "--state-dir", ts.MkAbs("state")).Output()
+	out, err := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), "status", "--json", "--root",
+		ts.Getenv("PROJECT"), "--state-dir", ts.MkAbs("state")).Output()
 	ts.Check(err)
 	var s struct{ Pods []upFile }
 	ts.Check(json.Unmarshal(out, &s))
@@ -286,7 +294,8 @@ func gone(ts *testscript.TestScript, _ bool, args []string) {
 			// is gone too.
 			stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-			return bytes.Contains(stat, []byte(") Z ")) && len(threads) <= 1, fmt.Sprintf("process %d is there with %d threads: %s", pid, len(threads), stat)
+			return bytes.Contains(stat, []byte(") Z ")) && len(threads) <= 1,
+				fmt.Sprintf("process %d is there with %d threads: %s", pid, len(threads), stat)
 		})
 	}
 }
@@ -301,7 +310,8 @@ func hostState(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		fmt.Fprintln(&b, i.Name, i.Flags, addrs)
 	}
-	for _, f := range []string{"/proc/net/route", "/proc/net/ipv6_route", "/proc/self/mountinfo", "/proc/net/ip_tables_names"} {
+	for _, f := range []string{"/proc/net/route", "/proc/net/ipv6_route", "/proc/self/mountinfo",
+		"/proc/net/ip_tables_names"} {
 		if data, err := os.ReadFile(f); err == nil {
 			fmt.Fprintf(&b, "%s\n%s", f, useless.ReplaceAll(data, nil))
 		}

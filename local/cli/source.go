@@ -23,7 +23,8 @@ type source struct {
 
 func (s *source) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVarP(&s.files, "filename", "f", nil, "a file or directory of manifests, - for standard input; may be given again (default: this project's)")
+	f.StringArrayVarP(&s.files, "filename", "f", nil,
+		"a file or directory of manifests, - for standard input; may be given again (default: this project's)")
 	f.StringVarP(&s.namespace, "namespace", "n", "default", "the namespace of objects that name none")
 	f.StringVar(&s.stage, "stage", catalog.ZeroTrust, "of this project: open, mtls or zero-trust")
 }
@@ -49,7 +50,8 @@ func (s *source) read(cmd *cobra.Command, at *place) (in *manifest.Input, stage 
 		return nil, "", usageError{nothingJudged(in)}
 	}
 	if in.Assumed > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s no namespace: judged as of namespace %s (--namespace)\n", count(in.Assumed, "object names", "objects name"), in.Namespace)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s no namespace: judged as of namespace %s (--namespace)\n",
+			count(in.Assumed, "object names", "objects name"), in.Namespace)
 	}
 	return in, "", nil
 }
@@ -83,7 +85,8 @@ type format struct{ name string }
 // addFlags adds -o with these formats, and --json for -o json.
 func (f *format) addFlags(cmd *cobra.Command, formats ...string) {
 	f.name = "text"
-	cmd.Flags().VarP(&formatValue{f, append([]string{"text", "json", "yaml"}, formats...)}, "output", "o", "text, "+strings.Join(append([]string{"json", "yaml"}, formats...), ", "))
+	cmd.Flags().VarP(&formatValue{f, append([]string{"text", "json", "yaml"}, formats...)}, "output", "o", "text, "+
+		strings.Join(append([]string{"json", "yaml"}, formats...), ", "))
 	cmd.Flags().Var(&jsonValue{f}, "json", "short for -o json")
 	cmd.Flags().Lookup("json").NoOptDefVal = "true"
 }

@@ -28,7 +28,8 @@ func newStageCommand(at *place) *cobra.Command {
 				return err
 			}
 			var s control.State
-			if err := c.decode(cmd.Context(), http.MethodPost, "stage", map[string]string{"stage": args[0]}, &s); err != nil {
+			if err := c.decode(cmd.Context(), http.MethodPost, "stage", map[string]string{"stage": args[0]},
+				&s); err != nil {
 				return fmt.Errorf("switch to %s: %w", args[0], err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "stage %s\n", s.Stage)

@@ -29,12 +29,14 @@ func writeTable(w io.Writer, s control.State) error {
 		if p.Reason != "" {
 			state += " (" + p.Reason + ")"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", p.Cell, p.Component, p.Protocol, cmp.Or(p.Identity, "-"), p.Address, pid, ready, p.Restarts, state)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", p.Cell, p.Component, p.Protocol, cmp.Or(p.Identity, "-"),
+			p.Address, pid, ready, p.Restarts, state)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%d of %d ready, stage %s, capture %s, waypoint %s\n", s.Ready(), len(s.Pods), s.Stage, captureWords(s.Capture), s.Waypoint)
+	fmt.Fprintf(w, "\n%d of %d ready, stage %s, capture %s, waypoint %s\n", s.Ready(), len(s.Pods), s.Stage,
+		captureWords(s.Capture), s.Waypoint)
 	if s.CaptureNote != "" {
 		fmt.Fprintf(w, "capture: %s\n", s.CaptureNote)
 	}

@@ -42,7 +42,8 @@ func newUpCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the whole mission on this machine and stay in front of it",
-		Long: "up starts a process per Deployment of the rendered manifests, each in a pod of its own, with the mesh\n" +
+		Long: "up starts a process per Deployment of the rendered manifests, each in a pod of its own, with the " +
+			"mesh\n" +
 			"between them, and serves the gateway. Ctrl-C drains and stops everything; nothing outlives artemis.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,14 +70,19 @@ func newUpCommand(at *place) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Stage, "stage", catalog.ZeroTrust, "the layers to start with: "+strings.Join(catalog.Stages(), ", "))
 	f.BoolVar(&o.detach, "detach", false, "return when everything is ready and leave it running")
-	f.StringVar(&o.capture, "capture", "", "how a pod's traffic is taken: netns (Linux; no way around it) or proxy (anywhere; cooperative); default: netns where it works")
-	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin, or envoy (real Envoys, configured by istiod's own code; needs 'make envoy' and the capture netns)")
+	f.StringVar(&o.capture, "capture", "", "how a pod's traffic is taken: netns (Linux; no way around it) or proxy "+
+		"(anywhere; cooperative); default: netns where it works")
+	f.StringVar(&o.Waypoint, "waypoint", "builtin", "who judges requests: builtin, or envoy (real Envoys, configured "+
+		"by istiod's own code; needs 'make envoy' and the capture netns)")
 	f.BoolVar(&o.AcceptLoss, "accept-loss", false, "start in spite of protection that the manifests of a Cell lack")
 	f.BoolVar(&o.withoutAdversary, "without-adversary", false, "leave the attacker's pods out")
 	f.StringVar(&o.gateway, "gateway", "127.0.0.1:19080", "where the gateway listens")
-	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject", "what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")
-	f.Float64Var(&o.TimeScale, "time-scale", 0, "mission seconds per second after lift-off, 1 to 1e7 (default: what the manifests say; ten days in ten minutes)")
-	f.StringArrayVar(&o.share, "share", nil, "a directory of yours that pods see too, read-only: they see the system's only (capture netns)")
+	f.StringVar(&o.NetworkPolicyAction, "network-policy-action", "reject",
+		"what a NetworkPolicy does to a connection: reject (as k3s) or drop (a time-out, as others)")
+	f.Float64Var(&o.TimeScale, "time-scale", 0, "mission seconds per second after lift-off, 1 to 1e7 (default: what "+
+		"the manifests say; ten days in ten minutes)")
+	f.StringArrayVar(&o.share, "share", nil, "a directory of yours that pods see too, read-only: they see the "+
+		"system's only (capture netns)")
 	f.StringVar(&o.service, "service-binary", "", "the services' program (default: the file service beside artemis)")
 	return cmd
 }
@@ -104,14 +110,16 @@ func (o upOptions) check() error {
 		{"network-policy-action", o.NetworkPolicyAction, []string{"reject", "drop"}},
 	} {
 		if !slices.Contains(c.of, c.value) {
-			return fmt.Errorf("--%s %s: it takes %s", c.flag, c.value, strings.Join(slices.DeleteFunc(c.of, func(s string) bool { return s == "" }), ", "))
+			return fmt.Errorf("--%s %s: it takes %s", c.flag, c.value, strings.Join(slices.DeleteFunc(c.of,
+				func(s string) bool { return s == "" }), ", "))
 		}
 	}
 	if o.TimeScale != 0 && (o.TimeScale < 1 || o.TimeScale > 1e7) {
 		return fmt.Errorf("--time-scale %g: it takes 1 to 1e7", o.TimeScale)
 	}
 	if o.Waypoint == "envoy" && o.capture == "proxy" {
-		return errors.New("--waypoint envoy needs --capture netns: an Envoy is a pod of its own, with addresses that a cooperative capture does not have")
+		return errors.New("--waypoint envoy needs --capture netns: an Envoy is a pod of its own, with addresses that " +
+			"a cooperative capture does not have")
 	}
 	return nil
 }
@@ -126,11 +134,13 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	gateway, err := net.Listen("tcp", o.gateway)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `%s`), or choose another with --gateway 127.0.0.1:PORT", o.gateway, at.command("down"))
+			return fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `%s`), "+
+				"or choose another with --gateway 127.0.0.1:PORT", o.gateway, at.command("down"))
 		}
 		var address *net.AddrError
 		if errors.As(err, &address) {
-			return usageError{fmt.Errorf("--gateway %s: it takes HOST:PORT, such as 127.0.0.1:19081: %w", o.gateway, err)}
+			return usageError{fmt.Errorf("--gateway %s: it takes HOST:PORT, such as 127.0.0.1:19081: %w", o.gateway,
+				err)}
 		}
 		return fmt.Errorf("open the gateway's port: %w", err)
 	}
@@ -146,7 +156,8 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 			return err
 		}
 		defer envoy.Close()
-		if config, err = openProgram("", "waypoint-config", "the program that configures Envoy", "make envoy"); err != nil {
+		if config, err = openProgram("", "waypoint-config", "the program that configures Envoy",
+			"make envoy"); err != nil {
 			return err
 		}
 		defer config.Close()
@@ -154,7 +165,8 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	lock, err := at.lock()
 	if errors.Is(err, errRunning) {
 		r, _ := at.running()
-		return fmt.Errorf("a suite is running already with %s (process %d): see `%s`, stop it with `%s`, or give this one its own --state-dir", at.state, r.PID, at.command("status"), at.command("down"))
+		return fmt.Errorf("a suite is running already with %s (process %d): see `%s`, stop it with `%s`, or give "+
+			"this one its own --state-dir", at.state, r.PID, at.command("status"), at.command("down"))
 	}
 	if err != nil {
 		return err
@@ -186,7 +198,8 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		return err
 	}
 	o.Gateway, o.StartedAt, o.Command = gateway.Addr().String(), time.Now(), at.command("")
-	h := inheritedFDs{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(), share: o.share, token: token, envoy: envoy, config: config}
+	h := inheritedFDs{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(),
+		share: o.share, token: token, envoy: envoy, config: config}
 
 	// The main thread stays with the node: it is killed when that thread ends.
 	watching, stopWatching := context.WithCancel(ctx)
@@ -291,7 +304,8 @@ func announce(ctx context.Context, out io.Writer, c *client, began time.Time) er
 			for _, p := range s.Pods {
 				if p.State == "back-off" && !told[p.Name()] {
 					told[p.Name()] = true
-					fmt.Fprintf(out, "%s does not stay up: %s; see %s\n", p.Name(), p.Reason, filepath.Join(c.at.logs(), p.Log))
+					fmt.Fprintf(out, "%s does not stay up: %s; see %s\n", p.Name(), p.Reason, filepath.Join(c.at.logs(),
+						p.Log))
 				}
 			}
 			continue

@@ -23,12 +23,16 @@ func newWhoCanCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "who-can [TO]",
 		Short: "Who can call a workload, with what, by which way: the whole answer, for every request",
-		Long: "who-can looks at every request there can be: it cuts methods, paths, hosts, headers, identities and addresses into the classes\n" +
-			"that no rule on the way tells apart, and has one of each decided. Every way to the pods counts: each Service over them, their own\n" +
-			"address, each route of the gateway, a Service that nobody wrote. TO is a name as in explain; without it, all workloads are told of.\n\n" +
+		Long: "who-can looks at every request there can be: it cuts methods, paths, hosts, headers, identities and " +
+			"addresses into the classes\n" +
+			"that no rule on the way tells apart, and has one of each decided. Every way to the pods counts: each " +
+			"Service over them, their own\n" +
+			"address, each route of the gateway, a Service that nobody wrote. TO is a name as in explain; without " +
+			"it, all workloads are told of.\n\n" +
 			"Exit code: 0 the answer is certain, 1 something on the way cannot be judged, 2 nothing was judged.",
-		Example: "  artemis who-can orion/guidance-nav\n  artemis who-can orion/guidance-nav --from orion/life-support --stage mtls\n  artemis who-can shop/cart -f deploy/ -o json",
-		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		Example: "  artemis who-can orion/guidance-nav\n  artemis who-can orion/guidance-nav --from " +
+			"orion/life-support --stage mtls\n  artemis who-can shop/cart -f deploy/ -o json",
+		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, options, err := src.judged(cmd, at, true)
 			if err != nil {
@@ -89,7 +93,8 @@ func (s *source) judged(cmd *cobra.Command, at *place, withAdversary bool) (anal
 		return in, analysis.Options{Stage: stage}, err
 	}
 	if err := at.resolve(); err != nil {
-		return analysis.Input{}, analysis.Options{}, usageError{fmt.Errorf("%w; or say which manifests: -f FILE, -f DIR or -f -", err)}
+		return analysis.Input{}, analysis.Options{}, usageError{
+			fmt.Errorf("%w; or say which manifests: -f FILE, -f DIR or -f -", err)}
 	}
 	alloc := topology.NewAllocator() // one, so that addresses are those of the running suite
 	build := func(adversary bool) (*topology.World, error) {
@@ -137,7 +142,8 @@ func writeWhoCan(w io.Writer, answers []*analysis.Answer) error {
 		for _, n := range a.NotJudged {
 			fmt.Fprintf(w, "not judged: %s\n", n)
 		}
-		fmt.Fprintf(w, "for every request, by %d ways; not covered: %s\n", len(a.Extent.Ways), strings.Join(a.Extent.Not, "; "))
+		fmt.Fprintf(w, "for every request, by %d ways; not covered: %s\n", len(a.Extent.Ways),
+			strings.Join(a.Extent.Not, "; "))
 	}
 	return nil
 }

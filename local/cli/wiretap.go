@@ -27,7 +27,8 @@ func newWiretapCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wiretap [METHOD PATH]",
 		Short: "What a listener on the node's network sees of one call",
-		Long: "wiretap listens on the node's network between the hops, makes one call, and shows every piece that went by:\n" +
+		Long: "wiretap listens on the node's network between the hops, makes one call, and shows every piece that " +
+			"went by:\n" +
 			"the plaintext at stage open, TLS records from mtls on. Other calls of the two pods may show in between.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 0 && len(args) != 2 {
@@ -96,8 +97,10 @@ func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, pa
 		return err
 	}
 	defer resp.Body.Close()
-	fmt.Fprintf(out, "stage %s, capture %s, listening at: %s\n", state.Stage, captureWords(state.Capture), resp.Header.Get("Artemis-Tap"))
-	tap := &tapView{out: out, ends: []string{caller.Address, callee.Address}, names: podNames(state), heard: make(chan struct{}, 1), flows: map[string]*capture.TLSFlow{}}
+	fmt.Fprintf(out, "stage %s, capture %s, listening at: %s\n", state.Stage, captureWords(state.Capture),
+		resp.Header.Get("Artemis-Tap"))
+	tap := &tapView{out: out, ends: []string{caller.Address, callee.Address}, names: podNames(state),
+		heard: make(chan struct{}, 1), flows: map[string]*capture.TLSFlow{}}
 	go tap.read(resp.Body)
 
 	url := fmt.Sprintf("http://%s.%s.svc.cluster.local:8080%s", callee.Component, callee.Namespace, path)
@@ -215,7 +218,8 @@ func (v *tapView) concerns(addr string) bool {
 func (v *tapView) show(s capture.Segment) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.From), v.name(s.To), len(s.Data))
+	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.From), v.name(s.To),
+		len(s.Data))
 	if kind := v.flow(s).Record(s.Data); kind != "" {
 		v.tls++
 		fmt.Fprintf(v.out, "TLS %s  % x...\n", kind, s.Data[:min(24, len(s.Data))])

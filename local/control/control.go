@@ -44,10 +44,12 @@ type State struct {
 	CaptureNote string    `json:"captureNote,omitempty"` // why it is not netns
 	Waypoint    string    `json:"waypoint"`
 	StartedAt   time.Time `json:"startedAt"`
-	Gateway     string    `json:"gateway"`               // address of the gateway's port on this machine
-	Problem     string    `json:"problem,omitempty"`     // what is wrong with the manifests on disk while an earlier set is in force
-	Unprotected []string  `json:"unprotected,omitempty"` // what Cells lack of their protection because somebody accepted that
-	Pods        []Pod     `json:"pods"`
+	Gateway     string    `json:"gateway"` // address of the gateway's port on this machine
+	// what is wrong with the manifests on disk while an earlier set is in force
+	Problem string `json:"problem,omitempty"`
+	// what Cells lack of their protection because somebody accepted that
+	Unprotected []string `json:"unprotected,omitempty"`
+	Pods        []Pod    `json:"pods"`
 }
 
 // Ready counts the pods that are.

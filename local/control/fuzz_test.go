@@ -44,7 +44,8 @@ func FuzzOperator(f *testing.F) {
 		s := newSuite()
 		s.state.Stage = "zero-trust"
 		o := &control.Operator{
-			Token: "secret", Port: "1", Control: control.NewHandler(s, mesh.NewDecisionLog(10), newAttacks()), Dial: nowhere,
+			Token: "secret", Port: "1", Control: control.NewHandler(s, mesh.NewDecisionLog(10), newAttacks()),
+			Dial: nowhere,
 		}
 		w := httptest.NewRecorder()
 		done := make(chan struct{})
@@ -61,8 +62,10 @@ func FuzzOperator(f *testing.F) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 		fromOwn := origin == "" || strings.EqualFold(origin, "http://"+host)
-		known := slices.ContainsFunc(r.CookiesNamed("artemis-1"), func(c *http.Cookie) bool { return c.Value == "secret" })
-		if s.State().Stage != "zero-trust" && (method != http.MethodPost || !strings.Contains(strings.ToLower(kind), "application/json") || !fromOwn || !known) {
+		known := slices.ContainsFunc(r.CookiesNamed("artemis-1"),
+			func(c *http.Cookie) bool { return c.Value == "secret" })
+		if s.State().Stage != "zero-trust" && (method != http.MethodPost || !strings.Contains(strings.ToLower(kind),
+			"application/json") || !fromOwn || !known) {
 			t.Errorf("%s %s for %q, %q from %q with %q changed the stage", method, target, host, kind, origin, cookies)
 		}
 	})

@@ -90,7 +90,8 @@ func (h *Handler) stage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !slices.Contains(catalog.Stages(), body.Stage) {
-		problem(w, http.StatusBadRequest, "unknown-stage", fmt.Sprintf("there are only the stages %s", strings.Join(catalog.Stages(), ", ")))
+		problem(w, http.StatusBadRequest, "unknown-stage", fmt.Sprintf("there are only the stages %s",
+			strings.Join(catalog.Stages(), ", ")))
 		return
 	}
 	if err := h.suite.SetStage(r.Context(), body.Stage); err != nil {
@@ -140,7 +141,8 @@ func (h *Handler) recent(w http.ResponseWriter, r *http.Request) {
 	since, ok1 := number(r, "since", 0)
 	limit, ok2 := number(r, "limit", 200)
 	if !ok1 || !ok2 || limit > maxRecords {
-		problem(w, http.StatusBadRequest, "malformed", fmt.Sprintf("since and limit are whole numbers, limit is at most %d", maxRecords))
+		problem(w, http.StatusBadRequest, "malformed",
+			fmt.Sprintf("since and limit are whole numbers, limit is at most %d", maxRecords))
 		return
 	}
 	records, next := h.decisions.Since(since, int(max(limit, 1)))

@@ -31,7 +31,8 @@ type suite struct {
 
 func newSuite() *suite {
 	return &suite{
-		state:   control.State{Stage: "open", Capture: "proxy", Pods: []control.Pod{{Cell: "orion", Component: "comms-system"}}},
+		state: control.State{Stage: "open", Capture: "proxy",
+			Pods: []control.Pod{{Cell: "orion", Component: "comms-system"}}},
 		changed: make(chan struct{}),
 	}
 }
@@ -100,7 +101,8 @@ func (a *attacks) Play(_ context.Context, id string) (adversary.Result, bool) {
 	if id != "maneuver" {
 		return adversary.Result{}, false
 	}
-	r := adversary.Result{ID: id, Stage: "zero-trust", Judgement: adversary.Judgement{Verdict: adversary.DeniedL7, Layer: 3}}
+	r := adversary.Result{ID: id, Stage: "zero-trust", Judgement: adversary.Judgement{Verdict: adversary.DeniedL7,
+		Layer: 3}}
 	a.events <- control.AttackEvent{ID: id, Stage: "zero-trust"}
 	a.events <- control.AttackEvent{ID: id, Stage: "zero-trust", Result: &r}
 	return r, true
@@ -121,11 +123,15 @@ func TestTheHandlerRefusesWhatItShould(t *testing.T) {
 		{"an unknown stage", "POST", "/_artemis/stage", `{"stage":"chaos"}`, jsonType, 400, "unknown-stage"},
 		{"an unknown field", "POST", "/_artemis/stage", `{"stage":"open","x":1}`, jsonType, 400, "malformed"},
 		{"two documents", "POST", "/_artemis/stage", `{"stage":"open"}{}`, jsonType, 400, "malformed"},
-		{"a body without end", "POST", "/_artemis/stage", `{"stage":"` + strings.Repeat("a", 5000) + `"}`, jsonType, 400, "malformed"},
-		{"manifests that cannot be loaded", "POST", "/_artemis/stage", `{"stage":"mtls"}`, jsonType, 409, "stage-refused"},
-		{"manifests that lose protection", "POST", "/_artemis/apply", `{"acceptLoss":false}`, jsonType, 409, "not-put-in-force"},
+		{"a body without end", "POST", "/_artemis/stage", `{"stage":"` + strings.Repeat("a", 5000) + `"}`, jsonType,
+			400, "malformed"},
+		{"manifests that cannot be loaded", "POST", "/_artemis/stage", `{"stage":"mtls"}`, jsonType, 409,
+			"stage-refused"},
+		{"manifests that lose protection", "POST", "/_artemis/apply", `{"acceptLoss":false}`, jsonType, 409,
+			"not-put-in-force"},
 		{"a loss that is accepted", "POST", "/_artemis/apply", `{"acceptLoss":true}`, jsonType, 200, ""},
-		{"a loss accepted by a form", "POST", "/_artemis/apply", "acceptLoss=true", form, 415, "unsupported-media-type"},
+		{"a loss accepted by a form", "POST", "/_artemis/apply", "acceptLoss=true", form, 415,
+			"unsupported-media-type"},
 		{"a loss accepted in other words", "POST", "/_artemis/apply", `{"accept":true}`, jsonType, 400, "malformed"},
 		{"the wrong method", "GET", "/_artemis/stage", "", "", 405, "method-not-allowed"},
 		{"a write where there is only reading", "POST", "/_artemis/state", "{}", jsonType, 405, "method-not-allowed"},
@@ -171,7 +177,8 @@ func TestDecisionsAreReadOnFromANumber(t *testing.T) {
 		log.Append(decision.Record{Verdict: v})
 	}
 	w := httptest.NewRecorder()
-	control.NewHandler(newSuite(), log, newAttacks()).ServeHTTP(w, httptest.NewRequest("GET", "/_artemis/decisions?since=1&limit=1", nil))
+	control.NewHandler(newSuite(), log, newAttacks()).ServeHTTP(w, httptest.NewRequest("GET",
+		"/_artemis/decisions?since=1&limit=1", nil))
 	var got struct {
 		Decisions []decision.Record
 		Next      uint64
@@ -310,7 +317,8 @@ func TestEventsTellHowManyCallsWereAnswered(t *testing.T) {
 	var got []control.Calls
 	decode(t, next(), &got)
 	pair.Answered = 2
-	if diff := cmp.Diff([]control.Calls{pair, {From: "orion/comms-system", To: "orion/guidance-nav", Answered: 1}}, got); diff != "" {
+	if diff := cmp.Diff([]control.Calls{pair, {From: "orion/comms-system", To: "orion/guidance-nav", Answered: 1}},
+		got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -331,10 +339,12 @@ func TestThePageAsksForANewFlightAndListens(t *testing.T) {
 	code, body := ask("/_artemis/listen", `{"pod":"orion/comms-system"}`)
 	var heard control.Heard
 	decode(t, body, &heard)
-	if diff := cmp.Diff(control.Heard{Stage: "open", Pod: "orion/comms-system", Source: "a test"}, heard); code != 200 || diff != "" {
+	if diff := cmp.Diff(control.Heard{Stage: "open", Pod: "orion/comms-system", Source: "a test"},
+		heard); code != 200 || diff != "" {
 		t.Errorf("listening: %d (-want +got):\n%s", code, diff)
 	}
-	for body, want := range map[string]int{`{"pod":"moon/base"}`: 409, `{"pod":""}`: 400, `{"all":true}`: 400, ``: 400} {
+	for body, want := range map[string]int{`{"pod":"moon/base"}`: 409, `{"pod":""}`: 400, `{"all":true}`: 400,
+		``: 400} {
 		if code, answer := ask("/_artemis/listen", body); code != want {
 			t.Errorf("listening with %q: %d %s, want %d", body, code, answer, want)
 		}

@@ -37,7 +37,8 @@ const (
 	CodeForeignOrigin  = "foreign-origin"
 
 	// OperatorHint says how to become the operator.
-	OperatorHint = "this is for the operator: open the address that `artemis up` printed (`artemis status` prints it again), " +
+	OperatorHint = "this is for the operator: open the address that `artemis up` printed (`artemis status` prints it " +
+		"again), " +
 		"or use the command line"
 )
 
@@ -95,7 +96,8 @@ func (o *Operator) own(w http.ResponseWriter, r *http.Request) {
 	token, offered := r.URL.Query()["token"]
 	switch {
 	case !fromLoopback(r):
-		problem(w, http.StatusForbidden, CodeNotTheOperator, "the operator sits at this machine, and "+r.RemoteAddr+" does not")
+		problem(w, http.StatusForbidden, CodeNotTheOperator, "the operator sits at this machine, and "+r.RemoteAddr+
+			" does not")
 	case ForeignOrigin(r.Method, r.Host, r.Header) != "":
 		problem(w, http.StatusForbidden, CodeForeignOrigin, ForeignOrigin(r.Method, r.Host, r.Header))
 	case r.URL.Path == "/" && offered && (r.Method == http.MethodGet || r.Method == http.MethodHead):
@@ -159,7 +161,8 @@ func (o *Operator) page(w http.ResponseWriter, r *http.Request) {
 func (o *Operator) data(w http.ResponseWriter, r *http.Request) {
 	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" && dest != "empty" {
 		problem(w, http.StatusForbidden, "data-only",
-			"what the mission's services publish is at http://"+net.JoinHostPort(GatewayHost, o.Port)+r.URL.Path+", not here")
+			"what the mission's services publish is at http://"+net.JoinHostPort(GatewayHost, o.Port)+r.URL.Path+
+				", not here")
 		return
 	}
 	out := r.Clone(r.Context())
@@ -222,7 +225,8 @@ func (o *Operator) public(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/" && isLocal(r.Host) && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		_ = wherePage.Execute(w, struct{ Operator, Gateway string }{o.origin(), "http://" + net.JoinHostPort(GatewayHost, o.Port)})
+		_ = wherePage.Execute(w, struct{ Operator, Gateway string }{o.origin(), "http://" +
+			net.JoinHostPort(GatewayHost, o.Port)})
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}

@@ -80,23 +80,31 @@ func TestWhoMaySwitchTheStage(t *testing.T) {
 		status           int
 		code             string
 	}{
-		{"the operator's page", operatorHost, "", with("Cookie", cookie, "Origin", "http://"+operatorHost, "Sec-Fetch-Site", "same-origin"), 200, ""},
+		{"the operator's page", operatorHost, "", with("Cookie", cookie, "Origin", "http://"+operatorHost,
+			"Sec-Fetch-Site", "same-origin"), 200, ""},
 		{"the operator by IPv6", operatorHost, "[::1]:50000", with("Cookie", cookie), 200, ""},
 		{"any user of the machine", operatorHost, "", with(), 403, "not-the-operator"},
-		{"with another suite's cookie", operatorHost, "", with("Cookie", "artemis-19081=secret"), 403, "not-the-operator"},
+		{"with another suite's cookie", operatorHost, "", with("Cookie", "artemis-19081=secret"), 403,
+			"not-the-operator"},
 		{"with a wrong cookie", operatorHost, "", with("Cookie", "artemis-19080=secres"), 403, "not-the-operator"},
-		{"with the cookie, from another machine that says it is here", operatorHost, "192.0.2.1:50000", with("Cookie", cookie), 403, "not-the-operator"},
+		{"with the cookie, from another machine that says it is here", operatorHost, "192.0.2.1:50000",
+			with("Cookie", cookie), 403, "not-the-operator"},
 		{"on the public origin", gatewayHost, "", with("Cookie", cookie), 403, "not-the-operator"},
 		{"by the address", "127.0.0.1:19080", "", with("Cookie", cookie), 403, "not-the-operator"},
-		{"by a name that was made to point here", "evil.example:19080", "", with("Cookie", cookie), 403, "not-the-operator"},
-		{"a page of a published service", operatorHost, "", with("Cookie", cookie, "Origin", "http://"+gatewayHost, "Sec-Fetch-Site", "cross-site"), 403, "foreign-origin"},
-		{"a page of another port of this name", operatorHost, "", with("Cookie", cookie, "Origin", "http://mission-control.localhost:1", "Sec-Fetch-Site", "same-site"), 403, "foreign-origin"},
-		{"a page of an old browser", operatorHost, "", with("Cookie", cookie, "Origin", "http://evil.example"), 403, "foreign-origin"},
+		{"by a name that was made to point here", "evil.example:19080", "", with("Cookie", cookie), 403,
+			"not-the-operator"},
+		{"a page of a published service", operatorHost, "", with("Cookie", cookie, "Origin", "http://"+gatewayHost,
+			"Sec-Fetch-Site", "cross-site"), 403, "foreign-origin"},
+		{"a page of another port of this name", operatorHost, "", with("Cookie", cookie, "Origin",
+			"http://mission-control.localhost:1", "Sec-Fetch-Site", "same-site"), 403, "foreign-origin"},
+		{"a page of an old browser", operatorHost, "", with("Cookie", cookie, "Origin", "http://evil.example"), 403,
+			"foreign-origin"},
 		{"a sandboxed page", operatorHost, "", with("Cookie", cookie, "Origin", "null"), 403, "foreign-origin"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSuite()
-			w := ask(newOperator(t, s), asked{"POST", c.host, "/_artemis/stage", c.from, c.header, `{"stage":"zero-trust"}`})
+			w := ask(newOperator(t, s), asked{"POST", c.host, "/_artemis/stage", c.from, c.header,
+				`{"stage":"zero-trust"}`})
 			got := struct{ Code string }{}
 			if w.Code != 200 {
 				decode(t, w.Body.String(), &got)
@@ -128,20 +136,24 @@ func TestThePrintedAddressMakesABrowserTheOperators(t *testing.T) {
 	}
 	cookie := map[string]string{"Cookie": "artemis-19080=secret"}
 	for _, path := range []string{"/flight-director-http/", "/flight-director-http/assets/main.js", "/_artemis/state"} {
-		if w := ask(h, asked{method: "GET", host: operatorHost, path: path, header: cookie}); w.Code != 200 || strings.Contains(w.Body.String(), "cookies") {
+		if w := ask(h, asked{method: "GET", host: operatorHost, path: path, header: cookie}); w.Code != 200 ||
+			strings.Contains(w.Body.String(), "cookies") {
 			t.Errorf("%s with the cookie: %d %.200s", path, w.Code, w.Body)
 		}
 		if w := ask(h, asked{method: "GET", host: operatorHost, path: path}); w.Code != 403 {
 			t.Errorf("%s without it: %d", path, w.Code)
 		}
 	}
-	for _, path := range []string{"/?token=wrong", "/?token=", "/?token=secret&token=secret", "/", "/flight-director-http/?token=secret"} {
-		w := ask(h, asked{method: "GET", host: operatorHost, path: path, header: map[string]string{"Accept": "text/html"}})
+	for _, path := range []string{"/?token=wrong", "/?token=", "/?token=secret&token=secret", "/",
+		"/flight-director-http/?token=secret"} {
+		w := ask(h, asked{method: "GET", host: operatorHost, path: path,
+			header: map[string]string{"Accept": "text/html"}})
 		if w.Code != 403 || w.Header().Get("Set-Cookie") != "" || !strings.Contains(w.Body.String(), "artemis status") {
 			t.Errorf("%s: %d %v %s", path, w.Code, w.Header(), w.Body)
 		}
 	}
-	if w := ask(h, asked{method: "GET", host: operatorHost, path: "/?token=secret", from: "192.0.2.1:1"}); w.Code != 403 || w.Header().Get("Set-Cookie") != "" {
+	if w := ask(h, asked{method: "GET", host: operatorHost, path: "/?token=secret",
+		from: "192.0.2.1:1"}); w.Code != 403 || w.Header().Get("Set-Cookie") != "" {
 		t.Errorf("the token from another machine: %d %v", w.Code, w.Header())
 	}
 }
@@ -150,7 +162,8 @@ func TestWhatServicesAnswerIsDataOnTheOperatorsOrigin(t *testing.T) {
 	h := newOperator(t, newSuite())
 	own := map[string]string{"Cookie": "artemis-19080=secret; other=1", "Sec-Fetch-Dest": "empty"}
 	w := ask(h, asked{method: "GET", host: operatorHost, path: "/launch-control-http/countdown/status", header: own})
-	if got, want := w.Body.String(), `/launch-control-http/countdown/status at `+gatewayHost+`, cookies ""`; w.Code != 200 || got != want {
+	if got, want := w.Body.String(), `/launch-control-http/countdown/status at `+gatewayHost+
+		`, cookies ""`; w.Code != 200 || got != want {
 		t.Errorf("%d %s, want %s", w.Code, got, want)
 	}
 	want := http.Header{
@@ -166,9 +179,11 @@ func TestWhatServicesAnswerIsDataOnTheOperatorsOrigin(t *testing.T) {
 	if diff := cmp.Diff(want, w.Header()); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
-	for _, dest := range []string{"document", "script", "iframe", "serviceworker", "sharedworker", "style", "object", "image"} {
+	for _, dest := range []string{"document", "script", "iframe", "serviceworker", "sharedworker", "style", "object",
+		"image"} {
 		own["Sec-Fetch-Dest"] = dest
-		if w := ask(h, asked{method: "GET", host: operatorHost, path: "/launch-control-http/evil", header: own}); w.Code != 403 {
+		if w := ask(h, asked{method: "GET", host: operatorHost, path: "/launch-control-http/evil",
+			header: own}); w.Code != 403 {
 			t.Errorf("as a %s: %d", dest, w.Code)
 		}
 	}
@@ -181,7 +196,8 @@ func TestTheBarePortSaysWhereTheMissionIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"http://mission-control.localhost:19080/", "http://" + gatewayHost + "/flight-director-http/", "artemis status"} {
+		for _, want := range []string{"http://mission-control.localhost:19080/", "http://" + gatewayHost +
+			"/flight-director-http/", "artemis status"} {
 			if w.Code != 200 || !strings.Contains(string(body), want) {
 				t.Errorf("%s: %d, no %s in %s", host, w.Code, want, body)
 			}

@@ -30,7 +30,8 @@ func (h *Handler) whoCan(w http.ResponseWriter, r *http.Request) {
 			standIns = append(standIns, p)
 		}
 	}
-	said, err := analysis.WhoCan(analysis.Exactly(world), to, from, analysis.Options{Stage: stage, Running: running, StandIns: standIns})
+	said, err := analysis.WhoCan(analysis.Exactly(world), to, from, analysis.Options{Stage: stage, Running: running,
+		StandIns: standIns})
 	if err != nil {
 		problem(w, http.StatusNotFound, "unknown-name", err.Error())
 		return

@@ -33,7 +33,8 @@ func TestWhoCanIsAnsweredForWhatIsInForce(t *testing.T) {
 	if s.world, err = topology.Build(set, topology.NewAllocator()); err != nil {
 		t.Fatal(err)
 	}
-	for query, want := range map[string]int{"": 400, "?to=orion/nobody": 404, "?to=orion/guidance-nav&from=orion/nobody": 404} {
+	for query, want := range map[string]int{"": 400, "?to=orion/nobody": 404,
+		"?to=orion/guidance-nav&from=orion/nobody": 404} {
 		if w := get(query); w.Code != want {
 			t.Errorf("%q: %d, want %d", query, w.Code, want)
 		}
@@ -44,13 +45,15 @@ func TestWhoCanIsAnsweredForWhatIsInForce(t *testing.T) {
 		t.Fatalf("%v: %s", err, w.Body)
 	}
 	want := []analysis.Admitted{{
-		Caller: "orion/crew-interface", Kind: analysis.Workload, Identity: "spiffe://cluster.local/ns/dp-default-orion-development-1bced798/sa/crew-interface",
+		Caller: "orion/crew-interface", Kind: analysis.Workload,
+		Identity: "spiffe://cluster.local/ns/dp-default-orion-development-1bced798/sa/crew-interface",
 		Requests: []analysis.Requests{{
 			Words: "GET /position, /trajectory", Methods: []string{"GET"}, Paths: []string{"/position", "/trajectory"},
 			Ways: []string{"Service guidance-nav:8080"},
 			Example: analysis.Example{
 				Method: "GET", Path: "/position",
-				Command: "kubectl exec -n dp-default-orion-development-1bced798 deployment/crew-interface-development-513f7f2a -- " +
+				Command: "kubectl exec -n dp-default-orion-development-1bced798 " +
+					"deployment/crew-interface-development-513f7f2a -- " +
 					"curl http://guidance-nav.dp-default-orion-development-1bced798:8080/position",
 			},
 		}},
@@ -59,6 +62,7 @@ func TestWhoCanIsAnsweredForWhatIsInForce(t *testing.T) {
 		t.Errorf("callers (-want +got):\n%s", diff)
 	}
 	if got.Verdict != "proven" || !got.NobodyElse || got.Stage != "open" || len(got.Extent.Ways) == 0 {
-		t.Errorf("verdict %s, nobody else %t, stage %s, %d ways", got.Verdict, got.NobodyElse, got.Stage, len(got.Extent.Ways))
+		t.Errorf("verdict %s, nobody else %t, stage %s, %d ways", got.Verdict, got.NobodyElse, got.Stage,
+			len(got.Extent.Ways))
 	}
 }

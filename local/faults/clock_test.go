@@ -80,7 +80,8 @@ func readStep() {
 }
 `, c.file))
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		source: filepath.Join(dir, name), filepath.Join(filepath.Dir(source), "step.go"): filepath.Join(dir, "step.go")}})
+		source: filepath.Join(dir, name), filepath.Join(filepath.Dir(source), "step.go"): filepath.Join(dir,
+			"step.go")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,8 @@ func TestEnvoysWhoseClockIsAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := start(t, withEnvoys(t, options{artemis: clock.artemis, service: clock.service, share: filepath.Dir(clock.file)}))
+	s := start(t, withEnvoys(t, options{artemis: clock.artemis, service: clock.service,
+		share: filepath.Dir(clock.file)}))
 	allowed := func() bool {
 		return strings.HasSuffix(s.curl("houston/flight-director", "http://telemetry-monitor:8080/dashboard"), "\n200")
 	}
@@ -135,7 +136,8 @@ func TestEnvoysWhoseClockIsAnother(t *testing.T) {
 	w := s.watch()
 	for _, step := range []time.Duration{30 * time.Hour, 20 * year} {
 		clock.set(step)
-		s.until(fmt.Sprintf("nothing new passes with the clocks %v apart", step), time.Minute, func() bool { return !allowed() })
+		s.until(fmt.Sprintf("nothing new passes with the clocks %v apart", step), time.Minute,
+			func() bool { return !allowed() })
 		for range 5 {
 			if allowed() {
 				t.Errorf("a call was answered with the clocks %v apart", step)

@@ -154,7 +154,8 @@ func TestAFullDescriptorTableHealsItself(t *testing.T) {
 		if err != nil {
 			break
 		}
-		fmt.Fprintf(c, "GET /flight-director-http/mission/status HTTP/1.1\r\nHost: %s\r\nX-Slow: ", host) // and nothing more
+		// and nothing more
+		fmt.Fprintf(c, "GET /flight-director-http/mission/status HTTP/1.1\r\nHost: %s\r\nX-Slow: ", host)
 		held = append(held, c)
 	}
 	t.Logf("%d half-finished requests are held", len(held))
@@ -179,7 +180,8 @@ func TestSlowAndHalfClosedClientsHarmNobody(t *testing.T) {
 		switch i % 4 {
 		case 0: // says nothing
 		case 1:
-			fmt.Fprintf(c, "POST /flight-director-http/uplink/command HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", host)
+			fmt.Fprintf(c, "POST /flight-director-http/uplink/command HTTP/1.1\r\nHost: %s\r\nContent-Type: "+
+				"application/json\r\nContent-Length: 1000\r\n\r\n{", host)
 		case 2:
 			fmt.Fprintf(c, "GET /flight-director-http/mission/status HTTP/1.1\r\nHost: %s\r\n\r\n", host)
 			c.(*net.TCPConn).CloseWrite()
@@ -217,7 +219,8 @@ func TestMemoryIsFlatUnderLoad(t *testing.T) {
 	}
 	w.end(t)
 	early, late := average(samples[5:10]), average(samples[15:])
-	t.Logf("whole suite, resident: %d MiB in the second quarter, %d MiB in the last, of %v", early>>10, late>>10, duration)
+	t.Logf("whole suite, resident: %d MiB in the second quarter, %d MiB in the last, of %v", early>>10, late>>10,
+		duration)
 	if float64(late) > 1.25*float64(early) {
 		t.Errorf("memory grows: %v KiB", samples)
 	}

@@ -40,7 +40,8 @@ func cutting(t *testing.T, o options) {
 			return err == nil && now.Problem == ""
 		})
 	}
-	for _, file := range []string{"istio/cells/orion.yaml", "openchoreo/rendered/orion/cell.yaml", "openchoreo/rendered/orion/guidance-nav.yaml"} {
+	for _, file := range []string{"istio/cells/orion.yaml", "openchoreo/rendered/orion/cell.yaml",
+		"openchoreo/rendered/orion/guidance-nav.yaml"} {
 		path := filepath.Join(project, file)
 		content, err := os.ReadFile(path)
 		if err != nil {

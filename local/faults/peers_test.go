@@ -20,12 +20,14 @@ import (
 // names the culprit; nothing that it said is passed on as true.
 func TestUnrulyPeersHarmNobodyElse(t *testing.T) {
 	const monitor = "houston/telemetry-monitor"
-	others := []string{"orion/guidance-nav", "orion/life-support", "deep-space-network/signal-router", "houston/flight-dynamics"}
+	others := []string{"orion/guidance-nav", "orion/life-support", "deep-space-network/signal-router",
+		"houston/flight-dynamics"}
 
 	dir := visible(t)
 	file := filepath.Join(dir, "manners")
 	real := program(t, dir, "service", "./service")
-	unruly := program(t, dir, "unruly", "./local/faults/unruly", "-ldflags", "-X main.manners="+file+" -X main.service="+real)
+	unruly := program(t, dir, "unruly", "./local/faults/unruly", "-ldflags", "-X main.manners="+file+
+		" -X main.service="+real)
 	list, err := exec.Command(unruly, "--manners").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +68,8 @@ func TestUnrulyPeersHarmNobodyElse(t *testing.T) {
 				}
 			}
 			for range 2 {
-				if got := s.curl("houston/flight-director", "http://telemetry-monitor:8080/dashboard"); strings.Contains(got, "forged") {
+				if got := s.curl("houston/flight-director",
+					"http://telemetry-monitor:8080/dashboard"); strings.Contains(got, "forged") {
 					t.Errorf("an answer to another question: %s", got)
 				}
 			}

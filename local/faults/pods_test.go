@@ -117,7 +117,8 @@ func TestExecObeysSIGTERM(t *testing.T) {
 		"one that left something with its out": "sleep 300 & exit 0",
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", "orion/adversary", "--", "sh", "-c", "echo runs; "+command)
+			cmd := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", "orion/adversary",
+				"--", "sh", "-c", "echo runs; "+command)
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -152,11 +153,13 @@ func TestNothingOfTheOperatorsComesIntoAPod(t *testing.T) {
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
 	put(t, secret, "the operator's secret\n")
-	s := start(t, options{prefix: []string{"bash", "-c", fmt.Sprintf(`exec 9<%q 11</ 12>>%q; export OPERATORS=secret; exec "$0" "$@"`, secret, secret)}})
+	s := start(t, options{prefix: []string{"bash", "-c",
+		fmt.Sprintf(`exec 9<%q 11</ 12>>%q; export OPERATORS=secret; exec "$0" "$@"`, secret, secret)}})
 	inPod := func(script string, stdin, stdout *os.File) string {
 		t.Helper()
 		var out strings.Builder
-		cmd := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", "orion/adversary", "--", "sh", "-c", script)
+		cmd := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", "orion/adversary",
+			"--", "sh", "-c", script)
 		cmd.Env = append(os.Environ(), "OPERATORS=secret")
 		cmd.Stdin, cmd.Stderr = stdin, &out
 		cmd.Stdout = &out
@@ -166,7 +169,8 @@ func TestNothingOfTheOperatorsComesIntoAPod(t *testing.T) {
 		_ = cmd.Run() // what is refused is an error too
 		return out.String()
 	}
-	open := "for f in /proc/[0-9]*/fd/*; do readlink $f; done | grep -v -e ^pipe: -e ^/proc/ -e ^/dev/null -e anon_inode"
+	open := "for f in /proc/[0-9]*/fd/*; do readlink $f; done | grep -v -e ^pipe: -e ^/proc/ -e ^/dev/null -e " +
+		"anon_inode"
 	if got := inPod(open, nil, nil); got != "" {
 		t.Errorf("open in the pod: %s", got)
 	}
@@ -175,7 +179,8 @@ func TestNothingOfTheOperatorsComesIntoAPod(t *testing.T) {
 			t.Errorf("descriptor %d says %q", fd, got)
 		}
 	}
-	if got := inPod("env; tr '\\0' '\\n' < /proc/1/environ", nil, nil); strings.Contains(got, "OPERATORS") || strings.Contains(got, os.Getenv("HOME")+"\n") {
+	if got := inPod("env; tr '\\0' '\\n' < /proc/1/environ", nil, nil); strings.Contains(got, "OPERATORS") ||
+		strings.Contains(got, os.Getenv("HOME")+"\n") {
 		t.Errorf("the operator's environment: %s", got)
 	}
 	root, err := os.Open("/")
@@ -196,7 +201,8 @@ func TestNothingOfTheOperatorsComesIntoAPod(t *testing.T) {
 	}
 	inPod(": > /proc/self/fd/1; chmod 777 /proc/self/fd/1; truncate -s 0 /dev/stdout; echo from the pod", nil, log)
 	text, err := os.ReadFile(log.Name())
-	if err != nil || !strings.HasPrefix(string(text), "what the operator wrote before\n") || !strings.Contains(string(text), "from the pod") {
+	if err != nil || !strings.HasPrefix(string(text), "what the operator wrote before\n") ||
+		!strings.Contains(string(text), "from the pod") {
 		t.Errorf("the operator's log is now %q, %v", text, err)
 	}
 	// And the pods' own programs: what the launcher wrote to their logs is a pipe's.
@@ -208,7 +214,8 @@ func TestNothingOfTheOperatorsComesIntoAPod(t *testing.T) {
 	for _, fd := range fds {
 		to, err := os.Readlink(fd)
 		switch {
-		case err != nil, strings.HasPrefix(to, "pipe:"), strings.HasPrefix(to, "socket:"), strings.HasPrefix(to, "anon_inode:"), to == "/dev/null":
+		case err != nil, strings.HasPrefix(to, "pipe:"), strings.HasPrefix(to, "socket:"), strings.HasPrefix(to,
+			"anon_inode:"), to == "/dev/null":
 		case strings.HasPrefix(to, "/sys/fs/cgroup"), strings.HasPrefix(to, "/proc/"): // opened by itself
 		default:
 			t.Errorf("the pod's program holds %s", to)
@@ -246,9 +253,11 @@ func TestEvidenceOutlivesNoise(t *testing.T) {
 		t.Fatalf("let in: %s", got)
 	}
 	const noise = 30_000 // the log keeps 20,000
-	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do echo 'url = "http://guidance-nav:8080/noise"'; i=$((i+1)); done | curl -s -o /dev/null -Z --parallel-max 50 -K -`, noise)
+	script := fmt.Sprintf(
+		`i=0; while [ $i -lt %d ]; do echo 'url = "http://guidance-nav:8080/noise"'; i=$((i+1)); done | curl -s -o /dev/null -Z --parallel-max 50 -K -`, noise)
 	for _, pod := range []string{"orion/adversary", "orion/life-support"} {
-		if out, err := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", pod, "--", "sh", "-c", script).CombinedOutput(); err != nil {
+		if out, err := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", pod, "--",
+			"sh", "-c", script).CombinedOutput(); err != nil {
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) {
 				t.Fatalf("%v: %s", err, out)
@@ -287,9 +296,11 @@ func TestEvidenceOutlivesNoise(t *testing.T) {
 func ordinary(t *testing.T) (o options, dir string) {
 	t.Helper()
 	dir = visible(t)
-	o = options{state: filepath.Join(dir, "state"), artemis: filepath.Join(dir, "artemis"), service: filepath.Join(dir, "service")}
+	o = options{state: filepath.Join(dir, "state"), artemis: filepath.Join(dir, "artemis"), service: filepath.Join(dir,
+		"service")}
 	for _, name := range []string{"artemis", "service"} {
-		if out, err := exec.Command("cp", absolute(t, "bin/"+name), filepath.Join(dir, name)).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", absolute(t, "bin/"+name), filepath.Join(dir,
+			name)).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -319,7 +330,8 @@ func withHostile(t *testing.T, o options) (s *suite, hostile string) {
 func (s *suite) inBackground(args ...string) (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, s.options.artemis, append([]string{"--root", s.root, "--state-dir", s.state, "exec"}, args...)...)
+	cmd := exec.CommandContext(ctx, s.options.artemis, append([]string{"--root", s.root, "--state-dir", s.state,
+		"exec"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {

@@ -36,7 +36,8 @@ func TestTwentyStageSwitchesUnderARoguesConnections(t *testing.T) {
 	s.until("all are ready", 20*time.Second, s.allReady)
 	s.until("calls work", 20*time.Second, s.works)
 
-	rogue := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", "orion/adversary", "--", "bash", "-c", knock)
+	rogue := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", "orion/adversary", "--",
+		"bash", "-c", knock)
 	out, err := rogue.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +69,8 @@ func TestTwentyStageSwitchesUnderARoguesConnections(t *testing.T) {
 				calls.Add(1)
 				code, body, err := 0, []byte(nil), error(nil)
 				if i == 0 {
-					code, body, err = s.call(http.MethodPost, "/flight-director-http/uplink/command", `{"type":"telemetry-request"}`)
+					code, body, err = s.call(http.MethodPost, "/flight-director-http/uplink/command",
+						`{"type":"telemetry-request"}`)
 				} else {
 					code, body, err = s.call(http.MethodGet, "/flight-director-http/mission/status", "")
 				}
@@ -82,7 +84,9 @@ func TestTwentyStageSwitchesUnderARoguesConnections(t *testing.T) {
 	}
 	more := func(n int64) {
 		before, calledBefore := tries.Load(), calls.Load()
-		s.until("more of both", 30*time.Second, func() bool { return tries.Load() >= before+n && calls.Load() >= calledBefore+100 })
+		s.until("more of both", 30*time.Second, func() bool {
+			return tries.Load() >= before+n && calls.Load() >= calledBefore+100
+		})
 	}
 	for i := range 20 {
 		stage := []string{catalog.MTLS, catalog.ZeroTrust, catalog.Open, catalog.ZeroTrust}[i%4]
@@ -100,7 +104,8 @@ func TestTwentyStageSwitchesUnderARoguesConnections(t *testing.T) {
 	_ = rogue.Process.Kill()
 	done.Wait()
 	_ = rogue.Wait()
-	t.Logf("20 switches: %d connections of the rogue, %d let in at open and mtls; %d calls, %d lost", tries.Load(), letIn.Load(), calls.Load(), lost.Load())
+	t.Logf("20 switches: %d connections of the rogue, %d let in at open and mtls; %d calls, %d lost", tries.Load(),
+		letIn.Load(), calls.Load(), lost.Load())
 	if n := lost.Load(); n > 0 {
 		t.Errorf("%d calls were lost, the first by %s", n, *first.Load())
 	}

@@ -85,8 +85,10 @@ func start(t *testing.T, o options) *suite {
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
-	s := &suite{options: o, t: t, port: port, client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
-	args := slices.Concat(o.prefix, []string{o.artemis, "up", "--detach", "--stage", "zero-trust", "--root", o.root, "--state-dir", o.state,
+	s := &suite{options: o, t: t, port: port, client: &http.Client{Timeout: patience,
+		Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
+	args := slices.Concat(o.prefix, []string{o.artemis, "up", "--detach", "--stage", "zero-trust", "--root", o.root,
+		"--state-dir", o.state,
 		"--gateway", "127.0.0.1:" + port, "--service-binary", o.service}, o.flags)
 	if o.share != "" {
 		args = append(args, "--share", o.share)
@@ -137,7 +139,8 @@ func (s *suite) until(what string, within time.Duration, ok func() bool) {
 		select {
 		case <-deadline:
 			now, err := s.status()
-			s.t.Fatalf("not within %v: %s\nlast answer: %s\nfailed of late:\n%s\n%+v, %v", within, what, s.last, s.failures(), now, err)
+			s.t.Fatalf("not within %v: %s\nlast answer: %s\nfailed of late:\n%s\n%+v, %v", within, what, s.last,
+				s.failures(), now, err)
 		case <-ticker.C:
 		}
 	}
@@ -149,7 +152,9 @@ func (s *suite) failures() string {
 	if err != nil {
 		return err.Error()
 	}
-	lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool { return !strings.Contains(l, `"verdict":"failed"`) })
+	lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool {
+		return !strings.Contains(l, `"verdict":"failed"`)
+	})
 	return strings.Join(lines[max(0, len(lines)-10):], "\n")
 }
 
@@ -208,7 +213,8 @@ func (s *suite) attack() string {
 
 // curl asks as a program in a pod does.
 func (s *suite) curl(pod, url string) string {
-	out, _ := s.ask("exec", pod, "--", "curl", "-s", "-m", "2", "-w", "\n%{http_code}", url) // a refusal is an error too
+	// a refusal is an error too
+	out, _ := s.ask("exec", pod, "--", "curl", "-s", "-m", "2", "-w", "\n%{http_code}", url)
 	return string(out)
 }
 
@@ -274,7 +280,8 @@ func (w *watch) halt(t *testing.T) {
 	t.Helper()
 	close(w.stop)
 	w.done.Wait()
-	t.Logf("%d attacks, %d let in; %d calls, %d answered with 200, %d hung", w.attacks.Load(), w.let.Load(), w.calls.Load(), w.answered.Load(), w.hung.Load())
+	t.Logf("%d attacks, %d let in; %d calls, %d answered with 200, %d hung", w.attacks.Load(), w.let.Load(),
+		w.calls.Load(), w.answered.Load(), w.hung.Load())
 	if w.let.Load() > 0 || w.hung.Load() > 0 {
 		t.Error(w.first)
 	}
@@ -294,7 +301,8 @@ func (w *watch) end(t *testing.T) {
 
 func (s *suite) launch() {
 	s.t.Helper()
-	if code, body, err := s.call(http.MethodPost, "/launch-control-http/countdown/start", "{}"); err != nil || code/100 != 2 {
+	if code, body, err := s.call(http.MethodPost, "/launch-control-http/countdown/start", "{}"); err != nil ||
+		code/100 != 2 {
 		s.t.Fatalf("countdown: %d %s %v", code, body, err)
 	}
 }

@@ -53,7 +53,8 @@ func (w *wire) write(b []byte) {
 
 func (w *wire) open(id uint32, end bool, priority http2.PriorityParam) {
 	w.t.Helper()
-	w.headers(id, end, priority, hpack.HeaderField{Name: ":method", Value: "CONNECT"}, hpack.HeaderField{Name: ":authority", Value: "x:1"})
+	w.headers(id, end, priority, hpack.HeaderField{Name: ":method", Value: "CONNECT"},
+		hpack.HeaderField{Name: ":authority", Value: "x:1"})
 }
 
 func (w *wire) headers(id uint32, end bool, priority http2.PriorityParam, fields ...hpack.HeaderField) {
@@ -62,7 +63,8 @@ func (w *wire) headers(id uint32, end bool, priority http2.PriorityParam, fields
 	for _, f := range fields {
 		_ = w.hp.WriteField(f)
 	}
-	if err := w.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: w.buf.Bytes(), EndHeaders: true, EndStream: end, Priority: priority}); err != nil {
+	if err := w.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: w.buf.Bytes(), EndHeaders: true,
+		EndStream: end, Priority: priority}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -201,7 +203,8 @@ func TestACompleteAnswerStaysComplete(t *testing.T) {
 					}
 					switch f := f.(type) {
 					case *http2.HeadersFrame:
-						_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: []byte{0x88}, EndHeaders: true})
+						_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: []byte{0x88},
+							EndHeaders: true})
 						_ = fr.WriteData(f.StreamID, true, []byte("the whole answer"))
 						_ = fr.WriteRSTStream(f.StreamID, code)
 						_ = fr.WritePing(false, [8]byte{1})

@@ -136,7 +136,8 @@ func TestAHandlerThatPanicsCostsItsOwnStream(t *testing.T) {
 	if n := r.pool.Connections(); n != 1 {
 		t.Errorf("%d connections, want the one", n)
 	}
-	if n := strings.Count(log.String(), "the handler's own fault"); n != 3 || !strings.Contains(log.String(), "hbone_test.go") {
+	if n := strings.Count(log.String(), "the handler's own fault"); n != 3 || !strings.Contains(log.String(),
+		"hbone_test.go") {
 		t.Errorf("the log names the panic %d times, want 3 with the place:\n%s", n, log.String())
 	}
 }
@@ -320,7 +321,8 @@ func TestAnotherClient(t *testing.T) {
 		{"CONNECT with ztunnel's headers", "CONNECT", "10.0.0.1:80", baggage, answer{200, "hello"}},
 		{"GET", "GET", "10.0.0.1:80", http.Header{}, answer{400, ""}},
 		{"extended CONNECT", "CONNECT", "10.0.0.1:80", http.Header{":protocol": {"websocket"}}, answer{0, ""}},
-		{"headers beyond the bound", "CONNECT", "10.0.0.1:80", http.Header{"A": {string(bytes.Repeat([]byte("a"), 20<<10))}}, answer{0, ""}},
+		{"headers beyond the bound", "CONNECT", "10.0.0.1:80",
+			http.Header{"A": {string(bytes.Repeat([]byte("a"), 20<<10))}}, answer{0, ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got answer
@@ -433,7 +435,8 @@ func TestAnExpiredPeerIsAskedToConnectAnew(t *testing.T) {
 	_, _ = io.WriteString(nc, http2.ClientPreface)
 	fr := http2.NewFramer(nc, nc)
 	_ = fr.WriteSettings()
-	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append([]byte{0x42, 7}, "CONNECT\x41\x03x:1"...), EndHeaders: true})
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append([]byte{0x42, 7},
+		"CONNECT\x41\x03x:1"...), EndHeaders: true})
 	expired := time.After(2 * time.Second)
 	_ = fr.WriteData(1, false, []byte("before"))
 	next := func() http2.Frame {
@@ -483,7 +486,8 @@ func FuzzServer(f *testing.F) {
 	var frames bytes.Buffer
 	fr := http2.NewFramer(&frames, nil)
 	_ = fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
-	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append([]byte{0x42, 7}, "CONNECT\x41\x03x:1"...), EndHeaders: true})
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append([]byte{0x42, 7},
+		"CONNECT\x41\x03x:1"...), EndHeaders: true})
 	_ = fr.WriteData(1, false, []byte("hello"))
 	_ = fr.WriteWindowUpdate(1, 100)
 	_ = fr.WritePing(false, [8]byte{})

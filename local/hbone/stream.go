@@ -116,7 +116,8 @@ func (s *Stream) respond(status int, end bool) error {
 		return nil
 	}
 	s.answered = true
-	err := s.c.w.headers([]hpack.HeaderField{{Name: ":status", Value: strconv.Itoa(status)}}, end, func() uint32 { return s.id })
+	err := s.c.w.headers([]hpack.HeaderField{{Name: ":status", Value: strconv.Itoa(status)}}, end,
+		func() uint32 { return s.id })
 	if end {
 		s.c.mu.Lock()
 		s.sent = true
@@ -489,7 +490,8 @@ func (s *Stream) SetWriteDeadline(t time.Time) error {
 func (c *conn) openStream(ctx context.Context, authority string, extra []hpack.HeaderField) (*Stream, error) {
 	s := newStream(c, 0)
 	var refused error
-	fields := append([]hpack.HeaderField{{Name: ":method", Value: "CONNECT"}, {Name: ":authority", Value: authority}}, extra...)
+	fields := append([]hpack.HeaderField{{Name: ":method", Value: "CONNECT"}, {Name: ":authority", Value: authority}},
+		extra...)
 	err := c.w.headers(fields, false, func() uint32 {
 		c.mu.Lock()
 		defer c.mu.Unlock()

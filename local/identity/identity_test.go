@@ -39,8 +39,10 @@ func TestAnSVIDIsWhatZtunnelAsksFor(t *testing.T) {
 		Hours    int
 	}
 	want := facts{[]string{nav.String()}, x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-		[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, false, "", elliptic.P256().Params().Name, 24}
-	got := facts{nil, leaf.KeyUsage, leaf.ExtKeyUsage, leaf.IsCA, leaf.Subject.String(), leaf.PublicKey.(*ecdsa.PublicKey).Curve.Params().Name, int(leaf.NotAfter.Sub(leaf.NotBefore).Hours())}
+		[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, false, "",
+		elliptic.P256().Params().Name, 24}
+	got := facts{nil, leaf.KeyUsage, leaf.ExtKeyUsage, leaf.IsCA, leaf.Subject.String(),
+		leaf.PublicKey.(*ecdsa.PublicKey).Curve.Params().Name, int(leaf.NotAfter.Sub(leaf.NotBefore).Hours())}
 	for _, u := range leaf.URIs {
 		got.IDs = append(got.IDs, u.String())
 	}
@@ -120,7 +122,8 @@ func TestTheClockIsSet(t *testing.T) {
 		}
 		valid := !now.Before(leaf.NotBefore) && !now.After(leaf.NotAfter)
 		if err := accept(old, nil); (err == nil) != valid {
-			t.Errorf("the clock from %v to %v: the certificate of before is accepted with %v, valid: %v", was.Sub(began), step, err, valid)
+			t.Errorf("the clock from %v to %v: the certificate of before is accepted with %v, valid: %v",
+				was.Sub(began), step, err, valid)
 		}
 		p, err := ca.Source(a).PEM()
 		if err != nil {
@@ -176,7 +179,8 @@ func TestHandshakesNameBothEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b, c := id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b"), id("spiffe://cluster.local/ns/x/sa/c")
+	a, b, c := id("spiffe://cluster.local/ns/x/sa/a"), id("spiffe://cluster.local/ns/x/sa/b"),
+		id("spiffe://cluster.local/ns/x/sa/c")
 	handshake := func(expected spiffeid.ID) (spiffeid.ID, error) {
 		left, right := net.Pipe()
 		defer left.Close()

@@ -13,7 +13,8 @@ import (
 
 // Source holds the current SVID of one identity. It makes a new one when half of
 // the old one's life is over, when the clock was set to before its beginning, and
-// when nobody trusts the root of the old one any more, so that nobody ever presents one that is not valid and no call waits for more
+// when nobody trusts the root of the old one any more, so that nobody ever presents one that is not
+// valid and no call waits for more
 // than a signature.
 type Source struct {
 	id spiffeid.ID

@@ -48,7 +48,8 @@ func (s *Source) ClientConfig(expected ...spiffeid.ID) *tls.Config {
 	}
 }
 
-func (ca *CA) verify(usage x509.ExtKeyUsage, accept func(spiffeid.ID) bool) func([][]byte, [][]*x509.Certificate) error {
+func (ca *CA) verify(usage x509.ExtKeyUsage, accept func(spiffeid.ID) bool) func([][]byte,
+	[][]*x509.Certificate) error {
 	return func(raw [][]byte, _ [][]*x509.Certificate) error {
 		if len(raw) > maxChain {
 			return fmt.Errorf("%w: %d certificates", ErrPeer, len(raw))

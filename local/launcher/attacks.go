@@ -42,8 +42,9 @@ func newAttacks(l *launcher, dial campaign.Dial) (*attacks, error) {
 		suite.Tap = tapper.Tap
 	}
 	return &attacks{
-		campaign:  c,
-		player:    campaign.Player{Suite: suite, Campaign: c, Capture: l.node.Name(), Stage: l.currentStage, Decisions: l.log},
+		campaign: c,
+		player: campaign.Player{Suite: suite, Campaign: c, Capture: l.node.Name(), Stage: l.currentStage,
+			Decisions: l.log},
 		listeners: map[chan control.AttackEvent]struct{}{},
 	}, nil
 }
@@ -78,7 +79,8 @@ func (a *attacks) Play(ctx context.Context, id string) (adversary.Result, bool) 
 		return adversary.Result{}, false
 	}
 	event := control.AttackEvent{
-		Run: rand.Text(), ID: id, Attacker: attack.Attacker, Target: attack.Target, Stage: a.player.Stage(), At: time.Now().UTC(),
+		Run: rand.Text(), ID: id, Attacker: attack.Attacker, Target: attack.Target, Stage: a.player.Stage(),
+		At: time.Now().UTC(),
 	}
 	a.mu.Lock()
 	a.under = append(a.under, event)

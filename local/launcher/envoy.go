@@ -68,7 +68,8 @@ func (e *envoys) generate(ctx context.Context, stage string, p *manifest.Project
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("configure the waypoints with istiod's code: %w: %s", err, strings.TrimSpace(said.String()))
+		return nil, fmt.Errorf("configure the waypoints with istiod's code: %w: %s", err,
+			strings.TrimSpace(said.String()))
 	}
 	var configs []xds.Config
 	if err := json.Unmarshal(out.Bytes(), &configs); err != nil {
@@ -155,9 +156,11 @@ func (e *envoys) workloads(w *topology.World) []workload {
 	var out []workload
 	for _, g := range w.Waypoints {
 		out = append(out, workload{
-			Namespace: g.Pod.Namespace, Deployment: g.Pod.Name, Cell: g.Pod.Cell, Component: g.Pod.Name, Role: roleWaypoint,
+			Namespace: g.Pod.Namespace, Deployment: g.Pod.Name, Cell: g.Pod.Cell, Component: g.Pod.Name,
+			Role:           roleWaypoint,
 			ServiceAccount: g.Pod.ServiceAccount, Ports: []uint16{xds.AdminPort}, Grace: 5 * time.Second,
-			Readiness: probe{Path: "/ready", Port: xds.AdminPort, Period: 2 * time.Second, Timeout: time.Second, Failures: 3},
+			Readiness: probe{Path: "/ready", Port: xds.AdminPort, Period: 2 * time.Second, Timeout: time.Second,
+				Failures: 3},
 		})
 	}
 	return out
@@ -198,7 +201,8 @@ func (e *envoys) command(ref topology.Ref, ip netip.Addr) (*exec.Cmd, error) {
 		return nil, err
 	}
 	return &exec.Cmd{Path: e.envoy, Args: []string{
-		"envoy", "--config-yaml", bootstrap, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "--component-log-level", "misc:error",
+		"envoy", "--config-yaml", bootstrap, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warn",
+		"--component-log-level", "misc:error",
 		"--file-flush-interval-msec", "10", "--drain-time-s", "1", "--drain-strategy", "immediate",
 	}}, nil
 }

@@ -88,7 +88,8 @@ func (l *launcher) exec(conn *net.UnixConn) (ExecReply, error) {
 	if err != nil {
 		return ExecReply{}, err
 	}
-	cmd := &exec.Cmd{Path: path, Args: req.Argv, Dir: req.Dir, Env: append(p.environ(), "PATH="+capture.Path, "HOME=/tmp")}
+	cmd := &exec.Cmd{Path: path, Args: req.Argv, Dir: req.Dir, Env: append(p.environ(), "PATH="+capture.Path,
+		"HOME=/tmp")}
 	if req.Term != "" {
 		cmd.Env = append(cmd.Env, "TERM="+req.Term)
 	}

@@ -50,7 +50,8 @@ func (l *launcher) read(acceptLoss bool) (*manifest.Project, manifest.Losses, er
 		if l.project == nil {
 			verb = "up"
 		}
-		return nil, nil, fmt.Errorf("%w\nrestore it, or, if that is meant, say so: %s %s --accept-loss", losses, l.options.Command, verb)
+		return nil, nil, fmt.Errorf("%w\nrestore it, or, if that is meant, say so: %s %s --accept-loss", losses,
+			l.options.Command, verb)
 	}
 	return p, losses, nil
 }

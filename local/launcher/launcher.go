@@ -40,15 +40,17 @@ const keptDecisions = 20_000
 // Options are what a person chooses. They are handed into the node as JSON.
 type Options struct {
 	Stage               string
-	Waypoint            string  // "builtin" or "envoy"
-	NetworkPolicyAction string  // "reject" or "drop"
-	Adversary           bool    // run the attacker's manifests too, where there are some
-	Gateway             string  // address of the gateway's port, to be shown
-	Command             string  // how artemis is called here, for hints
-	CaptureNote         string  // why the capture is not netns
-	AcceptLoss          bool    // start in spite of protection that Cells lack
-	TimeScale           float64 // mission seconds per second after lift-off, instead of what the manifests say; 0 leaves it to them
-	StartedAt           time.Time
+	Waypoint            string // "builtin" or "envoy"
+	NetworkPolicyAction string // "reject" or "drop"
+	Adversary           bool   // run the attacker's manifests too, where there are some
+	Gateway             string // address of the gateway's port, to be shown
+	Command             string // how artemis is called here, for hints
+	CaptureNote         string // why the capture is not netns
+	AcceptLoss          bool   // start in spite of protection that Cells lack
+	// mission seconds per second after lift-off, instead of what the manifests say; 0 leaves it to
+	// them
+	TimeScale float64
+	StartedAt time.Time
 }
 
 // Resources are what the launcher has to work with: opened outside, where a node may
@@ -188,7 +190,8 @@ func (l *launcher) reconcile(ctx context.Context, w *topology.World, loads []wor
 // missing returns those of old that are still running and not yet in next.
 func missing(old, next []*process) []*process {
 	return slices.DeleteFunc(slices.Clone(old), func(p *process) bool {
-		return slices.Contains(next, p) || slices.ContainsFunc(next, func(n *process) bool { return n.workload.key() == p.workload.key() })
+		return slices.Contains(next, p) || slices.ContainsFunc(next,
+			func(n *process) bool { return n.workload.key() == p.workload.key() })
 	})
 }
 
@@ -286,7 +289,8 @@ func (l *launcher) serve() (stop func(), err error) {
 	server := &http.Server{Handler: inside, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(controlListener{l.resources.Control}) }()
 	go func() {
-		_ = l.mesh.ServeGateway(l.resources.Gateway, mesh.Edge{Own: control.IsOperatorHost, Handler: operator, Admit: admit})
+		_ = l.mesh.ServeGateway(l.resources.Gateway, mesh.Edge{Own: control.IsOperatorHost, Handler: operator,
+			Admit: admit})
 	}()
 	go func() { _ = l.mesh.ServeGateway(own, mesh.Edge{}) }()
 	go l.serveExec(l.resources.Execs)
@@ -411,7 +415,8 @@ func (l *launcher) State() control.State {
 	l.mu.Lock()
 	s := control.State{
 		Stage: l.stage, Capture: l.node.Name(), CaptureNote: l.options.CaptureNote, Waypoint: l.options.Waypoint,
-		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Unprotected: l.unprotected, Pods: []control.Pod{},
+		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Unprotected: l.unprotected,
+		Pods: []control.Pod{},
 	}
 	processes, world := slices.Clone(l.processes), l.world
 	l.mu.Unlock()

@@ -56,7 +56,8 @@ func (p *process) start(ctx context.Context) {
 	p.done = make(chan struct{})
 	p.client = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _,
+			addr string) (net.Conn, error) {
 			dst, err := netip.ParseAddrPort(addr)
 			if err != nil {
 				return nil, err

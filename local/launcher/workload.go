@@ -186,7 +186,8 @@ func newProbe(p *corev1.Probe, named []corev1.ContainerPort) (probe, error) {
 	if p.HTTPGet.Port.Type == intstr.String {
 		i := slices.IndexFunc(named, func(c corev1.ContainerPort) bool { return c.Name == p.HTTPGet.Port.StrVal })
 		if i < 0 {
-			return probe{}, fmt.Errorf("a probe names the port %q, which the container does not have", p.HTTPGet.Port.StrVal)
+			return probe{}, fmt.Errorf("a probe names the port %q, which the container does not have",
+				p.HTTPGet.Port.StrVal)
 		}
 		out.Port = uint16(named[i].ContainerPort)
 	}

@@ -58,11 +58,12 @@ func TestADeploymentBecomesAProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []workload{{
-		Namespace: "dp-orion", Deployment: "rogue", Cell: "orion", Component: "rogue", Role: "comms-system", ServiceAccount: "rogue",
-		Env:       []string{"LOG_LEVEL=debug", "SERVICE_ROLE=comms-system", "GOMEMLIMIT=57MiB"},
-		Ports:     []uint16{8080, 9191},
-		Readiness: probe{Path: "/readyz", Port: 9191, Period: 2 * time.Second, Timeout: time.Second, Failures: 2},
-		Grace:     5 * time.Second,
+		Namespace: "dp-orion", Deployment: "rogue", Cell: "orion", Component: "rogue", Role: "comms-system",
+		ServiceAccount: "rogue",
+		Env:            []string{"LOG_LEVEL=debug", "SERVICE_ROLE=comms-system", "GOMEMLIMIT=57MiB"},
+		Ports:          []uint16{8080, 9191},
+		Readiness:      probe{Path: "/readyz", Port: 9191, Period: 2 * time.Second, Timeout: time.Second, Failures: 2},
+		Grace:          5 * time.Second,
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -74,8 +75,10 @@ func TestADeploymentBecomesAProcess(t *testing.T) {
 
 func TestADeploymentThatCannotBecomeAProcessIsNamed(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
-		{"a missing ConfigMap", "configMapRef: {name: env}", "configMapRef: {name: nowhere}", "Deployment dp-orion/rogue: envFrom: there is no ConfigMap dp-orion/nowhere"},
-		{"a probe's unknown port", "port: admin", "port: administration", `Deployment dp-orion/rogue: a probe names the port "administration", which the container does not have`},
+		{"a missing ConfigMap", "configMapRef: {name: env}", "configMapRef: {name: nowhere}",
+			"Deployment dp-orion/rogue: envFrom: there is no ConfigMap dp-orion/nowhere"},
+		{"a probe's unknown port", "port: admin", "port: administration",
+			`Deployment dp-orion/rogue: a probe names the port "administration", which the container does not have`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set, err := load(t, strings.Replace(oneDeployment, c.old, c.new, 1))

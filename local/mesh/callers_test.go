@@ -80,7 +80,8 @@ func TestWhatEachCallerSaw(t *testing.T) {
 	}{
 		{"allowed caller, method, path", comms, "GET", service, [3]string{"200", "200", "200"}},
 		{"same caller, other method", comms, "DELETE", service, [3]string{"403", "403", "403"}},
-		{"same caller, other path", comms, "GET", endpoint(orion, "guidance-nav", "/else"), [3]string{"403", "403", "403"}},
+		{"same caller, other path", comms, "GET", endpoint(orion, "guidance-nav", "/else"), [3]string{"403", "403",
+			"403"}},
 		{"other identity of the Cell", rogue(orion), "GET", service, [3]string{"403", "403", "403"}},
 		{"other identity of another Cell", rogue(houston), "GET", service, [3]string{"403", "403", "403"}},
 		{"unrelated meshed namespace", meshed, "GET", service, [3]string{"403", "403", "403"}},
@@ -94,8 +95,10 @@ func TestWhatEachCallerSaw(t *testing.T) {
 		{"second Service with a TCP port", meshed, "GET", named("second-tcp"), [3]string{"200", "200", "reset"}},
 		{"second Service with an unnamed port", meshed, "GET", named("second-unnamed"), [3]string{"200", "200", "403"}},
 		{"Service that nobody wrote a policy for", meshed, "GET", named("forgotten"), [3]string{"200", "200", "403"}},
-		{"pod of the Cell that runs as the waypoint's account", topology.Ref{Namespace: orion, Name: "impostor"}, "GET", podIP, [3]string{"200", "200", "200"}},
-		{"pod of another namespace whose account is called waypoint", topology.Ref{Namespace: "intruder", Name: "waypoint"}, "GET", podIP, [3]string{"200", "reset", "reset"}},
+		{"pod of the Cell that runs as the waypoint's account", topology.Ref{Namespace: orion, Name: "impostor"}, "GET",
+			podIP, [3]string{"200", "200", "200"}},
+		{"pod of another namespace whose account is called waypoint", topology.Ref{Namespace: "intruder",
+			Name: "waypoint"}, "GET", podIP, [3]string{"200", "reset", "reset"}},
 	}
 	for i, column := range columns {
 		t.Run(column.name, func(t *testing.T) {
@@ -123,10 +126,14 @@ func TestTheGatewayUsesTheWaypointOnlyWithTheLabel(t *testing.T) {
 		want string
 	}{
 		{"with the label, allowed path", options{noNetwork: true}, "/flight-director-http/mission/status", "200"},
-		{"with the label, a path that is not for ingress", options{noNetwork: true}, "/flight-director-http/handoff", "403"},
-		{"without the label, L7 only", options{noNetwork: true, noIngress: true, noL4: true, noDefaultDeny: true}, "/flight-director-http/handoff", "200"},
-		{"without the label, via-waypoint-only", options{noNetwork: true, noIngress: true, noDefaultDeny: true}, "/flight-director-http/mission/status", "503"},
-		{"without the label, default-deny", options{noNetwork: true, noIngress: true}, "/flight-director-http/mission/status", "503"},
+		{"with the label, a path that is not for ingress", options{noNetwork: true}, "/flight-director-http/handoff",
+			"403"},
+		{"without the label, L7 only", options{noNetwork: true, noIngress: true, noL4: true, noDefaultDeny: true},
+			"/flight-director-http/handoff", "200"},
+		{"without the label, via-waypoint-only", options{noNetwork: true, noIngress: true, noDefaultDeny: true},
+			"/flight-director-http/mission/status", "503"},
+		{"without the label, default-deny", options{noNetwork: true, noIngress: true},
+			"/flight-director-http/mission/status", "503"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, Config{}, suite(t, c.o))
@@ -150,21 +157,32 @@ func TestNetworkPoliciesTogetherWithTheMesh(t *testing.T) {
 		want   [3]string
 	}{
 		{"allowed caller in the Cell", app("orion", "comms-system"), "GET", nav, [3]string{"200", "200", "200"}},
-		{"adversary in another Cell, to a service that only its own Cell may reach", rogue(houston), "GET", nav, [3]string{"refused", "200", "403"}},
-		{"adversary in another Cell, to a service that is open to Cells", rogue(houston), "POST", endpoint(orion, "comms-system", "/uplink"), [3]string{"200", "200", "403"}},
+		{"adversary in another Cell, to a service that only its own Cell may reach", rogue(houston), "GET", nav,
+			[3]string{"refused", "200", "403"}},
+		{"adversary in another Cell, to a service that is open to Cells", rogue(houston), "POST",
+			endpoint(orion, "comms-system", "/uplink"), [3]string{"200", "200", "403"}},
 		{"adversary in the Cell", rogue(orion), "GET", nav, [3]string{"200", "200", "403"}},
 		{"adversary in the Cell, pod IP", rogue(orion), "GET", "pod IP", [3]string{"200", "200", "reset"}},
-		{"adversary in the Cell, headless", rogue(orion), "GET", endpoint(orion, "headless", "/position"), [3]string{"200", "200", "reset"}},
-		{"adversary in the Cell, shadow", rogue(orion), "GET", endpoint(orion, "shadow", "/position"), [3]string{"200", "200", "reset"}},
-		{"adversary in the Cell, second Service", rogue(orion), "GET", endpoint(orion, "second", "/position"), [3]string{"200", "200", "403"}},
-		{"adversary in the Cell, second Service with a TCP port", rogue(orion), "GET", endpoint(orion, "second-tcp", "/position"), [3]string{"200", "200", "reset"}},
+		{"adversary in the Cell, headless", rogue(orion), "GET", endpoint(orion, "headless", "/position"),
+			[3]string{"200", "200", "reset"}},
+		{"adversary in the Cell, shadow", rogue(orion), "GET", endpoint(orion, "shadow", "/position"),
+			[3]string{"200", "200", "reset"}},
+		{"adversary in the Cell, second Service", rogue(orion), "GET", endpoint(orion, "second", "/position"),
+			[3]string{"200", "200", "403"}},
+		{"adversary in the Cell, second Service with a TCP port", rogue(orion), "GET", endpoint(orion, "second-tcp",
+			"/position"), [3]string{"200", "200", "reset"}},
 		{"unrelated meshed namespace", rogue("intruder"), "GET", nav, [3]string{"refused", "refused", "refused"}},
 		{"unmeshed pod", rogue("dark-side"), "GET", nav, [3]string{"refused", "refused", "refused"}},
-		{"cross-Cell call that the table allows", app("houston", "capcom"), "POST", endpoint(orion, "comms-system", "/uplink"), [3]string{"200", "200", "200"}},
-		{"the same with another method", app("houston", "capcom"), "GET", endpoint(orion, "comms-system", "/uplink"), [3]string{"200", "200", "403"}},
-		{"cross-Cell call, app port not open to that Cell", app("houston", "capcom"), "GET", nav, [3]string{"refused", "200", "403"}},
-		{"gateway, allowed path", topology.Ref{}, "GET", "/flight-director-http/mission/status", [3]string{"200", "200", "200"}},
-		{"gateway, endpoint that is not for ingress", topology.Ref{}, "POST", "/flight-director-http/handoff", [3]string{"200", "200", "403"}},
+		{"cross-Cell call that the table allows", app("houston", "capcom"), "POST", endpoint(orion, "comms-system",
+			"/uplink"), [3]string{"200", "200", "200"}},
+		{"the same with another method", app("houston", "capcom"), "GET", endpoint(orion, "comms-system", "/uplink"),
+			[3]string{"200", "200", "403"}},
+		{"cross-Cell call, app port not open to that Cell", app("houston", "capcom"), "GET", nav, [3]string{"refused",
+			"200", "403"}},
+		{"gateway, allowed path", topology.Ref{}, "GET", "/flight-director-http/mission/status", [3]string{"200", "200",
+			"200"}},
+		{"gateway, endpoint that is not for ingress", topology.Ref{}, "POST", "/flight-director-http/handoff",
+			[3]string{"200", "200", "403"}},
 	}
 	for i, stage := range []string{"open", "mtls", "zero-trust"} {
 		t.Run(stage, func(t *testing.T) {
@@ -177,14 +195,16 @@ func TestNetworkPoliciesTogetherWithTheMesh(t *testing.T) {
 					case row.from == topology.Ref{}:
 						got = outcomeOf(r.ingress(row.method, row.url, nil))
 					case row.url == "pod IP":
-						got = r.call(row.from, row.method, "http://"+r.world.Pod(app("orion", "guidance-nav")).IP.String()+":8080/position")
+						got = r.call(row.from, row.method, "http://"+
+							r.world.Pod(app("orion", "guidance-nav")).IP.String()+":8080/position")
 					default:
 						got = r.call(row.from, row.method, row.url)
 					}
 					want := row.want[i]
 					if want == "refused" {
 						want = "reset"
-						rec := r.awaitRecord("the refusal", func(rec decision.Record) bool { return rec.Verdict == decision.DeniedNetwork })
+						rec := r.awaitRecord("the refusal",
+							func(rec decision.Record) bool { return rec.Verdict == decision.DeniedNetwork })
 						if rec.Hop != decision.HopNetworkPolicy || rec.Layer != 1 || rec.Policy == "" {
 							t.Errorf("the record names no NetworkPolicy: %+v", rec)
 						}
@@ -202,14 +222,17 @@ func TestNetworkPoliciesTogetherWithTheMesh(t *testing.T) {
 func TestIdentityHeader(t *testing.T) {
 	const forged = "By=spiffe://forged;URI=spiffe://cluster.local/ns/x/sa/flight-director"
 	comms := app("orion", "comms-system")
-	request := "GET /position HTTP/1.1\r\nHost: guidance-nav\r\nX-Forwarded-Client-Cert: " + forged + "\r\nx-forwarded-client-cert: again\r\nConnection: close\r\n\r\n"
+	request := "GET /position HTTP/1.1\r\nHost: guidance-nav\r\nX-Forwarded-Client-Cert: " + forged +
+		"\r\nx-forwarded-client-cert: again\r\nConnection: close\r\n\r\n"
 	for _, c := range []struct {
 		stage string
 		want  []string
 	}{
 		{"open", []string{forged, "again"}},
 		{"mtls", []string{forged, "again"}},
-		{"zero-trust", []string{fmt.Sprintf("By=spiffe://cluster.local/ns/%s/sa/waypoint;URI=spiffe://cluster.local/ns/%s/sa/comms-system", orion, orion)}},
+		{"zero-trust", []string{
+			fmt.Sprintf("By=spiffe://cluster.local/ns/%s/sa/waypoint;URI=spiffe://cluster.local/ns/%s/sa/comms-system",
+				orion, orion)}},
 	} {
 		t.Run(c.stage, func(t *testing.T) {
 			r := newRig(t, Config{}, suite(t, options{stage: c.stage}))
@@ -217,14 +240,16 @@ func TestIdentityHeader(t *testing.T) {
 			if diff := cmp.Diff(c.want, seen.Header.Values("X-Forwarded-Client-Cert")); status != "200" || diff != "" {
 				t.Errorf("status %s, x-forwarded-client-cert (-want +got):\n%s", status, diff)
 			}
-			res, err := r.ingress("GET", "/flight-director-http/mission/status", map[string][]string{"X-Forwarded-Client-Cert": {forged}})
+			res, err := r.ingress("GET", "/flight-director-http/mission/status",
+				map[string][]string{"X-Forwarded-Client-Cert": {forged}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
 			var through []string
 			if c.stage == "zero-trust" {
-				through = []string{fmt.Sprintf("By=spiffe://cluster.local/ns/%s/sa/waypoint;URI=spiffe://%s", houston, gatewayAgent)}
+				through = []string{fmt.Sprintf("By=spiffe://cluster.local/ns/%s/sa/waypoint;URI=spiffe://%s", houston,
+					gatewayAgent)}
 			}
 			if diff := cmp.Diff(through, decodeEcho(t, res).Header.Values("X-Forwarded-Client-Cert")); diff != "" {
 				t.Errorf("through the gateway (-want +got):\n%s", diff)
@@ -275,7 +300,8 @@ func TestRequestsAtTheWaypoint(t *testing.T) {
 		})
 	}
 	t.Run("without a waypoint the program gets it raw", func(t *testing.T) {
-		status, seen := open.raw(comms, "guidance-nav."+orion+":8080", "GET /maneuver/%2e%2e/position HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		status, seen := open.raw(comms, "guidance-nav."+orion+":8080",
+			"GET /maneuver/%2e%2e/position HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		if status != "200" || seen.Target != "/maneuver/%2e%2e/position" {
 			t.Errorf("%s, target %q", status, seen.Target)
 		}

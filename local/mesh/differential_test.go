@@ -71,7 +71,8 @@ func requests(component string) []asked {
 		{method: "DELETE", path: get},
 		{method: "GET", path: "/x/.." + get + "?q=1", header: http.Header{"X-Forwarded-Client-Cert": {forged}}},
 		{method: "POST", path: "/" + post, header: http.Header{"X-Forwarded-For": {"10.0.0.1"}, "Te": {"trailers"}}},
-		{method: "GET", path: strings.ToUpper(get) + "%2f", header: http.Header{"Connection": {"x-role"}, "X-Role": {"admin"}}},
+		{method: "GET", path: strings.ToUpper(get) + "%2f", header: http.Header{"Connection": {"x-role"},
+			"X-Role": {"admin"}}},
 	}
 }
 
@@ -108,7 +109,8 @@ func targets(w *topology.World) []target {
 			continue
 		}
 		for _, port := range pod.Ports {
-			out = append(out, target{name: "pod:" + pod.Ref.String(), port: port, at: netip.AddrPortFrom(pod.IP, port), component: pod.Component})
+			out = append(out, target{name: "pod:" + pod.Ref.String(), port: port, at: netip.AddrPortFrom(pod.IP, port),
+				component: pod.Component})
 		}
 	}
 	return out
@@ -250,7 +252,8 @@ func (d *differential) compare(c *rawClient, from *topology.Pod, to target, q as
 	}
 	header.Set("Host", host)
 	question := fmt.Sprintf("%s: %s to %s:%d, %s %s %v", d.stage, name, to.name, to.port, q.method, q.path, q.header)
-	a, err := d.explain.Ask(explain.Question{From: name, To: to.name, Port: to.port, Method: q.method, Path: q.path, Header: header})
+	a, err := d.explain.Ask(explain.Question{From: name, To: to.name, Port: to.port, Method: q.method, Path: q.path,
+		Header: header})
 	if err != nil {
 		d.differ("%s: explain: %v", question, err)
 		return
@@ -321,7 +324,8 @@ func (d *differential) lint(t *testing.T) {
 	got, want := map[string]bool{}, map[string]bool{}
 	for _, f := range report.Findings {
 		name, ok := strings.CutPrefix(f.Object, "AuthorizationPolicy ")
-		if ok && slices.Contains([]string{"attached-to-nothing", "service-without-waypoint", "not-in-the-mesh"}, f.Check) {
+		if ok && slices.Contains([]string{"attached-to-nothing", "service-without-waypoint", "not-in-the-mesh"},
+			f.Check) {
 			got[name] = true
 		}
 	}
@@ -350,7 +354,8 @@ func (d *differential) lint(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		d.differ("%s: policies that do nothing (-the mesh +lint):\n%s", d.stage, diff)
 	}
-	t.Logf("%s: lint and the mesh agree about %d policies, %d of which do nothing", d.stage, len(set.AuthorizationPolicies), len(want))
+	t.Logf("%s: lint and the mesh agree about %d policies, %d of which do nothing", d.stage,
+		len(set.AuthorizationPolicies), len(want))
 }
 
 // rawClient sends requests as they are over one connection, and a new one when
@@ -379,7 +384,8 @@ func (c *rawClient) ask(q asked, prefix, host, trace string) string {
 	}
 	_ = c.conn.SetDeadline(time.Now().Add(30 * time.Second))
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s%s HTTP/1.1\r\nHost: %s\r\nTraceparent: 00-%s-00000000000000aa-01\r\n", q.method, prefix, q.path, host, trace)
+	fmt.Fprintf(&b, "%s %s%s HTTP/1.1\r\nHost: %s\r\nTraceparent: 00-%s-00000000000000aa-01\r\n", q.method, prefix,
+		q.path, host, trace)
 	if q.method == http.MethodPost {
 		b.WriteString("Content-Length: 0\r\n")
 	}

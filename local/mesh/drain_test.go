@@ -102,7 +102,8 @@ func TestAStageSwitchLosesNoCall(t *testing.T) {
 		{name: "operator", dial: func() (net.Conn, error) { return net.Dial("tcp4", r.gate) },
 			request: "GET /flight-director-http/mission/status HTTP/1.1\r\nHost: " + gatewayHost + "\r\n\r\n"},
 		{name: "operator with a body", dial: func() (net.Conn, error) { return net.Dial("tcp4", r.gate) },
-			request: strings.Replace(fmt.Sprintf(post, "/flight-director-http/decision/abort", body), "Host: x", "Host: "+gatewayHost, 1)},
+			request: strings.Replace(fmt.Sprintf(post, "/flight-director-http/decision/abort", body), "Host: x",
+				"Host: "+gatewayHost, 1)},
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -114,7 +115,9 @@ func TestAStageSwitchLosesNoCall(t *testing.T) {
 		r.apply(stage, suite(t, sets[stage]))
 		for _, k := range callers {
 			n := k.calls.Load()
-			eventually(t, "calls of "+k.name+" at "+stage, func() bool { return k.calls.Load() > n+15 || k.lost.Load() > 0 })
+			eventually(t, "calls of "+k.name+" at "+stage, func() bool {
+				return k.calls.Load() > n+15 || k.lost.Load() > 0
+			})
 		}
 	}
 	close(stop)
@@ -122,7 +125,8 @@ func TestAStageSwitchLosesNoCall(t *testing.T) {
 	total := int64(0)
 	for _, k := range callers {
 		total += k.calls.Load()
-		t.Logf("%s: %d calls, %d lost, %d connections ended as announced", k.name, k.calls.Load(), k.lost.Load(), k.ended.Load())
+		t.Logf("%s: %d calls, %d lost, %d connections ended as announced", k.name, k.calls.Load(), k.lost.Load(),
+			k.ended.Load())
 		if n := k.lost.Load(); n > 0 {
 			t.Errorf("%s lost %d of %d calls, the first by %s", k.name, n, k.calls.Load(), *k.first.Load())
 		}
@@ -130,7 +134,8 @@ func TestAStageSwitchLosesNoCall(t *testing.T) {
 	t.Logf("%d calls over 20 switches", total)
 	for _, rec := range r.records() {
 		if t.Failed() && rec.Verdict != decision.Allowed {
-			t.Logf("%s at %s: %s from %s to %s: %s", rec.Verdict, rec.Stage, rec.Hop, rec.From.Component, rec.To.Component, rec.Reason)
+			t.Logf("%s at %s: %s from %s to %s: %s", rec.Verdict, rec.Stage, rec.Hop, rec.From.Component,
+				rec.To.Component, rec.Reason)
 		}
 	}
 }
@@ -190,7 +195,8 @@ func TestAKeptConnectionIsJudgedByItsNewWay(t *testing.T) {
 func TestTheRestOfARequestHidesNoOtherForLong(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{stage: "mtls"}))
 	var hidden atomic.Bool
-	r.serve(r.pods[app("orion", "guidance-nav")], 8080, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.serve(r.pods[app("orion", "guidance-nav")], 8080, http.HandlerFunc(func(w http.ResponseWriter,
+		req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		hidden.Store(hidden.Load() || req.Method == http.MethodDelete)
 	}))
@@ -205,7 +211,8 @@ func TestTheRestOfARequestHidesNoOtherForLong(t *testing.T) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-	if _, err := io.WriteString(c, "POST /maneuver HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf."); err != nil {
+	if _, err := io.WriteString(c,
+		"POST /maneuver HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf."); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the half request at the pod", func() bool { return len(r.mesh.links.snapshot()) == 2 })

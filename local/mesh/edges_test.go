@@ -32,8 +32,10 @@ func (r *rig) httpWays() []httpWay {
 		r.t.Fatal(err)
 	}
 	return []httpWay{
-		{"waypoint", "http://guidance-nav/position", "orion/guidance-nav", func() (net.Conn, error) { return r.dial(app("orion", "comms-system"), to) }},
-		{"gateway", "http://" + gatewayHost + "/flight-director-http/mission/status", "houston/flight-director", func() (net.Conn, error) { return net.Dial("tcp4", r.gate) }},
+		{"waypoint", "http://guidance-nav/position", "orion/guidance-nav",
+			func() (net.Conn, error) { return r.dial(app("orion", "comms-system"), to) }},
+		{"gateway", "http://" + gatewayHost + "/flight-director-http/mission/status", "houston/flight-director",
+			func() (net.Conn, error) { return net.Dial("tcp4", r.gate) }},
 	}
 }
 
@@ -47,7 +49,10 @@ func (r *rig) serveBehind(w httpWay, h http.HandlerFunc) {
 func (w httpWay) http2Client(t *testing.T) *http.Client {
 	protocols := &http.Protocols{}
 	protocols.SetUnencryptedHTTP2(true)
-	tr := &http.Transport{Protocols: protocols, DisableCompression: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return w.dial() }}
+	tr := &http.Transport{Protocols: protocols, DisableCompression: true, DialContext: func(context.Context, string,
+		string) (net.Conn, error) {
+		return w.dial()
+	}}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
 }
@@ -59,7 +64,8 @@ func TestHTTP2ByPriorKnowledge(t *testing.T) {
 			r.serveBehind(way, func(w http.ResponseWriter, req *http.Request) {
 				body, err := io.ReadAll(req.Body)
 				w.Header().Set("Trailer", "Grpc-Status")
-				w.Header().Set("Seen", fmt.Sprintf("%s %s %s %s te=%q", req.Method, req.RequestURI, req.Host, req.Proto, req.Header["Te"]))
+				w.Header().Set("Seen", fmt.Sprintf("%s %s %s %s te=%q", req.Method, req.RequestURI, req.Host, req.Proto,
+					req.Header["Te"]))
 				fmt.Fprintf(w, "%d bytes, %v, trailer %q", len(body), err, req.Trailer.Get("X-Sum"))
 				w.Header().Set("Grpc-Status", "0")
 			})
@@ -92,7 +98,8 @@ func TestHTTP2ByPriorKnowledge(t *testing.T) {
 			}
 			host := strings.Split(way.url, "/")[2]
 			want := fmt.Sprintf("GET %s %s HTTP/1.1 te=[\"trailers\"]", target, host)
-			if res.ProtoMajor != 2 || res.StatusCode != 200 || body != "0 bytes, <nil>, trailer \"\"" || res.Trailer.Get("Grpc-Status") != "0" {
+			if res.ProtoMajor != 2 || res.StatusCode != 200 || body != "0 bytes, <nil>, trailer \"\"" ||
+				res.Trailer.Get("Grpc-Status") != "0" {
 				t.Errorf("%s %d %q, trailer %v", res.Proto, res.StatusCode, body, res.Trailer)
 			}
 			if diff := cmp.Diff(want, res.Header.Get("Seen")); diff != "" {
@@ -102,15 +109,19 @@ func TestHTTP2ByPriorKnowledge(t *testing.T) {
 				t.Errorf("server: %q", got)
 			}
 			t.Run("refused", func(t *testing.T) {
-				forbidden := strings.Replace(strings.Replace(way.url, "/position", "/secret", 1), "/mission/status", "/secret", 1)
-				if res, body := do("GET", forbidden, nil, nil, nil); res.StatusCode != 403 || body != "RBAC: access denied" {
+				forbidden := strings.Replace(strings.Replace(way.url, "/position", "/secret", 1), "/mission/status",
+					"/secret", 1)
+				if res, body := do("GET", forbidden, nil, nil, nil); res.StatusCode != 403 ||
+					body != "RBAC: access denied" {
 					t.Errorf("%d %q", res.StatusCode, body)
 				}
 				r.awaitRecord("the refusal", func(d decision.Record) bool {
 					return d.Hop == decision.HopWaypoint && d.Verdict == decision.DeniedL7 && d.Path == "/secret"
 				})
-				res, _ := do("POST", forbidden, strings.NewReader("\x00\x00\x00\x00\x00"), http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}, nil)
-				status, message := res.Header.Get("Grpc-Status")+res.Trailer.Get("Grpc-Status"), res.Header.Get("Grpc-Message")+res.Trailer.Get("Grpc-Message")
+				res, _ := do("POST", forbidden, strings.NewReader("\x00\x00\x00\x00\x00"),
+					http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}, nil)
+				status, message := res.Header.Get("Grpc-Status")+res.Trailer.Get("Grpc-Status"),
+					res.Header.Get("Grpc-Message")+res.Trailer.Get("Grpc-Message")
 				if res.StatusCode != 200 || status != "7" || message != "RBAC: access denied" {
 					t.Errorf("gRPC is told %d, %v, %v", res.StatusCode, res.Header, res.Trailer)
 				}
@@ -119,7 +130,8 @@ func TestHTTP2ByPriorKnowledge(t *testing.T) {
 				return
 			}
 			sum := http.Header{"X-Sum": {"42"}}
-			_, body = do("POST", "http://guidance-nav/maneuver", io.MultiReader(bytes.NewReader(make([]byte, 1<<20))), nil, sum)
+			_, body = do("POST", "http://guidance-nav/maneuver", io.MultiReader(bytes.NewReader(make([]byte, 1<<20))),
+				nil, sum)
 			if want := "1048576 bytes, <nil>, trailer \"42\""; body != want {
 				t.Errorf("got %q, want %q", body, want)
 			}
@@ -154,7 +166,8 @@ func TestStreamsOfHTTP2AreJudgedOneByOne(t *testing.T) {
 	for range 4 * each {
 		counts[<-got]++
 	}
-	if diff := cmp.Diff(map[string]int{"/position 200": each, "/secret 403": each, "/%70osition 200": each, "//position 403": each}, counts); diff != "" {
+	if diff := cmp.Diff(map[string]int{"/position 200": each, "/secret 403": each, "/%70osition 200": each,
+		"//position 403": each}, counts); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -328,7 +341,8 @@ func TestTheGatewayWatchesItsClients(t *testing.T) {
 // TestAnswersOfTheGatewayNameTheServerOnce has answers from behind it and its own.
 func TestAnswersOfTheGatewayNameTheServerOnce(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{}))
-	for path, status := range map[string]int{"/flight-director-http/mission/status": 200, "/nowhere": 404, "/flight-director-http/handoff": 403} {
+	for path, status := range map[string]int{"/flight-director-http/mission/status": 200, "/nowhere": 404,
+		"/flight-director-http/handoff": 403} {
 		res, err := r.ingress("GET", path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -65,7 +65,8 @@ func suite(t testing.TB, o options) *manifest.Set {
 		namespaceYAML("intruder", map[string]string{"istio.io/dataplane-mode": "ambient"}),
 		namespaceYAML("dark-side", nil),
 		rogueYAML(orion, "adversary", ""), rogueYAML(houston, "adversary", ""),
-		rogueYAML("intruder", "adversary", ""), rogueYAML("intruder", "waypoint", ""), rogueYAML("dark-side", "adversary", ""),
+		rogueYAML("intruder", "adversary", ""), rogueYAML("intruder", "waypoint", ""), rogueYAML("dark-side",
+			"adversary", ""),
 		rogueYAML(orion, "impostor", "waypoint"),
 	)
 	if o.extra != "" {
@@ -84,7 +85,8 @@ func namespaceYAML(name string, labels map[string]string) string {
 
 func cellYAML(cell string, o options) string {
 	ns := namespaceOf(cell)
-	labels := map[string]string{"openchoreo.dev/project": cell, "openchoreo.dev/environment": "development", "openchoreo.dev/namespace": "default"}
+	labels := map[string]string{"openchoreo.dev/project": cell, "openchoreo.dev/environment": "development",
+		"openchoreo.dev/namespace": "default"}
 	mode, l4 := "STRICT", "  - {}"
 	switch o.stage {
 	case "open":
@@ -101,8 +103,10 @@ func cellYAML(cell string, o options) string {
 	}
 	out := []string{
 		namespaceYAML(ns, labels),
-		fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: %s}\nspec: {mtls: {mode: %s}}", ns, mode),
-		fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: via-waypoint-only, namespace: %s}\nspec:\n  action: ALLOW\n  rules:\n%s", ns, l4),
+		fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, "+
+			"namespace: %s}\nspec: {mtls: {mode: %s}}", ns, mode),
+		fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: "+
+			"via-waypoint-only, namespace: %s}\nspec:\n  action: ALLOW\n  rules:\n%s", ns, l4),
 	}
 	if !o.noGateway {
 		out = append(out, fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
@@ -114,7 +118,9 @@ spec:
   listeners: [{name: mesh, port: 15008, protocol: HBONE}]`, ns))
 	}
 	if !o.noDefaultDeny {
-		out = append(out, fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: default-deny, namespace: %s}\nspec:\n  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}]", ns))
+		out = append(out, fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: "+
+			"default-deny, namespace: %s}\nspec:\n  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, "+
+			"name: waypoint}]", ns))
 	}
 	if !o.noNetwork {
 		out = append(out, fmt.Sprintf(`apiVersion: networking.k8s.io/v1
@@ -146,7 +152,8 @@ func componentYAML(s catalog.Service, o options) string {
 			}
 			from = append(from, who)
 		}
-		rules = append(rules, fmt.Sprintf("  - from: [{source: {principals: [%s]}}]\n    to: [{operation: {methods: [%s], paths: [%q]}}]",
+		rules = append(rules, fmt.Sprintf("  - from: [{source: {principals: [%s]}}]\n    to: [{operation: {methods: "+
+			"[%s], paths: [%q]}}]",
 			strings.Join(from, ", "), r.Method, strings.Join(r.Paths, `", "`)))
 		rules[len(rules)-1] = strings.ReplaceAll(rules[len(rules)-1], `\"`, `"`)
 	}
@@ -156,7 +163,8 @@ func componentYAML(s catalog.Service, o options) string {
 	}
 	out := []string{
 		workloadYAML(ns, s.Name+"-development-0a1b2c3d", s.Name, map[string]string{
-			"openchoreo.dev/project": s.Cell, "openchoreo.dev/component": s.Name, "openchoreo.dev/environment": "development",
+			"openchoreo.dev/project": s.Cell, "openchoreo.dev/component": s.Name,
+			"openchoreo.dev/environment": "development",
 		}),
 		fmt.Sprintf(`apiVersion: v1
 kind: Service
@@ -164,7 +172,9 @@ metadata: {name: %s, namespace: %s, labels: {istio.io/ingress-use-waypoint: "%s"
 spec:
   selector: {openchoreo.dev/component: %s}
   ports: [{name: http, port: 8080, targetPort: 8080}]`, s.Name, ns, ingress, s.Name),
-		fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: %s-authz, namespace: %s}\nspec:\n  action: ALLOW\n  targetRefs: [{group: \"\", kind: Service, name: %s}]\n  rules:\n%s",
+		fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: %s-authz, "+
+			"namespace: %s}\nspec:\n  action: ALLOW\n  targetRefs: [{group: \"\", kind: Service, name: %s}]\n  "+
+			"rules:\n%s",
 			s.Name, ns, s.Name, strings.Join(rules, "\n")),
 	}
 	if s.External {
@@ -182,10 +192,12 @@ spec:
 	if !o.noNetwork {
 		peers := []string{"{podSelector: {}}"}
 		if s.Namespaced {
-			peers = append(peers, "{namespaceSelector: {matchLabels: {openchoreo.dev/environment: development, openchoreo.dev/namespace: default}}}")
+			peers = append(peers, "{namespaceSelector: {matchLabels: {openchoreo.dev/environment: development, "+
+				"openchoreo.dev/namespace: default}}}")
 		}
 		if s.External {
-			peers = append(peers, "{namespaceSelector: {}, podSelector: {matchExpressions: [{key: openchoreo.dev/system-component, operator: Exists}]}}")
+			peers = append(peers, "{namespaceSelector: {}, podSelector: {matchExpressions: [{key: "+
+				"openchoreo.dev/system-component, operator: Exists}]}}")
 		}
 		out = append(out, fmt.Sprintf(`apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy

@@ -26,7 +26,8 @@ func flush(c net.Conn) {
 	last, since := -1, time.Now()
 	for wait := time.Millisecond; time.Since(since) < flushFor; wait = min(2*wait, 50*time.Millisecond) {
 		left := 0
-		if err := raw.Control(func(fd uintptr) { left, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); err != nil || left == 0 {
+		if err := raw.Control(func(fd uintptr) { left, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); err != nil ||
+			left == 0 {
 			return
 		}
 		if left != last {

@@ -58,7 +58,8 @@ func (g *gateway) serve(ln net.Listener, edge Edge) error {
 	at := &gatewayListener{gateway: g, edge: edge}
 	if edge.Handler != nil {
 		at.own = newHandedListener(ln.Addr())
-		server := &http.Server{Handler: edge.Handler, ReadHeaderTimeout: headTimeout, ErrorLog: log.New(io.Discard, "", 0)}
+		server := &http.Server{Handler: edge.Handler, ReadHeaderTimeout: headTimeout, ErrorLog: log.New(io.Discard, "",
+			0)}
 		if !g.keep(server) {
 			return errors.Join(http.ErrServerClosed, ln.Close())
 		}
@@ -227,7 +228,8 @@ func (h *gatewayHTTP) requestHead(b []byte, req *message.Head, target string) []
 	for f := range req.Seen {
 		switch {
 		case h.toOwn:
-		case isXFCC(f.Name), strings.EqualFold(f.Name, "x-forwarded-for"), strings.EqualFold(f.Name, "x-forwarded-proto"):
+		case isXFCC(f.Name), strings.EqualFold(f.Name, "x-forwarded-for"), strings.EqualFold(f.Name,
+			"x-forwarded-proto"):
 			continue
 		}
 		b = appendField(b, f.Name, f.Value)

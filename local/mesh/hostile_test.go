@@ -27,8 +27,9 @@ import (
 // waypoint's.
 func meshPorts(r *rig) map[string]netip.AddrPort {
 	return map[string]netip.AddrPort{
-		"pod":      netip.AddrPortFrom(r.world.Pod(app("orion", "guidance-nav")).IP, topology.HBONEPort),
-		"waypoint": netip.AddrPortFrom(r.world.WaypointGateway(topology.Ref{Namespace: orion, Name: "waypoint"}).Pod.IP, topology.HBONEPort),
+		"pod": netip.AddrPortFrom(r.world.Pod(app("orion", "guidance-nav")).IP, topology.HBONEPort),
+		"waypoint": netip.AddrPortFrom(r.world.WaypointGateway(topology.Ref{Namespace: orion, Name: "waypoint"}).Pod.IP,
+			topology.HBONEPort),
 	}
 }
 
@@ -68,7 +69,8 @@ func TestPeersThatProveNothingAreRefused(t *testing.T) {
 		return out
 	}
 	both := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-	good := x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), URIs: uri(comms), ExtKeyUsage: both, KeyUsage: x509.KeyUsageDigitalSignature}
+	good := x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), URIs: uri(comms),
+		ExtKeyUsage: both, KeyUsage: x509.KeyUsageDigitalSignature}
 	with := func(change func(*x509.Certificate)) x509.Certificate { c := good; change(&c); return c }
 	foreign := identitytest.New(t)
 	cases := []struct {
@@ -77,15 +79,21 @@ func TestPeersThatProveNothingAreRefused(t *testing.T) {
 	}{
 		{"no certificate", identitytest.Client(nil)},
 		{"certificate of another CA", identitytest.Client(foreign.Issue(t, good))},
-		{"expired", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })))},
-		{"not yet valid", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) })))},
-		{"another trust domain", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) { c.URIs = uri("spiffe://elsewhere.example/ns/a/sa/b") })))},
+		{"expired", identitytest.Client(identitytest.Sign(t, r.ca,
+			with(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })))},
+		{"not yet valid", identitytest.Client(identitytest.Sign(t, r.ca,
+			with(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) })))},
+		{"another trust domain", identitytest.Client(identitytest.Sign(t, r.ca,
+			with(func(c *x509.Certificate) { c.URIs = uri("spiffe://elsewhere.example/ns/a/sa/b") })))},
 		{"no SAN", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) { c.URIs = nil })))},
-		{"a DNS name only", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) { c.URIs, c.DNSNames = nil, []string{"guidance-nav"} })))},
+		{"a DNS name only", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) {
+			c.URIs, c.DNSNames = nil, []string{"guidance-nav"}
+		})))},
 		{"two SANs", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) {
 			c.URIs = uri(comms, "spiffe://cluster.local/ns/x/sa/y")
 		})))},
-		{"a URI that is no SPIFFE ID", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) { c.URIs = uri("https://cluster.local/ns/a/sa/b") })))},
+		{"a URI that is no SPIFFE ID", identitytest.Client(identitytest.Sign(t, r.ca,
+			with(func(c *x509.Certificate) { c.URIs = uri("https://cluster.local/ns/a/sa/b") })))},
 		{"for servers only", identitytest.Client(identitytest.Sign(t, r.ca, with(func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		})))},
@@ -156,7 +164,8 @@ func (r *rig) tunnel(as topology.Ref, to netip.AddrPort, peer topology.Ref, auth
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	p := r.world.Pod(as)
-	return pool.Open(ctx, hbone.Target{Source: r.ca.Source(p.ID), SourceIP: p.IP, Address: to, Peer: r.world.Pod(peer).ID}, authority, `for="10.244.0.1:1";host=x`)
+	return pool.Open(ctx, hbone.Target{Source: r.ca.Source(p.ID), SourceIP: p.IP, Address: to,
+		Peer: r.world.Pod(peer).ID}, authority, `for="10.244.0.1:1";host=x`)
 }
 
 func TestTunnelsToElsewhereAreRefused(t *testing.T) {
@@ -166,7 +175,8 @@ func TestTunnelsToElsewhereAreRefused(t *testing.T) {
 	other := r.world.Pod(app("orion", "life-support")).IP
 	ports := meshPorts(r)
 	for _, authority := range []string{
-		other.String() + ":8080", "127.0.0.1:22", "169.254.169.254:80", navIP.String(), "localhost:8080", navIP.String() + ":0",
+		other.String() + ":8080", "127.0.0.1:22", "169.254.169.254:80", navIP.String(), "localhost:8080",
+		navIP.String() + ":0",
 		navIP.String() + ":15008", "[::1]:8080", "guidance-nav." + orion + ":8080", navIP.String() + ":99999",
 	} {
 		t.Run("pod/"+authority, func(t *testing.T) {
@@ -221,19 +231,25 @@ func TestMessagesThatTwoReadersCouldReadDifferentlyAreRefused(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{}))
 	const smuggled = "GET /maneuver HTTP/1.1\r\nHost: x\r\n\r\n"
 	for _, c := range []struct{ name, request, want string }{
-		{"content-length and chunks", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled, "400"},
-		{"two lengths", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n" + smuggled, "400"},
+		{"content-length and chunks", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\n0\r\n\r\n" + smuggled, "400"},
+		{"two lengths", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n" +
+			smuggled, "400"},
 		{"a list of lengths", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0\r\n\r\n", "400"},
 		{"a signed length", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length: +0\r\n\r\n", "400"},
 		{"an obscured coding", "GET /position HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n", "501"},
-		{"two codings", "GET /position HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n", "501"},
-		{"chunks in HTTP/1.0", "GET /position HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "426"},
+		{"two codings", "GET /position HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: " +
+			"identity\r\n\r\n", "501"},
+		{"chunks in HTTP/1.0", "GET /position HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+			"426"},
 		{"a space before the colon", "GET /position HTTP/1.1\r\nHost: x\r\nContent-Length : 4\r\n\r\nabcd", "400"},
 		{"no host", "GET /position HTTP/1.1\r\n\r\n", "400"},
-		{"the length made hop by hop", "POST /position HTTP/1.1\r\nHost: x\r\nConnection: content-length\r\nContent-Length: 40\r\n\r\n" + smuggled, "400"},
+		{"the length made hop by hop", "POST /position HTTP/1.1\r\nHost: x\r\nConnection: " +
+			"content-length\r\nContent-Length: 40\r\n\r\n" + smuggled, "400"},
 		{"another version", "GET /position HTTP/3.0\r\nHost: x\r\n\r\n", "426"},
 		{"a NUL", "GET /position HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n", "400"},
-		{"a head that is too large", "GET /position HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 70<<10) + "\r\n\r\n", "431"},
+		{"a head that is too large", "GET /position HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 70<<10) +
+			"\r\n\r\n", "431"},
 		{"too many headers", "GET /position HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 300) + "\r\n", "431"},
 		{"CONNECT inside", "CONNECT 10.244.0.1:22 HTTP/1.1\r\nHost: 10.244.0.1:22\r\n\r\n", "403"},
 	} {
@@ -327,7 +343,8 @@ func TestASlowRequestIsEnded(t *testing.T) {
 func TestRapidResetsEndTheConnection(t *testing.T) {
 	r := newRig(t, Config{}, suite(t, options{}))
 	p := r.world.Pod(app("orion", "comms-system"))
-	nc := tls.Client(r.hostile(meshPorts(r)["waypoint"]), r.ca.Source(p.ID).ClientConfig(r.world.Pod(topology.Ref{Namespace: orion, Name: "waypoint"}).ID))
+	nc := tls.Client(r.hostile(meshPorts(r)["waypoint"]),
+		r.ca.Source(p.ID).ClientConfig(r.world.Pod(topology.Ref{Namespace: orion, Name: "waypoint"}).ID))
 	fr := http2.NewFramer(nc, nc)
 	if _, err := io.WriteString(nc, http2.ClientPreface); err != nil {
 		t.Fatal(err)
@@ -374,8 +391,10 @@ func TestForgedTunnelHeadersCarryNoWeight(t *testing.T) {
 	pool := hbone.NewPool(r.node.Dial)
 	defer pool.Close()
 	p := r.world.Pod(rogue(orion))
-	st, err := pool.Open(context.Background(), hbone.Target{Source: r.ca.Source(p.ID), SourceIP: p.IP, Address: meshPorts(r)["waypoint"], Peer: r.world.Pod(way).ID},
-		vip.String(), fmt.Sprintf(`for="%s";by=spiffe://cluster.local/ns/%s/sa/comms-system`, r.world.Pod(app("orion", "comms-system")).IP, orion))
+	st, err := pool.Open(context.Background(), hbone.Target{Source: r.ca.Source(p.ID), SourceIP: p.IP,
+		Address: meshPorts(r)["waypoint"], Peer: r.world.Pod(way).ID},
+		vip.String(), fmt.Sprintf(`for="%s";by=spiffe://cluster.local/ns/%s/sa/comms-system`,
+			r.world.Pod(app("orion", "comms-system")).IP, orion))
 	if err != nil {
 		t.Fatal(err)
 	}

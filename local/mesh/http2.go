@@ -268,7 +268,8 @@ func overHTTP2(conn net.Conn) net.Conn {
 	}}
 	ours, theirs := net.Pipe()
 	ln := newHandedListener(conn.LocalAddr())
-	server := &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn, to http.ConnState) {
+	server := &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn,
+		to http.ConnState) {
 		if to == http.StateClosed {
 			_ = ln.Close()
 			b.transport.CloseIdleConnections()

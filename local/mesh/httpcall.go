@@ -47,7 +47,8 @@ func (x *httpConn) forward(s *state, target string, rec decision.Record) bool {
 	if err != nil {
 		return c.failed(err)
 	}
-	c.rec.Verdict, c.rec.Status, c.rec.DurationUS = decision.Allowed, x.response.Status, time.Since(rec.At).Microseconds()
+	c.rec.Verdict, c.rec.Status, c.rec.DurationUS = decision.Allowed, x.response.Status,
+		time.Since(rec.At).Microseconds()
 	x.note(s, c.rec)
 	if x.switches() {
 		c.wait()

@@ -115,7 +115,8 @@ func TestBodiesStreamBothWays(t *testing.T) {
 			if err != nil || !bytes.Equal(back, body) {
 				t.Errorf("%d bytes came back, %v", len(back), err)
 			}
-			if got := res.Trailer.Get("X-Count"); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
+			if got := res.Trailer.Get("X-Count"); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ",
+				"") {
 				t.Errorf("trailer %q, want %q", got, want)
 			}
 		})
@@ -190,7 +191,8 @@ func TestUpgradesPass(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	t.Run("a forbidden one does not", func(t *testing.T) {
-		status, _ := r.raw(rogue(orion), "guidance-nav:8080", "GET /position HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		status, _ := r.raw(rogue(orion), "guidance-nav:8080",
+			"GET /position HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		if status != "403" {
 			t.Errorf("got %s, want 403", status)
 		}
@@ -281,10 +283,12 @@ func TestAPodThatAnswersNonsense(t *testing.T) {
 		{"nothing", "", "503"},
 		{"no HTTP", "hello\r\n\r\n", "503"},
 		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "503"},
-		{"length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "503"},
+		{"length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+			"503"},
 		{"until the end", "HTTP/1.1 200 OK\r\n\r\nall of it", "200"},
 		{"HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nall of it", "200"},
-		{"an early hint", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "200"},
+		{"an early hint", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+			"200"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, Config{}, suite(t, options{}))
@@ -293,7 +297,8 @@ func TestAPodThatAnswersNonsense(t *testing.T) {
 				_, _ = http.ReadRequest(bufio.NewReader(conn))
 				_, _ = io.WriteString(conn, c.answer)
 			})
-			if got := r.call(app("orion", "comms-system"), "GET", endpoint(orion, "guidance-nav", "/position")); got != c.want {
+			if got := r.call(app("orion", "comms-system"), "GET", endpoint(orion, "guidance-nav",
+				"/position")); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
@@ -343,9 +348,11 @@ func TestGatewayRoutes(t *testing.T) {
 		name, host, path string
 		want             answer
 	}{
-		{"with the port", gatewayHost + ":19080", "/flight-director-http/mission/status?x=%2f", answer{200, "/mission/status?x=%2f"}},
+		{"with the port", gatewayHost + ":19080", "/flight-director-http/mission/status?x=%2f",
+			answer{200, "/mission/status?x=%2f"}},
 		{"without the port", gatewayHost, "/flight-director-http/mission/status", answer{200, "/mission/status"}},
-		{"case of the host", strings.ToUpper(gatewayHost), "/flight-director-http/mission/status", answer{200, "/mission/status"}},
+		{"case of the host", strings.ToUpper(gatewayHost), "/flight-director-http/mission/status",
+			answer{200, "/mission/status"}},
 		{"the prefix alone", gatewayHost, "/flight-director-http", answer{200, "/"}},
 		{"the prefix and a slash", gatewayHost, "/flight-director-http/", answer{200, "/"}},
 		{"another host", "elsewhere.example", "/flight-director-http/", answer{404, ""}},
@@ -385,11 +392,15 @@ func TestRecordsNameWhatDecided(t *testing.T) {
 	rec.Seq, rec.At, rec.DurationUS, rec.From.Address, rec.To.Address = 0, time.Time{}, 0, "", ""
 	id := func(sa string) string { return "spiffe://cluster.local/ns/" + orion + "/sa/" + sa }
 	want := decision.Record{
-		Stage: "zero-trust", Capture: "test", Hop: decision.HopWaypoint, Layer: 3, Verdict: decision.Allowed, Encrypted: true,
-		From:   decision.Peer{Identity: id("comms-system"), Namespace: orion, Cell: "orion", Component: "comms-system"},
-		To:     decision.Peer{Identity: id("guidance-nav"), Namespace: orion, Cell: "orion", Component: "guidance-nav", Service: "guidance-nav"},
+		Stage: "zero-trust", Capture: "test", Hop: decision.HopWaypoint, Layer: 3, Verdict: decision.Allowed,
+		Encrypted: true,
+		From: decision.Peer{Identity: id("comms-system"), Namespace: orion, Cell: "orion",
+			Component: "comms-system"},
+		To: decision.Peer{Identity: id("guidance-nav"), Namespace: orion, Cell: "orion", Component: "guidance-nav",
+			Service: "guidance-nav"},
 		Method: "GET", Path: "/position", Status: 200,
-		Policy: orion + "/guidance-nav-authz", Rule: "ns[" + orion + "]-policy[guidance-nav-authz]-rule[0]", Reason: "an ALLOW rule matches",
+		Policy: orion + "/guidance-nav-authz", Rule: "ns[" + orion + "]-policy[guidance-nav-authz]-rule[0]",
+		Reason:  "an ALLOW rule matches",
 		TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
 	}
 	if diff := cmp.Diff(want, rec); diff != "" {
@@ -409,7 +420,8 @@ func TestTheWireShowsNothingFromMTLSOn(t *testing.T) {
 			r.node.mu.Lock()
 			r.node.tap = func(b []byte) { wire <- bytes.Clone(b) }
 			r.node.mu.Unlock()
-			status, _ := r.raw(app("orion", "comms-system"), "guidance-nav:8080", "GET /position HTTP/1.1\r\nHost: x\r\nX: "+secret+"\r\nConnection: close\r\n\r\n")
+			status, _ := r.raw(app("orion", "comms-system"), "guidance-nav:8080",
+				"GET /position HTTP/1.1\r\nHost: x\r\nX: "+secret+"\r\nConnection: close\r\n\r\n")
 			if status != "200" {
 				t.Fatal(status)
 			}

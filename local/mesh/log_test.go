@@ -12,7 +12,8 @@ import (
 
 func call(from, to string, v decision.Verdict) decision.Record {
 	return decision.Record{
-		From: decision.Peer{Namespace: "orion", Component: from}, To: decision.Peer{Namespace: "orion", Component: to}, Verdict: v,
+		From: decision.Peer{Namespace: "orion", Component: from}, To: decision.Peer{Namespace: "orion", Component: to},
+		Verdict: v,
 	}
 }
 
@@ -22,10 +23,18 @@ func TestEvidenceIsNotFlushedByNoise(t *testing.T) {
 		name  string
 		noise func(i int) decision.Record
 	}{
-		{"another pod's calls", func(int) decision.Record { return call("comms-system", "guidance-nav", decision.Allowed) }},
-		{"another pod's refusals", func(int) decision.Record { return call("intruder", "guidance-nav", decision.DeniedL7) }},
-		{"the attacker's calls that are allowed", func(int) decision.Record { return call("adversary", "guidance-nav", decision.Allowed) }},
-		{"the attacker's refusals elsewhere", func(int) decision.Record { return call("adversary", "life-support", decision.DeniedL7) }},
+		{"another pod's calls", func(int) decision.Record {
+			return call("comms-system", "guidance-nav", decision.Allowed)
+		}},
+		{"another pod's refusals", func(int) decision.Record {
+			return call("intruder", "guidance-nav", decision.DeniedL7)
+		}},
+		{"the attacker's calls that are allowed", func(int) decision.Record {
+			return call("adversary", "guidance-nav", decision.Allowed)
+		}},
+		{"the attacker's refusals elsewhere", func(int) decision.Record {
+			return call("adversary", "life-support", decision.DeniedL7)
+		}},
 		{"all of them, from ports, to paths and with traces of their own", func(i int) decision.Record {
 			r := call([]string{"intruder", "adversary"}[i%2], fmt.Sprint("to", i%7), decision.DeniedL4)
 			r.From.Address, r.Path, r.TraceID, r.Reason = fmt.Sprint(i), fmt.Sprint(i), fmt.Sprint(i), fmt.Sprint(i)
@@ -76,7 +85,8 @@ func TestADecisionLogKeepsWhatItSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(4, 12).Draw(t, "size")
 		log, model := NewDecisionLog(size), &naive{size: size}
-		froms := rapid.SliceOfN(rapid.SampledFrom([]string{"loud", "loud", "loud", "loud", "loud", "quiet"}), 0, 60).Draw(t, "callers")
+		froms := rapid.SliceOfN(rapid.SampledFrom([]string{"loud", "loud", "loud", "loud", "loud", "quiet"}), 0,
+			60).Draw(t, "callers")
 		quiet := 0
 		for _, from := range froms {
 			if from == "quiet" {
@@ -97,7 +107,9 @@ func TestADecisionLogKeepsWhatItSays(t *testing.T) {
 			}
 		}
 		got, next := log.Since(since, limit)
-		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b decision.Record) bool { return a.Seq == b.Seq && a.From == b.From })); diff != "" && len(want)+len(got) > 0 {
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b decision.Record) bool {
+			return a.Seq == b.Seq && a.From == b.From
+		})); diff != "" && len(want)+len(got) > 0 {
 			t.Fatalf("after %v (-want +got):\n%s", froms, diff)
 		}
 		last := log.Last()

@@ -55,7 +55,8 @@ func checkMatrix(t *testing.T, set *manifest.Set) {
 	}
 	for _, p := range w.Pods {
 		if strings.HasPrefix(p.Component, "adversary") {
-			callers = append(callers, caller{p.Ref.String(), p.Ref, r.client(p.Ref), catalog.Caller{Cell: "nowhere", Component: "adversary"}})
+			callers = append(callers, caller{p.Ref.String(), p.Ref, r.client(p.Ref), catalog.Caller{Cell: "nowhere",
+				Component: "adversary"}})
 		}
 	}
 	calls := 0
@@ -64,7 +65,8 @@ func checkMatrix(t *testing.T, set *manifest.Set) {
 		for _, rule := range s.Rules {
 			for _, pattern := range rule.Paths {
 				path := strings.ReplaceAll(pattern, "*", "x")
-				for _, probe := range []struct{ method, path string }{{rule.Method, path}, {"PUT", path}, {rule.Method, path + "/near-miss"}} {
+				for _, probe := range []struct{ method, path string }{{rule.Method, path}, {"PUT", path},
+					{rule.Method, path + "/near-miss"}} {
 					for _, c := range callers {
 						want := "403"
 						if s.Allows(c.is, probe.method, probe.path) {

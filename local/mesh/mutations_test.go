@@ -57,33 +57,50 @@ func mutations(base map[string]*manifest.Set) []mutation {
 		switch {
 		case len(p.Spec.TargetRefs) == 0: // via-waypoint-only
 			add("zero-trust", at+" dropped", drop)
-			add("zero-trust", at+" admits everybody", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = []*securityv1beta1.Rule{{}} }))
-			add("zero-trust", at+" by a name that any namespace can have", policy(i, func(p *securityv1.AuthorizationPolicy) {
-				p.Spec.Rules[0].From[0].Source = &securityv1beta1.Source{Principals: []string{"*/sa/adversary"}}
-			}))
+			add("zero-trust", at+" admits everybody",
+				policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = []*securityv1beta1.Rule{{}} }))
+			add("zero-trust", at+" by a name that any namespace can have",
+				policy(i, func(p *securityv1.AuthorizationPolicy) {
+					p.Spec.Rules[0].From[0].Source = &securityv1beta1.Source{Principals: []string{"*/sa/adversary"}}
+				}))
 			continue
 		case len(p.Spec.Rules) == 0: // default-deny
 			add("zero-trust", at+" dropped", drop)
-			add("zero-trust", at+" is only watched", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Annotations = map[string]string{"istio.io/dry-run": "true"} }))
-			add("zero-trust", at+" admits everybody", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = []*securityv1beta1.Rule{{}} }))
+			add("zero-trust", at+" is only watched",
+				policy(i,
+					func(p *securityv1.AuthorizationPolicy) {
+						p.Annotations = map[string]string{"istio.io/dry-run": "true"}
+					}))
+			add("zero-trust", at+" admits everybody",
+				policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = []*securityv1beta1.Rule{{}} }))
 			continue
 		}
 		add("zero-trust", at+" dropped", drop)
-		add("zero-trust", at+" without rules", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = nil }))
-		add("zero-trust", at+" is only watched", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Annotations = map[string]string{"istio.io/dry-run": "true"} }))
-		add("zero-trust", at+" attached to another name", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.TargetRefs[0].Name += "-x" }))
-		add("zero-trust", at+" denies", policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Action = securityv1beta1.AuthorizationPolicy_DENY }))
+		add("zero-trust", at+" without rules",
+			policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = nil }))
+		add("zero-trust", at+" is only watched", policy(i,
+			func(p *securityv1.AuthorizationPolicy) { p.Annotations = map[string]string{"istio.io/dry-run": "true"} }))
+		add("zero-trust", at+" attached to another name",
+			policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.TargetRefs[0].Name += "-x" }))
+		add("zero-trust", at+" denies", policy(i,
+			func(p *securityv1.AuthorizationPolicy) { p.Spec.Action = securityv1beta1.AuthorizationPolicy_DENY }))
 		if p.Name != "launch-control-authz" { // it admits the gateway alone, which goes nowhere else
 			add("zero-trust", at+" on the whole waypoint", policy(i, func(p *securityv1.AuthorizationPolicy) {
-				p.Spec.TargetRefs[0].Kind, p.Spec.TargetRefs[0].Name, p.Spec.TargetRefs[0].Group = "Gateway", "waypoint", "gateway.networking.k8s.io"
+				p.Spec.TargetRefs[0].Kind, p.Spec.TargetRefs[0].Name, p.Spec.TargetRefs[0].Group = "Gateway",
+					"waypoint", "gateway.networking.k8s.io"
 			}))
 		}
 		for j := range p.Spec.Rules {
 			rule := func(name string, change func(*securityv1beta1.Rule)) {
-				add("zero-trust", fmt.Sprintf("%s rule %d: %s", at, j, name), policy(i, func(p *securityv1.AuthorizationPolicy) { change(p.Spec.Rules[j]) }))
+				add("zero-trust", fmt.Sprintf("%s rule %d: %s", at, j, name),
+					policy(i, func(p *securityv1.AuthorizationPolicy) { change(p.Spec.Rules[j]) }))
 			}
-			add("zero-trust", fmt.Sprintf("%s rule %d dropped", at, j), policy(i, func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = slices.Delete(p.Spec.Rules, j, j+1) }))
-			rule("one more method", func(r *securityv1beta1.Rule) { r.To[0].Operation.Methods = append(r.To[0].Operation.Methods, "PUT") })
+			add("zero-trust", fmt.Sprintf("%s rule %d dropped", at, j), policy(i,
+				func(p *securityv1.AuthorizationPolicy) { p.Spec.Rules = slices.Delete(p.Spec.Rules, j, j+1) }))
+			rule("one more method", func(r *securityv1beta1.Rule) {
+				r.To[0].Operation.Methods = append(
+					r.To[0].Operation.Methods, "PUT")
+			})
 			rule("every method", func(r *securityv1beta1.Rule) { r.To[0].Operation.Methods = nil })
 			rule("a wider path", func(r *securityv1beta1.Rule) { r.To[0].Operation.Paths[0] += "*" })
 			rule("every path", func(r *securityv1beta1.Rule) { r.To[0].Operation.Paths = []string{"*"} })
@@ -94,7 +111,8 @@ func mutations(base map[string]*manifest.Set) []mutation {
 				})
 			}
 			rule("one more caller", func(r *securityv1beta1.Rule) {
-				r.From[0].Source.Principals = append(r.From[0].Source.Principals, "cluster.local/ns/dp-default-orion-development-1bced798/sa/adversary")
+				r.From[0].Source.Principals = append(r.From[0].Source.Principals,
+					"cluster.local/ns/dp-default-orion-development-1bced798/sa/adversary")
 			})
 			rule("everybody", func(r *securityv1beta1.Rule) { r.From = nil })
 			rule("everything", func(r *securityv1beta1.Rule) { r.To = nil })
@@ -113,17 +131,21 @@ func mutations(base map[string]*manifest.Set) []mutation {
 				set.Services[i] = c
 			})
 		}
-		if !strings.HasPrefix(s.Namespace, "dp-default-") || strings.Contains(s.Name, "-second") || strings.Contains(s.Name, "-headless") || strings.Contains(s.Name, "-shadow") || strings.HasPrefix(s.Name, "adversary") {
+		if !strings.HasPrefix(s.Namespace, "dp-default-") || strings.Contains(s.Name, "-second") || strings.Contains(
+			s.Name, "-headless") || strings.Contains(s.Name, "-shadow") || strings.HasPrefix(s.Name, "adversary") {
 			continue
 		}
 		service("past the waypoint", func(s *corev1.Service) { s.Labels["istio.io/use-waypoint"] = "none" })
 		service("on another port", func(s *corev1.Service) { s.Spec.Ports[0].Port = 8081 })
-		if s.Name != "flight-director" && s.Name != "launch-control" { // the gateway's open connections stay what they were opened as
+		// the gateway's open connections stay what they were opened as
+		if s.Name != "flight-director" && s.Name != "launch-control" {
 			service("of TCP", func(s *corev1.Service) { s.Spec.Ports[0].Name = "tcp" })
 		}
 		service("over other pods", func(s *corev1.Service) { s.Spec.Selector["openchoreo.dev/component"] = "nothing" })
 		if s.Name == "flight-director" || s.Name == "launch-control" {
-			service("past the waypoint from the gateway", func(s *corev1.Service) { delete(s.Labels, "istio.io/ingress-use-waypoint") })
+			service("past the waypoint from the gateway", func(s *corev1.Service) {
+				delete(s.Labels, "istio.io/ingress-use-waypoint")
+			})
 		}
 	}
 	for i, r := range zero.HTTPRoutes {
@@ -160,7 +182,9 @@ func mutations(base map[string]*manifest.Set) []mutation {
 				})
 			}
 			if stage == "zero-trust" {
-				namespace("without its waypoint", func(n *corev1.Namespace) { delete(n.Labels, "istio.io/use-waypoint") })
+				namespace("without its waypoint", func(n *corev1.Namespace) {
+					delete(n.Labels, "istio.io/use-waypoint")
+				})
 			}
 			if stage != "open" {
 				namespace("out of the mesh", func(n *corev1.Namespace) { delete(n.Labels, "istio.io/dataplane-mode") })
@@ -182,12 +206,13 @@ func mutations(base map[string]*manifest.Set) []mutation {
 				continue
 			}
 			network := func(name string, change func(*networkingv1.NetworkPolicy)) {
-				add(stage, fmt.Sprintf("NetworkPolicy %s/%s %s, at %s", p.Namespace, p.Name, name, stage), func(set *manifest.Set) {
-					set.NetworkPolicies = slices.Clone(set.NetworkPolicies)
-					c := set.NetworkPolicies[i].DeepCopy()
-					change(c)
-					set.NetworkPolicies[i] = c
-				})
+				add(stage, fmt.Sprintf("NetworkPolicy %s/%s %s, at %s", p.Namespace, p.Name, name, stage),
+					func(set *manifest.Set) {
+						set.NetworkPolicies = slices.Clone(set.NetworkPolicies)
+						c := set.NetworkPolicies[i].DeepCopy()
+						change(c)
+						set.NetworkPolicies[i] = c
+					})
 			}
 			switch hbone := p.Name == "allow-istio-hbone"; {
 			case hbone && stage == "zero-trust":
@@ -199,10 +224,14 @@ func mutations(base map[string]*manifest.Set) []mutation {
 					p.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels["openchoreo.dev/environment"] = "production"
 				})
 			case !hbone && stage == "open":
-				network("on every port from everywhere", func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}} })
+				network("on every port from everywhere",
+					func(p *networkingv1.NetworkPolicy) {
+						p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+					})
 				network("from nowhere", func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = nil })
 				network("from every namespace", func(p *networkingv1.NetworkPolicy) {
-					p.Spec.Ingress[0].From[0] = networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{}}
+					p.Spec.Ingress[0].From[0] = networkingv1.NetworkPolicyPeer{
+						NamespaceSelector: &metav1.LabelSelector{}}
 				})
 			}
 		}
@@ -223,7 +252,8 @@ func TestAMutationIsFoundWithARequestThatFlips(t *testing.T) {
 		// A second Service over protected pods in every Cell: what default-deny is for.
 		var more []*corev1.Service
 		for _, s := range set.Services {
-			for _, name := range []string{"capcom", "weather-station", "signal-router", "mission-relay", "guidance-nav"} {
+			for _, name := range []string{"capcom", "weather-station", "signal-router", "mission-relay",
+				"guidance-nav"} {
 				if s.Name == name {
 					c := s.DeepCopy()
 					c.Name += "-second-way"
@@ -297,7 +327,8 @@ func TestAMutationIsFoundWithARequestThatFlips(t *testing.T) {
 				sent++
 				if got != want {
 					t.Errorf("%s: %s %s %s %s to %+v (after: %t): admitted %t (%s), diff says %t",
-						m.name, topologyName(p.From), p.Request.Method, p.Host, p.Path, where(p.To), after, got, saw, want)
+						m.name, topologyName(p.From), p.Request.Method, p.Host, p.Path, where(p.To), after, got, saw,
+						want)
 				}
 			}
 		}

@@ -134,7 +134,8 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 		_ = st.Refuse(http.StatusBadRequest)
 		remote := addrPort(st.RemoteAddr())
 		m.note(s, decision.Record{
-			From: callerOf(s.world, st.Peer().String(), remote), To: peerOf(pod), Hop: decision.HopNodeProxyInbound, Layer: 2,
+			From: callerOf(s.world, st.Peer().String(), remote), To: peerOf(pod), Hop: decision.HopNodeProxyInbound,
+			Layer:   2,
 			Verdict: decision.DeniedL4, Encrypted: true,
 			Reason: fmt.Sprintf("the tunnel is to lead to %.60q, which is not here", st.Authority()),
 		})
@@ -207,7 +208,8 @@ func unanswered(r decision.Record, err error) decision.Record {
 // then let in for the answer, as if it had arrived before.
 func (n *nodeProxy) mayArrive(now, before *state, remote netip.AddrPort, port uint16) bool {
 	pod := n.self(before)
-	return pod != nil && before.policies.Inbound(pod, "", remote.Addr(), port).Allowed && n.mayCall(now, "", remote.Addr())
+	return pod != nil && before.policies.Inbound(pod, "", remote.Addr(), port).Allowed && n.mayCall(now, "",
+		remote.Addr())
 }
 
 // mayCall reports whether a caller could call the pod in any way.

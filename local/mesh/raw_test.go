@@ -32,7 +32,8 @@ func TestRawRequestsAreAnsweredAsByEnvoy(t *testing.T) {
 		t.Run(way.Name, func(t *testing.T) {
 			got := way.AskAll()
 			if len(got) != len(recorded[way.Name]) || len(got) < 200 {
-				t.Errorf("%d cases, %d recorded answers: run conformance/waypoint's TestRawRequests with -record", len(got), len(recorded[way.Name]))
+				t.Errorf("%d cases, %d recorded answers: run conformance/waypoint's TestRawRequests with -record",
+					len(got), len(recorded[way.Name]))
 			}
 			for _, name := range slices.Sorted(maps.Keys(got)) {
 				want := recorded[way.Name][name]

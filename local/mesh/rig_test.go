@@ -397,7 +397,9 @@ func outcomeOf(res *http.Response, err error) string {
 	if err != nil {
 		var ne net.Error
 		switch {
-		case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "EOF"), strings.Contains(err.Error(), "broken pipe"), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), net.ErrClosed.Error()):
+		case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+			strings.Contains(err.Error(), "EOF"), strings.Contains(err.Error(), "broken pipe"),
+			errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), net.ErrClosed.Error()):
 			return "reset"
 		case errors.As(err, &ne) && ne.Timeout():
 			return "timeout"

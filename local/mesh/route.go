@@ -157,7 +157,8 @@ func (m *Mesh) noteFailure(s *state, r route, err error) {
 	var status *hbone.StatusError
 	switch {
 	case errors.As(err, &refused):
-		rec.Hop, rec.Layer, rec.Verdict, rec.Policy = decision.HopNetworkPolicy, 1, decision.DeniedNetwork, refused.policy
+		rec.Hop, rec.Layer, rec.Verdict, rec.Policy = decision.HopNetworkPolicy, 1, decision.DeniedNetwork,
+			refused.policy
 		rec.To.Address = netip.AddrPortFrom(r.Pod.IP, r.Port).String()
 	case errors.As(err, &status):
 		if status.Code == 401 {
@@ -177,7 +178,8 @@ func (m *Mesh) reevaluateRoute(now *state, was, again route) disposition {
 		return keep
 	}
 	// Another pod of the same Service is no other way.
-	if svc := again.dst.Service; svc != nil && again.HBONE == was.HBONE && again.Waypoint == nil && was.Waypoint == nil {
+	if svc := again.dst.Service; svc != nil && again.HBONE == was.HBONE && again.Waypoint == nil &&
+		was.Waypoint == nil {
 		for _, b := range svc.Backends(again.dst.Port) {
 			if b.Pod.IP == was.Pod.IP {
 				return keep

@@ -65,7 +65,8 @@ func (tr *traffic) end() map[string]int {
 // connections.
 func TestStagesSwitchUnderTraffic(t *testing.T) {
 	sets := map[string]options{
-		"open": {stage: "open", noNetwork: true}, "mtls": {stage: "mtls", noNetwork: true}, "zero-trust": {noNetwork: true},
+		"open": {stage: "open", noNetwork: true}, "mtls": {stage: "mtls", noNetwork: true},
+		"zero-trust": {noNetwork: true},
 	}
 	r := newRig(t, Config{}, suite(t, sets["zero-trust"]))
 	addresses := func() map[topology.Ref]string {
@@ -109,7 +110,8 @@ func TestStagesSwitchUnderTraffic(t *testing.T) {
 		}
 	}
 	if lost > 0 {
-		t.Errorf("the legitimate caller lost %d of %d requests over %d switches: %v", lost, legit.total.Load(), switches, results)
+		t.Errorf("the legitimate caller lost %d of %d requests over %d switches: %v", lost, legit.total.Load(),
+			switches, results)
 	}
 	t.Logf("legitimate caller: %v over %d switches", results, switches)
 	if diff := cmp.Diff(before, addresses()); diff != "" {
@@ -144,9 +146,12 @@ func TestAPolicyChangeCutsWhatItForbids(t *testing.T) {
 	}
 	rec := r.awaitRecord("the cut", func(rec decision.Record) bool { return rec.Verdict == decision.DeniedL4 })
 	want := decision.Record{
-		Stage: "zero-trust", Capture: "test", Hop: decision.HopNodeProxyInbound, Layer: 2, Verdict: decision.DeniedL4, Encrypted: true,
-		From:   decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/adversary", Namespace: orion, Cell: "orion", Component: "adversary"},
-		To:     decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/guidance-nav", Namespace: orion, Cell: "orion", Component: "guidance-nav"},
+		Stage: "zero-trust", Capture: "test", Hop: decision.HopNodeProxyInbound, Layer: 2, Verdict: decision.DeniedL4,
+		Encrypted: true,
+		From: decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/adversary", Namespace: orion,
+			Cell: "orion", Component: "adversary"},
+		To: decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/guidance-nav", Namespace: orion,
+			Cell: "orion", Component: "guidance-nav"},
 		Reason: "connection closed due to policy change: ALLOW policies apply, but none of their rules matches",
 	}
 	rec.Seq, rec.At, rec.From.Address, rec.To.Address = 0, time.Time{}, "", ""
@@ -194,7 +199,8 @@ func keys(m map[string]int) (out []string) {
 }
 
 func TestARefusalMayBeASilence(t *testing.T) {
-	r := newRig(t, Config{NetworkPolicyAction: Drop, DropTimeout: 300 * time.Millisecond}, suite(t, options{stage: "open"}))
+	r := newRig(t, Config{NetworkPolicyAction: Drop, DropTimeout: 300 * time.Millisecond},
+		suite(t, options{stage: "open"}))
 	start := time.Now()
 	got := r.call(rogue(houston), "GET", endpoint(orion, "guidance-nav", "/position"))
 	if took := time.Since(start); got != "reset" || took < 300*time.Millisecond {

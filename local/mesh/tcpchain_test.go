@@ -75,9 +75,12 @@ func TestAChangeOfStateWhileAWaypointWaitsForTheFirstBytes(t *testing.T) {
 		want          bool
 	}{
 		{"refused before and after", rogue(orion), options{extra: anyProgram}, options{extra: anyProgram}, false},
-		{"allowed when it was opened, not when it speaks", rogue(orion), options{noDefaultDeny: true, extra: extraServices}, options{extra: anyProgram}, false},
-		{"refused when it was opened, allowed when it speaks", rogue(orion), options{extra: anyProgram}, options{noDefaultDeny: true, extra: extraServices}, true},
-		{"allowed before and after", app("orion", "comms-system"), options{extra: anyProgram}, options{extra: anyProgram}, true},
+		{"allowed when it was opened, not when it speaks", rogue(orion), options{noDefaultDeny: true,
+			extra: extraServices}, options{extra: anyProgram}, false},
+		{"refused when it was opened, allowed when it speaks", rogue(orion), options{extra: anyProgram},
+			options{noDefaultDeny: true, extra: extraServices}, true},
+		{"allowed before and after", app("orion", "comms-system"), options{extra: anyProgram},
+			options{extra: anyProgram}, true},
 	} {
 		for _, service := range []string{"second-unnamed", "second-tcp"} {
 			t.Run(row.name+", "+service, func(t *testing.T) {
@@ -93,7 +96,8 @@ func TestAChangeOfStateWhileAWaypointWaitsForTheFirstBytes(t *testing.T) {
 				if got := answered(t, c); got != row.want {
 					t.Errorf("answered: %t, want %t", got, row.want)
 				}
-				rec := r.awaitRecord("the decision", func(rec decision.Record) bool { return rec.Hop == decision.HopWaypoint })
+				rec := r.awaitRecord("the decision",
+					func(rec decision.Record) bool { return rec.Hop == decision.HopWaypoint })
 				if rec.Stage != "next" || (rec.Verdict == decision.Allowed) != row.want {
 					t.Errorf("decided %s in state %s", rec.Verdict, rec.Stage)
 				}
@@ -123,13 +127,17 @@ func TestAPolicyChangeCutsBytesThroughAWaypoint(t *testing.T) {
 			}
 			rec := r.awaitRecord("the cut", func(rec decision.Record) bool { return rec.Verdict == decision.DeniedL7 })
 			want := decision.Record{
-				Stage: "next", Capture: "test", Hop: decision.HopWaypoint, Layer: 3, Verdict: decision.DeniedL7, Encrypted: true,
-				From:   decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/adversary", Namespace: orion, Cell: "orion", Component: "adversary"},
-				To:     decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/guidance-nav", Namespace: orion, Cell: "orion", Component: "guidance-nav", Service: service},
+				Stage: "next", Capture: "test", Hop: decision.HopWaypoint, Layer: 3, Verdict: decision.DeniedL7,
+				Encrypted: true,
+				From: decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/adversary",
+					Namespace: orion, Cell: "orion", Component: "adversary"},
+				To: decision.Peer{Identity: "spiffe://cluster.local/ns/" + orion + "/sa/guidance-nav",
+					Namespace: orion, Cell: "orion", Component: "guidance-nav", Service: service},
 				Policy: orion + "/default-deny, " + orion + "/tcp-authz",
 				Reason: "connection closed due to policy change: ALLOW policies apply, but none of their rules matches",
 			}
-			if diff := cmp.Diff(want, rec, cmpopts.IgnoreFields(decision.Record{}, "Seq", "At"), cmpopts.IgnoreFields(decision.Peer{}, "Address")); diff != "" {
+			if diff := cmp.Diff(want, rec, cmpopts.IgnoreFields(decision.Record{}, "Seq", "At"),
+				cmpopts.IgnoreFields(decision.Peer{}, "Address")); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
 			}
 		})
@@ -164,7 +172,8 @@ func TestAnEndWithoutAByteIsDecidedUpon(t *testing.T) {
 // that forbids it the rogue is never let in.
 func TestTwentyStageSwitchesUnderALoopOfTCPConnections(t *testing.T) {
 	sets := map[string]options{
-		"open": {stage: "open", noNetwork: true, extra: anyProgram}, "mtls": {stage: "mtls", noNetwork: true, extra: anyProgram}, "zero-trust": {noNetwork: true, extra: anyProgram},
+		"open": {stage: "open", noNetwork: true, extra: anyProgram}, "mtls": {stage: "mtls", noNetwork: true,
+			extra: anyProgram}, "zero-trust": {noNetwork: true, extra: anyProgram},
 	}
 	r := newRig(t, Config{}, suite(t, sets["zero-trust"]))
 	// Only HTTP comes to life-support, only bytes to guidance-nav.
@@ -211,7 +220,8 @@ func TestTwentyStageSwitchesUnderALoopOfTCPConnections(t *testing.T) {
 			}
 		})
 	}
-	legit := r.traffic(app("orion", "comms-system"), endpoint(orion, "life-support", "/crew/vitals"), 2*time.Millisecond)
+	legit := r.traffic(app("orion", "comms-system"), endpoint(orion, "life-support", "/crew/vitals"),
+		2*time.Millisecond)
 	for i := range 20 {
 		stage := []string{"mtls", "zero-trust", "open", "zero-trust"}[i%4]
 		epoch.Add(1)
@@ -219,12 +229,16 @@ func TestTwentyStageSwitchesUnderALoopOfTCPConnections(t *testing.T) {
 		forbidden.Store(stage == "zero-trust")
 		epoch.Add(1)
 		calls, tcp := legit.total.Load(), opened.Load()
-		eventually(t, "traffic at "+stage, func() bool { return legit.total.Load() >= calls+20 && opened.Load() >= tcp+6 })
+		eventually(t, "traffic at "+stage, func() bool {
+			return legit.total.Load() >= calls+20 && opened.Load() >= tcp+
+				6
+		})
 	}
 	close(stop)
 	wg.Wait()
 	results := legit.end()
-	t.Logf("%d connections of the rogue, %d let in where that is allowed; the caller: %v", opened.Load(), letIn.Load()-wrongly.Load(), results)
+	t.Logf("%d connections of the rogue, %d let in where that is allowed; the caller: %v", opened.Load(),
+		letIn.Load()-wrongly.Load(), results)
 	if wrongly.Load() > 0 || letIn.Load() == 0 {
 		t.Errorf("the rogue was let in %d times, %d of them in a stage that forbids it", letIn.Load(), wrongly.Load())
 	}

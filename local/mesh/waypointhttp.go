@@ -58,7 +58,8 @@ func (h *waypointHTTP) decide(s *state, req *message.Head, rec *decision.Record)
 		rec.Verdict = decision.DeniedL7
 		return "", reply(http.StatusForbidden, "RBAC: access denied")
 	case !req.Routed():
-		rec.Verdict, rec.Reason = decision.Failed, "allowed, but there is no route for CONNECT, nor for an empty x-forwarded-proto"
+		rec.Verdict, rec.Reason = decision.Failed, "allowed, but there is no route for CONNECT, nor for an empty "+
+			"x-forwarded-proto"
 		return "", reply(http.StatusNotFound, "")
 	}
 	return target, nil

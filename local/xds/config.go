@@ -70,7 +70,9 @@ func Bootstrap(waypoint topology.Ref, ip netip.Addr, server netip.AddrPort) (str
 		// Two parts of Istio's own bootstrap: internal listeners, and a fragment is
 		// cut off rather than refused.
 		"bootstrapExtensions": []object{{"name": "envoy.bootstrap.internal_listener",
-			"typedConfig": object{"@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener", "bufferSizeKb": 64}}},
+			"typedConfig": object{
+				"@type":        "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+				"bufferSizeKb": 64}}},
 		"layeredRuntime": object{"layers": []object{{"name": "istio", "staticLayer": object{
 			"envoy.reloadable_features.http_reject_path_with_fragment": false}}}},
 	})

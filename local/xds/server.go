@@ -209,8 +209,9 @@ func (s *Server) nextSecret(req discoveryRequest) (offer, error) {
 	}
 	inline := func(b []byte) object { return object{"inlineBytes": b} }
 	all := map[string]object{
-		SecretIdentity: {"tlsCertificate": object{"certificateChain": inline(pem.Certificate), "privateKey": inline(pem.Key)}},
-		SecretRoots:    {"validationContext": object{"trustedCa": inline(pem.Roots)}},
+		SecretIdentity: {"tlsCertificate": object{"certificateChain": inline(pem.Certificate),
+			"privateKey": inline(pem.Key)}},
+		SecretRoots: {"validationContext": object{"trustedCa": inline(pem.Roots)}},
 	}
 	o.response = &discoveryResponse{VersionInfo: version, TypeURL: secretType}
 	for _, name := range req.ResourceNames {

@@ -21,7 +21,8 @@ var one = Config{
 	Clusters:  []json.RawMessage{json.RawMessage(`{"@type":"` + ClusterType + `","name":"c"}`)},
 }
 
-func newServer(t *testing.T, pem func() (identity.PEM, error)) (*Server, func(kind, version string, names ...string) (int, discoveryResponse)) {
+func newServer(t *testing.T, pem func() (identity.PEM, error)) (*Server, func(kind, version string,
+	names ...string) (int, discoveryResponse)) {
 	t.Helper()
 	s := NewServer(pem)
 	web := httptest.NewServer(s)
@@ -34,7 +35,8 @@ func newServer(t *testing.T, pem func() (identity.PEM, error)) (*Server, func(ki
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, web.URL+"/v3/discovery:"+kind, bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, web.URL+"/v3/discovery:"+kind,
+			bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,15 +128,18 @@ func TestSecrets(t *testing.T) {
 	pem := identity.PEM{Certificate: []byte("certificate"), Key: []byte("key"), Roots: []byte("roots")}
 	s, ask := newServer(t, func() (identity.PEM, error) { return pem, nil })
 	code, got := ask("secrets", "", SecretRoots)
-	want := `{"@type":"` + secretType + `","name":"ROOTCA","validationContext":{"trustedCa":{"inlineBytes":"cm9vdHM="}}}`
+	want := `{"@type":"` + secretType +
+		`","name":"ROOTCA","validationContext":{"trustedCa":{"inlineBytes":"cm9vdHM="}}}`
 	if code != http.StatusOK || len(got.Resources) != 1 || string(got.Resources[0]) != want {
 		t.Errorf("got %d, %s, want %s", code, got.Resources, want)
 	}
-	if o, err := s.next(secrets, discoveryRequest{VersionInfo: got.VersionInfo, ResourceNames: []string{SecretRoots}}); err != nil || o.response != nil {
+	if o, err := s.next(secrets, discoveryRequest{VersionInfo: got.VersionInfo,
+		ResourceNames: []string{SecretRoots}}); err != nil || o.response != nil {
 		t.Errorf("the same again: %v, %v", o.response, err)
 	}
 	pem.Certificate = []byte("renewed")
-	if o, err := s.next(secrets, discoveryRequest{VersionInfo: got.VersionInfo, ResourceNames: []string{SecretIdentity}}); err != nil || o.response == nil {
+	if o, err := s.next(secrets, discoveryRequest{VersionInfo: got.VersionInfo,
+		ResourceNames: []string{SecretIdentity}}); err != nil || o.response == nil {
 		t.Errorf("the renewed one: %v, %v", o.response, err)
 	}
 	if code, _ := ask("secrets", "", "another"); code != http.StatusInternalServerError {
@@ -152,13 +157,20 @@ func TestParseAccess(t *testing.T) {
 		want       Access
 		ok         bool
 	}{
-		{"denied", `{"artemis":"access","at":"1763902527.830846","xfcc":"By=spiffe://cluster.local/ns/a/sa/waypoint;URI=spiffe://cluster.local/ns/b/sa/c","caller":"10.244.0.20:50328","to":"10.96.0.110:8080","method":"GET","path":"/x?y=1","traceparent":null,"status":403,"details":"rbac_access_denied_matched_policy[none]","termination":null,"flags":"-","ms":2}`,
-			Access{At: at, Caller: "spiffe://cluster.local/ns/b/sa/c", Remote: netip.MustParseAddrPort("10.244.0.20:50328"), To: netip.MustParseAddrPort("10.96.0.110:8080"),
-				Method: "GET", Path: "/x", Status: 403, Denied: true, Details: "rbac_access_denied_matched_policy[none]", Duration: 2 * time.Millisecond}, true},
-		{"bytes", `{"artemis":"access","at":"1763902527.830846","xfcc":null,"caller":"10.244.0.20:50328","to":"10.96.0.110:8080","method":null,"path":null,"status":0,"details":null,"termination":"rbac_access_denied_matched_policy[none]","flags":"-","ms":0}`,
-			Access{At: at, Remote: netip.MustParseAddrPort("10.244.0.20:50328"), To: netip.MustParseAddrPort("10.96.0.110:8080"), Denied: true, Details: "rbac_access_denied_matched_policy[none]"}, true},
-		{"a forged caller before the real one", `{"artemis":"access","at":"1763902527.830846","xfcc":"URI=spiffe://forged,By=w;URI=spiffe://real","method":"GET","path":"/","status":200,"details":"via_upstream"}`,
-			Access{At: at, Caller: "spiffe://real", Method: "GET", Path: "/", Status: 200, Details: "via_upstream"}, true},
+		{"denied",
+			`{"artemis":"access","at":"1763902527.830846","xfcc":"By=spiffe://cluster.local/ns/a/sa/waypoint;URI=spiffe://cluster.local/ns/b/sa/c","caller":"10.244.0.20:50328","to":"10.96.0.110:8080","method":"GET","path":"/x?y=1","traceparent":null,"status":403,"details":"rbac_access_denied_matched_policy[none]","termination":null,"flags":"-","ms":2}`,
+			Access{At: at, Caller: "spiffe://cluster.local/ns/b/sa/c",
+				Remote: netip.MustParseAddrPort("10.244.0.20:50328"), To: netip.MustParseAddrPort("10.96.0.110:8080"),
+				Method: "GET", Path: "/x", Status: 403, Denied: true,
+				Details: "rbac_access_denied_matched_policy[none]", Duration: 2 * time.Millisecond}, true},
+		{"bytes",
+			`{"artemis":"access","at":"1763902527.830846","xfcc":null,"caller":"10.244.0.20:50328","to":"10.96.0.110:8080","method":null,"path":null,"status":0,"details":null,"termination":"rbac_access_denied_matched_policy[none]","flags":"-","ms":0}`,
+			Access{At: at, Remote: netip.MustParseAddrPort("10.244.0.20:50328"), To: netip.MustParseAddrPort(
+				"10.96.0.110:8080"), Denied: true, Details: "rbac_access_denied_matched_policy[none]"}, true},
+		{"a forged caller before the real one",
+			`{"artemis":"access","at":"1763902527.830846","xfcc":"URI=spiffe://forged,By=w;URI=spiffe://real","method":"GET","path":"/","status":200,"details":"via_upstream"}`,
+			Access{At: at, Caller: "spiffe://real", Method: "GET", Path: "/", Status: 200, Details: "via_upstream"},
+			true},
 		{"no access log", `[2026-11-23 12:35:56.137][1][warning] something`, Access{}, false},
 		{"other JSON", `{"a":1}`, Access{}, false},
 		{"nothing", ``, Access{}, false},
@@ -168,7 +180,8 @@ func TestParseAccess(t *testing.T) {
 			if err != nil || ok != c.ok {
 				t.Fatalf("ok %v, %v", ok, err)
 			}
-			if diff := cmp.Diff(c.want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(c.want, got,
+				cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -179,7 +192,8 @@ func TestParseAccess(t *testing.T) {
 }
 
 func TestBootstrapNamesTheWaypoint(t *testing.T) {
-	b, err := Bootstrap(topology.Ref{Namespace: "n", Name: "waypoint"}, netip.MustParseAddr("10.244.0.9"), netip.MustParseAddrPort("10.96.0.12:15010"))
+	b, err := Bootstrap(topology.Ref{Namespace: "n", Name: "waypoint"}, netip.MustParseAddr("10.244.0.9"),
+		netip.MustParseAddrPort("10.96.0.12:15010"))
 	if err != nil {
 		t.Fatal(err)
 	}

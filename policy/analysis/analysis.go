@@ -197,7 +197,8 @@ func (w *sweep) kind(ds []*destination, bytes bool) error {
 			}
 		}
 	}
-	strangersMatter := slices.ContainsFunc(slices.Collect(maps.Keys(to.named.accounts)), func(account string) bool { return !w.taken[account] })
+	strangersMatter := slices.ContainsFunc(slices.Collect(maps.Keys(to.named.accounts)),
+		func(account string) bool { return !w.taken[account] })
 	if to.everybody() && !strangersMatter {
 		return nil
 	}
@@ -330,14 +331,16 @@ func (w *sweep) strangers(to *closedTo, ds []*destination, bytes bool) error {
 				return err
 			}
 			for _, who := range people {
-				c := &caller{name: who.words, kind: Account, account: who.namespace + "/" + who.account, namespace: who.namespace, cell: where.words}
+				c := &caller{name: who.words, kind: Account, account: who.namespace + "/" + who.account,
+					namespace: who.namespace, cell: where.words}
 				if err := w.stranger(c, where, who.account, true, to, ds, bytes); err != nil {
 					return err
 				}
 			}
 		}
 		if !allOf(to.unmeshed) {
-			c := &caller{name: "a pod of " + where.words + " outside of the mesh", kind: Unmeshed, namespace: where.namespace, cell: where.words}
+			c := &caller{name: "a pod of " + where.words + " outside of the mesh", kind: Unmeshed,
+				namespace: where.namespace, cell: where.words}
 			if err := w.stranger(c, where, anyAccount, false, to, ds, bytes); err != nil {
 				return err
 			}
@@ -350,7 +353,8 @@ func allOf(list []bool) bool { return !slices.Contains(list, false) }
 
 // stranger asks for one kind of pod that nobody wrote, with every choice of labels. Of
 // those that come to the same, the one with fewest labels is told.
-func (w *sweep) stranger(c *caller, where *space, account string, meshed bool, to *closedTo, ds []*destination, bytes bool) error {
+func (w *sweep) stranger(c *caller, where *space, account string, meshed bool, to *closedTo, ds []*destination,
+	bytes bool) error {
 	told := map[string]bool{}
 	if where.namespace == anyNamespace { // of those whose labels make no difference, the one with fewest is told
 		told = w.told(last(ds).key, c.name, where.words, bytes)
@@ -466,7 +470,8 @@ func (w *sweep) addressed(c *caller) []*caller {
 }
 
 // podAddresses are some as pods have them, podAddress reports whether one is possible.
-var podAddresses = []netip.Addr{netip.MustParseAddr("10.244.200.7"), netip.MustParseAddr("192.168.200.7"), netip.MustParseAddr("fd00:10:244::7")}
+var podAddresses = []netip.Addr{netip.MustParseAddr("10.244.200.7"), netip.MustParseAddr("192.168.200.7"),
+	netip.MustParseAddr("fd00:10:244::7")}
 
 func podAddress(a netip.Addr) bool {
 	return !a.IsLinkLocalUnicast() && !a.IsLoopback() && !a.IsMulticast() && !a.IsUnspecified()
@@ -504,7 +509,8 @@ func (w *sweep) find(c *caller, ds []*destination, bytes bool) (*finding, error)
 	var err error
 	if f.said = w.memo[key]; f.said == nil {
 		w.build.hosts = hosts(f.to)
-		r := authz.Request{Principal: c.identity, SourceIP: c.in[0].Endpoint.IP, RemoteIP: c.in[0].Endpoint.IP, DestPort: f.to.to.Port, HTTP: !bytes}
+		r := authz.Request{Principal: c.identity, SourceIP: c.in[0].Endpoint.IP, RemoteIP: c.in[0].Endpoint.IP,
+			DestPort: f.to.to.Port, HTTP: !bytes}
 		if f.said, err = w.build.build(deciders, r, always); err != nil {
 			return nil, err
 		}
@@ -543,7 +549,8 @@ func hosts(d *destination) []string {
 		return []string{p.host()}
 	case d.to.Service != nil:
 		s := d.to.Service
-		return []string{fmt.Sprintf("%s:%d", s.Name, d.to.Port), fmt.Sprintf("%s:%d", s.Host, d.to.Port), s.Host, s.Name, s.Name + "." + s.Namespace}
+		return []string{fmt.Sprintf("%s:%d", s.Name, d.to.Port), fmt.Sprintf("%s:%d", s.Host, d.to.Port), s.Host,
+			s.Name, s.Name + "." + s.Namespace}
 	}
 	return []string{fmt.Sprintf("%s:%d", d.pod.IP, d.to.Port)}
 }

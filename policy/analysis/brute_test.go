@@ -37,7 +37,8 @@ func strangersOf(w *topology.World) map[string]topology.Caller {
 						of["team"] = team
 					}
 					for _, meshed := range []bool{true, false} {
-						out[fmt.Sprint(ns, "/", account, " ", label, " ", team, " ", meshed)] = s.stranger(ns, account, labels, meshed, of)
+						out[fmt.Sprint(ns, "/", account, " ", label, " ", team, " ", meshed)] = s.stranger(ns, account,
+							labels, meshed, of)
 					}
 				}
 			}
@@ -82,7 +83,8 @@ func TestDiffIsWhatBruteForceFinds(t *testing.T) {
 			}
 			for _, c := range a.pods {
 				f := found[fmt.Sprint(key.to[0].key, c.name, false)]
-				was, is := opinionOn(policies[0], key.to[0].ways(worlds[0], c.in[0])[0]), opinionOn(policies[1], key.to[1].ways(worlds[1], c.in[1])[0])
+				was, is := opinionOn(policies[0], key.to[0].ways(worlds[0], c.in[0])[0]), opinionOn(policies[1],
+					key.to[1].ways(worlds[1], c.in[1])[0])
 				small.each(func(r *authz.Request) {
 					before, after := was.admits(r, false), is.admits(r, false)
 					compared++
@@ -91,8 +93,10 @@ func TestDiffIsWhatBruteForceFinds(t *testing.T) {
 						differing++
 					}
 					if said != (before != after) {
-						t.Fatalf("pair %d: %s to %s: %s %s host %s x-r %v: before %t, after %t, diff says that they differ: %t\n%s\n=====\n%s",
-							n, c.name, key.to[0].name, r.Method, r.Path, r.Host, r.Header["X-R"], before, after, said, texts[0], texts[1])
+						t.Fatalf("pair %d: %s to %s: %s %s host %s x-r %v: before %t, after %t, diff says that they "+
+							"differ: %t\n%s\n=====\n%s",
+							n, c.name, key.to[0].name, r.Method, r.Path, r.Host, r.Header["X-R"], before, after, said,
+							texts[0], texts[1])
 					}
 				})
 			}
@@ -103,7 +107,8 @@ func TestDiffIsWhatBruteForceFinds(t *testing.T) {
 	if differing == 0 || shown == 0 {
 		t.Errorf("%d requests differ, %d were shown: the pairs are too alike", differing, shown)
 	}
-	t.Logf("%d pairs: %d requests compared, %d differ; %d findings, %d examples decided", *pairs, compared, differing, regions, shown)
+	t.Logf("%d pairs: %d requests compared, %d differ; %d findings, %d examples decided", *pairs, compared, differing,
+		regions, shown)
 }
 
 type keyed struct {
@@ -125,7 +130,8 @@ func keys(sides []*side, of workload) map[string]keyed {
 
 // holds decides the example of every leaf that is of interest again, and returns how
 // many there are.
-func (f *finding) holds(t *testing.T, policies []*evaluate.Policies, differ func(uint) bool, n int, texts []string) int {
+func (f *finding) holds(t *testing.T, policies []*evaluate.Policies, differ func(uint) bool, n int,
+	texts []string) int {
 	count := 0
 	f.said.regions(differ, region{}, func(r region) {
 		count++
@@ -154,7 +160,8 @@ func (f *finding) holds(t *testing.T, policies []*evaluate.Policies, differ func
 // strangersAgree asks as pods that nobody wrote, of every kind that the generator's
 // rules can tell apart: a call that is decided otherwise has to be told of by someone
 // of its kind.
-func (a *Analysis) strangersAgree(t *testing.T, policies []*evaluate.Policies, found map[string]*finding, n int, texts []string) {
+func (a *Analysis) strangersAgree(t *testing.T, policies []*evaluate.Policies, found map[string]*finding, n int,
+	texts []string) {
 	olds, news := strangersOf(policies[0].World), strangersOf(policies[1].World)
 	told := map[string]bool{}
 	for _, f := range found {
@@ -163,7 +170,8 @@ func (a *Analysis) strangersAgree(t *testing.T, policies []*evaluate.Policies, f
 		}
 	}
 	requests := []*authz.Request{
-		{Method: "GET", Path: "/a", Host: "s:80", HTTP: true}, {Method: "PUT", Path: "/ab/b", Host: "other", HTTP: true, Header: map[string][]string{"X-R": {"a"}}},
+		{Method: "GET", Path: "/a", Host: "s:80", HTTP: true}, {Method: "PUT", Path: "/ab/b", Host: "other", HTTP: true,
+			Header: map[string][]string{"X-R": {"a"}}},
 		{Method: "POST", Path: "/", Host: "s:80", HTTP: true, Header: map[string][]string{"X-R": {"xb"}}},
 	}
 	for key, k := range keys(a.sides, workload{"one", "t"}) {
@@ -174,10 +182,13 @@ func (a *Analysis) strangersAgree(t *testing.T, policies []*evaluate.Policies, f
 			if a.taken[old.Endpoint.Namespace+"/"+accountOf(old)] {
 				continue // the manifests name that one
 			}
-			was, is := opinionOn(policies[0], k.to[0].ways(policies[0].World, old)[0]), opinionOn(policies[1], k.to[1].ways(policies[1].World, news[name])[0])
+			was, is := opinionOn(policies[0], k.to[0].ways(policies[0].World, old)[0]), opinionOn(policies[1],
+				k.to[1].ways(policies[1].World, news[name])[0])
 			for _, r := range requests {
 				if before, after := was.admits(r, false), is.admits(r, false); before != after && !told[key] {
-					t.Fatalf("pair %d: stranger %s to %s: %s %s: before %t, after %t, and diff tells of no stranger\n%s\n=====\n%s", n, name, k.to[0].name, r.Method, r.Path, before, after, texts[0], texts[1])
+					t.Fatalf("pair %d: stranger %s to %s: %s %s: before %t, after %t, and diff tells of no "+
+						"stranger\n%s\n=====\n%s", n, name, k.to[0].name, r.Method, r.Path, before, after, texts[0],
+						texts[1])
 				}
 			}
 		}

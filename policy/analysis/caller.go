@@ -58,8 +58,9 @@ func listed(sides []*side) (pods, gateways []*caller) {
 			c := at[k]
 			if c == nil {
 				c = &caller{
-					name: Name(p), kind: Workload, account: p.Namespace + "/" + p.ServiceAccount, identity: p.Identity, pod: p,
-					in: make([]topology.Caller, len(sides)),
+					name: Name(p), kind: Workload, account: p.Namespace + "/" + p.ServiceAccount, identity: p.Identity,
+					pod: p,
+					in:  make([]topology.Caller, len(sides)),
 				}
 				at[k] = c
 				pods = append(pods, c)
@@ -86,7 +87,8 @@ func listed(sides []*side) (pods, gateways []*caller) {
 			c := names[name]
 			if c == nil {
 				c = &caller{
-					name: name, kind: Ingress, identity: g.Pod.Identity, pod: g.Pod, account: g.Pod.Namespace + "/" + g.Pod.ServiceAccount,
+					name: name, kind: Ingress, identity: g.Pod.Identity, pod: g.Pod, account: g.Pod.Namespace + "/" +
+						g.Pod.ServiceAccount,
 					in: make([]topology.Caller, len(sides)),
 				}
 				names[name] = c
@@ -109,7 +111,8 @@ func (s *side) gatewayName(g *topology.Gateway) string {
 
 // stranger is a pod that nobody wrote. namespaceLabels are those of a namespace that
 // nobody wrote either.
-func (s *side) stranger(namespace, account string, labels map[string]string, meshed bool, namespaceLabels map[string]string) topology.Caller {
+func (s *side) stranger(namespace, account string, labels map[string]string, meshed bool,
+	namespaceLabels map[string]string) topology.Caller {
 	c := topology.Caller{Meshed: meshed}
 	if meshed {
 		if id, err := topology.ID(namespace, account); err == nil {
@@ -279,7 +282,8 @@ func strangers(where *space, n *named, taken map[string]bool, spoken []string) (
 	}
 	for _, accounts := range []map[string]bool{taken, n.accounts} {
 		for account := range accounts {
-			if ns, sa, _ := strings.Cut(account, "/"); ns == where.namespace || elsewhere && !slices.Contains(spoken, ns) {
+			if ns, sa, _ := strings.Cut(account, "/"); ns == where.namespace || elsewhere && !slices.Contains(spoken,
+				ns) {
 				exact(root + ns + "/sa/" + sa)
 			}
 		}

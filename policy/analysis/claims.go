@@ -66,7 +66,8 @@ func (a *Allow) means(c *caller) bool {
 	} else if c.kind == Account {
 		_, name, _ = strings.Cut(c.account, "/")
 	}
-	in := a.Project == cell || a.Project == c.namespace || c.pod != nil && a.Project == c.pod.Namespace || c.cell != "" && a.Project == c.cell
+	in := a.Project == cell || a.Project == c.namespace || c.pod != nil && a.Project == c.pod.Namespace ||
+		c.cell != "" && a.Project == c.cell
 	// A pod is whom its account says: two pods with one account are one caller.
 	return in && (a.WholeCell || a.Component == name || c.kind == Workload && a.Component == c.pod.ServiceAccount)
 }
@@ -121,7 +122,8 @@ func (c *Claim) check() error {
 	for _, a := range c.allows() {
 		switch forms := btoi(a.Anyone) + btoi(a.Ingress) + btoi(a.Project != ""); {
 		case forms != 1:
-			return errors.New("each entry names its callers by `project` with `component` or `wholeCell: true`, by `ingress: true`, or by `anyone: true`")
+			return errors.New("each entry names its callers by `project` with `component` or `wholeCell: true`, by " +
+				"`ingress: true`, or by `anyone: true`")
 		case a.Project != "" && (a.Component == "") != a.WholeCell:
 			return fmt.Errorf("project %s: say either `component` or `wholeCell: true`", a.Project)
 		}
@@ -193,7 +195,8 @@ func said(entries []Allow, c *caller, bytes bool) *decider {
 		meant = true
 		rule := &securityv1beta1.Rule{}
 		if len(a.Methods)+len(a.Paths) > 0 {
-			rule.To = []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: a.Methods, Paths: a.Paths}}}
+			rule.To = []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: a.Methods,
+				Paths: a.Paths}}}
 		}
 		p.Spec.Rules = append(p.Spec.Rules, rule)
 	}

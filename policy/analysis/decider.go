@@ -83,7 +83,8 @@ type question struct {
 }
 
 // errHop is returned where a decision depends on an address that a cluster makes up.
-var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint's or a called pod, which is not in the manifests")
+var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint's or a called pod, which is not " +
+	"in the manifests")
 
 // depends reports whether what is decided about a leg changes with the address of the
 // waypoint that opens it, or of the pod at its end.
@@ -196,7 +197,8 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 			name, ok := a.Header()
 			return ok && message.Certain(name)
 		}
-		out = decider{rest: e.Rest(http).Given(r, known), decide: func(r *authz.Request) bool { return e.Decide(r).Allowed }}
+		out = decider{rest: e.Rest(http).Given(r, known),
+			decide: func(r *authz.Request) bool { return e.Decide(r).Allowed }}
 		if !http {
 			out.decide = func(r *authz.Request) bool {
 				b := *r

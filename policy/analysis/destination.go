@@ -46,11 +46,13 @@ func (d *destination) ways(w *topology.World, from topology.Caller) []topology.W
 		return []topology.Way{{From: from, To: d.to, Failure: "callers outside of the mesh go to the pod's address"}}
 	}
 	first := topology.Leg{
-		From: from, Pod: d.unwritten.Pod, HBONE: true, Port: topology.HBONEPort, Waypoint: d.unwritten, Protocol: d.protocol,
+		From: from, Pod: d.unwritten.Pod, HBONE: true, Port: topology.HBONEPort, Waypoint: d.unwritten,
+		Protocol:  d.protocol,
 		Authority: netip.AddrPortFrom(netip.IPv4Unspecified(), d.to.Port),
 	}
 	second := w.Way(d.unwritten.Pod.Caller(), d.to, topology.Live{})
-	return []topology.Way{{From: from, To: d.to, Legs: append([]topology.Leg{first}, second.Legs...), Failure: second.Failure}}
+	return []topology.Way{{From: from, To: d.to, Legs: append([]topology.Leg{first}, second.Legs...),
+		Failure: second.Failure}}
 }
 
 // gateway reports whether the destination is for those who come through the
@@ -88,11 +90,13 @@ func (s *side) destinations(of workload) []*destination {
 				continue
 			}
 			for _, port := range p.Ports {
-				for protocol, word := range map[topology.Protocol]string{topology.HTTP: "an HTTP port", topology.TCP: "a TCP port"} {
+				for protocol, word := range map[topology.Protocol]string{topology.HTTP: "an HTTP port",
+					topology.TCP: "a TCP port"} {
 					add(&destination{
 						key:  fmt.Sprintf("4 unwritten %s %d %s", g.Pod.Ref, port, word),
 						name: fmt.Sprintf("a Service that nobody wrote, with %s, to port %d", word, port),
-						pod:  p, to: topology.Destination{Pod: p, Port: port}, unwritten: g, protocol: protocol, anyPort: true, bytes: protocol != topology.HTTP,
+						pod:  p, to: topology.Destination{Pod: p, Port: port}, unwritten: g, protocol: protocol,
+						anyPort: true, bytes: protocol != topology.HTTP,
 					})
 				}
 			}
@@ -113,7 +117,8 @@ func (s *side) offers(p *topology.Pod) []topology.Destination {
 		s.offered = map[*topology.Pod][]topology.Destination{}
 		add := func(to topology.Destination, service *topology.Service, port uint16) {
 			for i, b := range service.Backends(port) {
-				if !slices.ContainsFunc(service.Backends(port)[:i], func(o topology.Backend) bool { return o.Pod == b.Pod }) {
+				if !slices.ContainsFunc(service.Backends(port)[:i],
+					func(o topology.Backend) bool { return o.Pod == b.Pod }) {
 					s.offered[b.Pod] = append(s.offered[b.Pod], to)
 				}
 			}
@@ -170,12 +175,15 @@ func (s *side) routeDestination(p *topology.Pod, to topology.Destination) *desti
 	}
 	d := &destination{pod: p, to: to}
 	for _, g := range s.world.Gateways {
-		if slices.ContainsFunc(g.Routes, func(o topology.Route) bool { return sameRule(&o, r) && o.Service == r.Service && o.Port == r.Port }) {
+		if slices.ContainsFunc(g.Routes, func(o topology.Route) bool {
+			return sameRule(&o, r) && o.Service == r.Service && o.Port == r.Port
+		}) {
 			d.gatewayName, d.routes = s.gatewayName(g), &topology.World{Routes: g.Routes}
 			break
 		}
 	}
-	d.key = fmt.Sprintf("3 route %s %s %s %t %s %s %d", d.gatewayName, strings.Join(r.Hostnames, ","), path, r.Rewrites, r.Rewrite, r.Service.Ref, r.Port)
+	d.key = fmt.Sprintf("3 route %s %s %s %t %s %s %d", d.gatewayName, strings.Join(r.Hostnames, ","), path, r.Rewrites,
+		r.Rewrite, r.Service.Ref, r.Port)
 	d.name = fmt.Sprintf("gateway %s", path)
 	return d
 }
@@ -183,7 +191,8 @@ func (s *side) routeDestination(p *topology.Pod, to topology.Destination) *desti
 // sameRule reports whether two routes are one rule of an HTTPRoute, with two backends
 // perhaps.
 func sameRule(a, b *topology.Route) bool {
-	return a.Ref == b.Ref && slices.Equal(a.Hostnames, b.Hostnames) && a.Path == b.Path && a.Exact == b.Exact && a.Rewrites == b.Rewrites && a.Rewrite == b.Rewrite
+	return a.Ref == b.Ref && slices.Equal(a.Hostnames, b.Hostnames) && a.Path == b.Path && a.Exact == b.Exact &&
+		a.Rewrites == b.Rewrites && a.Rewrite == b.Rewrite
 }
 
 func (s *side) pods(of workload) []*topology.Pod {

@@ -82,7 +82,8 @@ func (c *class) set(a authz.Attribute, r *authz.Request) {
 
 // order is the order in which attributes are cut; headers come behind, by name.
 var order = []authz.Attribute{
-	authz.AttributePort, authz.AttributeMethod, authz.AttributePath, authz.AttributeHost, authz.AttributeScheme, authz.AttributeRemoteIP,
+	authz.AttributePort, authz.AttributeMethod, authz.AttributePath, authz.AttributeHost, authz.AttributeScheme,
+	authz.AttributeRemoteIP,
 }
 
 // condition is a pattern that matters though no rule has it: what the gateway's
@@ -106,7 +107,8 @@ const (
 var errTooMany = errors.New("there would be too many classes of requests")
 
 // errCorrelated is returned for rules that look at one thing in two ways.
-var errCorrelated = errors.New("rules look at the client's address by remoteIpBlocks and by header x-forwarded-for: not judged together")
+var errCorrelated = errors.New("rules look at the client's address by remoteIpBlocks and by header x-forwarded-for: " +
+	"not judged together")
 
 // errUpgrade is returned for rules that look at both headers of an upgrade.
 var errUpgrade = errors.New("rules look at header connection and at header upgrade, which come together: not judged")
@@ -138,7 +140,8 @@ func (b *builder) node(ds []decider, r authz.Request, always []condition) (*diag
 	if wants(ds, authz.AttributeHeader+" Upgrade") && wants(ds, authz.AttributeHeader+" Connection") {
 		return nil, errUpgrade
 	}
-	if forwarded, client := wants(ds, authz.AttributeHeader+" X-Forwarded-For"), wants(ds, authz.AttributeRemoteIP); forwarded && client {
+	if forwarded, client := wants(ds, authz.AttributeHeader+" X-Forwarded-For"),
+		wants(ds, authz.AttributeRemoteIP); forwarded && client {
 		return nil, errCorrelated
 	}
 	if !found {
@@ -398,7 +401,8 @@ func sent(c *cut, name string, values []authz.Value) (*cut, error) {
 		case message.Passes(name, x.values):
 			out.classes = append(out.classes, x)
 		case !slices.ContainsFunc(x.in, func(i int) bool { return values[i].Exact }):
-			return nil, fmt.Errorf("header %s: some values of it, such as %q, are seen otherwise than they are sent", strings.ToLower(name), x.values[0])
+			return nil, fmt.Errorf("header %s: some values of it, such as %q, are seen otherwise than they are sent",
+				strings.ToLower(name), x.values[0])
 		}
 	}
 	return out, nil
@@ -442,7 +446,8 @@ func headerClasses(lines *cut, joined bool) (*cut, error) {
 			in := union(out.classes[i].in, line.in)
 			if k := fmt.Sprint(in); !at[k] {
 				at[k] = true
-				out.classes = append(out.classes, class{in: in, values: append(slices.Clone(out.classes[i].values), line.values...)})
+				out.classes = append(out.classes, class{in: in, values: append(slices.Clone(out.classes[i].values),
+					line.values...)})
 				if len(out.classes) > maxClasses {
 					return nil, fmt.Errorf("more than %d combinations of lines", maxClasses)
 				}

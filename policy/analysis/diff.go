@@ -37,7 +37,8 @@ type Probe struct {
 }
 
 func (f *finding) probe(r *authz.Request) Probe {
-	p := Probe{From: f.caller.pod, To: f.to.to, Unwritten: f.to.unwritten != nil, Bytes: f.bytes, Host: r.Host, Path: r.Path, Request: r}
+	p := Probe{From: f.caller.pod, To: f.to.to, Unwritten: f.to.unwritten != nil, Bytes: f.bytes, Host: r.Host,
+		Path: r.Path, Request: r}
 	if f.to.gateway() {
 		way := passage{world: f.to.routes, route: f.to.to.Route}
 		p.Path, _ = way.client(r.Host, r.Path)
@@ -121,7 +122,8 @@ func Diff(old, now Input, o Options) *Comparison {
 // closed, and may be either.
 func (a *Analysis) interests() (opened, shut, unsure func(uint) bool) {
 	if len(a.sides) == 2 {
-		return func(m uint) bool { return m == 2 }, func(m uint) bool { return m == 1 }, func(uint) bool { return false }
+		return func(m uint) bool { return m == 2 }, func(m uint) bool { return m == 1 },
+			func(uint) bool { return false }
 	}
 	const oldMost, oldLeast, nowMost, nowLeast = 1, 2, 4, 8
 	opened = func(m uint) bool { return m&nowLeast != 0 && m&oldMost == 0 }
@@ -133,7 +135,8 @@ func (a *Analysis) interests() (opened, shut, unsure func(uint) bool) {
 }
 
 // compare adds the changes of one workload, and reports whether there may be others.
-func (a *Analysis) compare(w workload, name string, opened, shut, unsure func(uint) bool, out *Comparison) (doubt bool, err error) {
+func (a *Analysis) compare(w workload, name string, opened, shut, unsure func(uint) bool, out *Comparison) (doubt bool,
+	err error) {
 	at := map[string]int{}
 	all := func(m uint) bool { return opened(m) || shut(m) || unsure(m) }
 	err = a.sweep(w, nil, all, func(f *finding) error {

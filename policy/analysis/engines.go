@@ -16,7 +16,8 @@ func Differences(old, now *authz.Engine, call authz.Request, certain func(header
 	call.HTTP = true
 	known := func(a authz.Attribute) bool {
 		switch a {
-		case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP, authz.AttributePort, authz.AttributeSNI:
+		case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP, authz.AttributePort,
+			authz.AttributeSNI:
 			return true
 		}
 		name, ok := a.Header()
@@ -24,7 +25,8 @@ func Differences(old, now *authz.Engine, call authz.Request, certain func(header
 	}
 	var ds []decider
 	for _, e := range []*authz.Engine{old, now} {
-		ds = append(ds, decider{rest: e.Rest(true).Given(&call, known), decide: func(r *authz.Request) bool { return e.Decide(r).Allowed }})
+		ds = append(ds, decider{rest: e.Rest(true).Given(&call, known),
+			decide: func(r *authz.Request) bool { return e.Decide(r).Allowed }})
 	}
 	b := builder{hosts: []string{"localhost"}}
 	n, err := b.build(ds, call, nil)

@@ -44,10 +44,12 @@ func (a *Analysis) command(e *Example, f *finding, s *side) string {
 	case name != "":
 		fmt.Fprintf(&b, "artemis exec %s -- ", name)
 	case f.caller.pod != nil:
-		fmt.Fprintf(&b, "kubectl exec -n %s %s/%s -- ", f.caller.pod.Namespace, strings.ToLower(cmp.Or(f.caller.pod.Workload.Kind, "deployment")), f.caller.pod.Name)
+		fmt.Fprintf(&b, "kubectl exec -n %s %s/%s -- ", f.caller.pod.Namespace,
+			strings.ToLower(cmp.Or(f.caller.pod.Workload.Kind, "deployment")), f.caller.pod.Name)
 	case f.caller.kind == Outside:
 	default:
-		fmt.Fprintf(&b, "kubectl run probe -n %s --rm -it --restart=Never --image=curlimages/curl%s -- ", f.caller.namespace, f.caller.podOptions())
+		fmt.Fprintf(&b, "kubectl run probe -n %s --rm -it --restart=Never --image=curlimages/curl%s -- ",
+			f.caller.namespace, f.caller.podOptions())
 	}
 	if f.bytes {
 		fmt.Fprintf(&b, "nc %s", strings.Replace(url, ":", " ", 1))
@@ -69,7 +71,8 @@ func (a *Analysis) runner(f *finding, s *side) string {
 	i := slices.Index(a.sides, s)
 	for _, p := range a.standIns {
 		c := p.Caller()
-		if a.taken[p.Namespace+"/"+p.ServiceAccount] || f.caller.kind == Outside || c.Meshed != f.caller.in[i].Meshed || !a.Running[Name(p)] {
+		if a.taken[p.Namespace+"/"+p.ServiceAccount] || f.caller.kind == Outside || c.Meshed != f.caller.in[i].Meshed ||
+			!a.Running[Name(p)] {
 			continue
 		}
 		q := f.ask[i]
@@ -147,7 +150,8 @@ func target(d *destination) string {
 func quote(s string) string {
 	for i := range len(s) {
 		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._/:=,@%+", c) >= 0) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._/:=,@%+",
+			c) >= 0) {
 			return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 		}
 	}

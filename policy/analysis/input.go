@@ -159,7 +159,8 @@ func (a *Analysis) callerNamed(name string) (string, error) {
 			return c.name, nil
 		}
 	}
-	return "", fmt.Errorf("--from %s: no pod among the manifests is that; without --from, answers tell of all others, too", name)
+	return "", fmt.Errorf(
+		"--from %s: no pod among the manifests is that; without --from, answers tell of all others, too", name)
 }
 
 // Prove judges claims for every request. It fails where a claim is about nobody.

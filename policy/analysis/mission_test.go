@@ -43,7 +43,8 @@ func proof(t testing.TB, set *manifest.Set, claims []Claim) *Proof {
 func TestTheMissionIsExactlyItsTableAtZeroTrust(t *testing.T) {
 	p := proof(t, mission(t, "zero-trust", false), Mission())
 	if p.Verdict != Proven || p.Workloads != len(catalog.Services()) || p.Count(Proven) != len(p.Claims) {
-		t.Errorf("verdict %s, %d of %d claims proven about %d workloads", p.Verdict, p.Count(Proven), len(p.Claims), p.Workloads)
+		t.Errorf("verdict %s, %d of %d claims proven about %d workloads", p.Verdict, p.Count(Proven), len(p.Claims),
+			p.Workloads)
 	}
 	for _, stage := range []string{"open", "mtls"} {
 		p := proof(t, mission(t, stage, false), Mission())
@@ -57,7 +58,8 @@ func TestTheMissionIsExactlyItsTableAtZeroTrust(t *testing.T) {
 			}
 			for _, b := range c.Breaks {
 				if b.Requests.Example.Command == "" && b.Kind != Outside {
-					t.Errorf("stage %s, %s: %s can ask for %s, and there is no line that shows it", stage, c.To, b.Caller, b.Requests.Words)
+					t.Errorf("stage %s, %s: %s can ask for %s, and there is no line that shows it", stage, c.To,
+						b.Caller, b.Requests.Words)
 				}
 			}
 		}
@@ -94,8 +96,11 @@ func TestRandomRequestsNeverContradictTheProof(t *testing.T) {
 		for _, account := range []string{"default", "waypoint-x", "comms-system-2", "gateway-default-istio"} {
 			for _, meshed := range []bool{true, false} {
 				if !a.taken[ns+"/"+account] {
-					labels := map[string]string{"openchoreo.dev/system-component": "x", "openchoreo.dev/component": "comms-system"}
-					callers = append(callers, &caller{name: ns + "/" + account, kind: Account, in: []topology.Caller{s.stranger(ns, account, labels, meshed, map[string]string{"openchoreo.dev/environment": "development", "openchoreo.dev/namespace": "default"})}})
+					labels := map[string]string{"openchoreo.dev/system-component": "x",
+						"openchoreo.dev/component": "comms-system"}
+					callers = append(callers, &caller{name: ns + "/" + account, kind: Account,
+						in: []topology.Caller{s.stranger(ns, account, labels, meshed, map[string]string{
+							"openchoreo.dev/environment": "development", "openchoreo.dev/namespace": "default"})}})
 				}
 			}
 		}
@@ -120,7 +125,8 @@ func TestRandomRequestsNeverContradictTheProof(t *testing.T) {
 		}
 		for range r.IntN(3) {
 			i := r.IntN(len(path) + 1)
-			path = path[:i] + []string{"/", "//", "%2f", "%2e", "..", "/../", ";", "?", "#", "\\", "A", "%41", "/.", "*"}[r.IntN(14)] + path[i:]
+			path = path[:i] + []string{"/", "//", "%2f", "%2e", "..", "/../", ";", "?", "#", "\\", "A", "%41", "/.",
+				"*"}[r.IntN(14)] + path[i:]
 		}
 		who := callers[r.IntN(len(callers))]
 		if c := rule.Callers[r.IntN(len(rule.Callers))]; r.IntN(3) == 0 {
@@ -133,7 +139,9 @@ func TestRandomRequestsNeverContradictTheProof(t *testing.T) {
 		if d.gateway() {
 			who = a.gateways[0]
 		}
-		head, refusal := message.Ask(method, path, []string{"x", svc.Name, "localhost:8080"}[r.IntN(3)], http.Header{"X-Forwarded-Client-Cert": {"By=x;URI=spiffe://cluster.local/ns/x/sa/comms-system"}, "X-Forwarded-For": {"10.0.0.1"}})
+		head, refusal := message.Ask(method, path, []string{"x", svc.Name, "localhost:8080"}[r.IntN(3)],
+			http.Header{"X-Forwarded-Client-Cert": {"By=x;URI=spiffe://cluster.local/ns/x/sa/comms-system"},
+				"X-Forwarded-For": {"10.0.0.1"}})
 		if refusal != nil {
 			continue
 		}
@@ -142,7 +150,8 @@ func TestRandomRequestsNeverContradictTheProof(t *testing.T) {
 			continue
 		}
 		ok, target := true, ""
-		for _, ruling := range p.Way(&way, &evaluate.Call{Head: head, Bytes: d.protocol == topology.TCP && d.unwritten != nil}) {
+		for _, ruling := range p.Way(&way, &evaluate.Call{Head: head, Bytes: d.protocol == topology.TCP &&
+			d.unwritten != nil}) {
 			ok = ok && ruling.Allowed
 			if ruling.Target != "" {
 				target = ruling.Target
@@ -160,7 +169,8 @@ func TestRandomRequestsNeverContradictTheProof(t *testing.T) {
 			is.Cell, is.Component, _ = strings.Cut(who.name, "/")
 		}
 		if !svc.Allows(is, method, seen) {
-			t.Fatalf("%s %s %s to %s of %s: admitted as %s, and the table does not have it", who.name, method, path, d.name, svc.Name, seen)
+			t.Fatalf("%s %s %s to %s of %s: admitted as %s, and the table does not have it", who.name, method, path,
+				d.name, svc.Name, seen)
 		}
 	}
 	if admitted == 0 || refused == 0 {
@@ -183,7 +193,8 @@ func keysOf[V any](m map[string]V) func(func(string) bool) {
 // TestWhatMeansTheSameIsNoDifference rewrites the rendered manifests without changing
 // what they mean.
 func TestWhatMeansTheSameIsNoDifference(t *testing.T) {
-	policies := func(change func([]*securityv1.AuthorizationPolicy) []*securityv1.AuthorizationPolicy) func(*manifest.Set) {
+	type policySet = []*securityv1.AuthorizationPolicy
+	policies := func(change func(policySet) policySet) func(*manifest.Set) {
 		return func(s *manifest.Set) {
 			var copies []*securityv1.AuthorizationPolicy
 			for _, p := range s.AuthorizationPolicies {
@@ -238,7 +249,9 @@ func TestWhatMeansTheSameIsNoDifference(t *testing.T) {
 						continue
 					}
 					for _, path := range r.To[0].Operation.Paths {
-						rules = append(rules, &securityv1beta1.Rule{From: r.From, To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: r.To[0].Operation.Methods, Paths: []string{path}}}}})
+						rules = append(rules, &securityv1beta1.Rule{From: r.From,
+							To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{
+								Methods: r.To[0].Operation.Methods, Paths: []string{path}}}}})
 					}
 				}
 				p.Spec.Rules = rules
@@ -300,9 +313,11 @@ func TestWhatMeansTheSameIsNoDifference(t *testing.T) {
 
 // TestAStageSwitchIsADifference and says what it opens.
 func TestAStageSwitchIsADifference(t *testing.T) {
-	c := Diff(Exactly(buildSet(t, mission(t, "zero-trust", false))), Exactly(buildSet(t, mission(t, "mtls", false))), Options{})
+	c := Diff(Exactly(buildSet(t, mission(t, "zero-trust", false))), Exactly(buildSet(t, mission(t, "mtls", false))),
+		Options{})
 	if c.Opens == 0 || c.Closes > 0 {
-		t.Errorf("from zero-trust to mtls: opens %d, closes %d; want that it opens and closes nothing", c.Opens, c.Closes)
+		t.Errorf("from zero-trust to mtls: opens %d, closes %d; want that it opens and closes nothing", c.Opens,
+			c.Closes)
 	}
 }
 
@@ -322,7 +337,8 @@ func TestOffersAreTheWorldsDestinations(t *testing.T) {
 	w := buildSet(t, mission(t, "zero-trust", true))
 	s := newSide(w)
 	for _, p := range w.Pods {
-		if diff := cmp.Diff(destinationNames(w.Destinations(p)), destinationNames(s.offers(p))); p.Kind == topology.App && diff != "" {
+		if diff := cmp.Diff(destinationNames(w.Destinations(p)),
+			destinationNames(s.offers(p))); p.Kind == topology.App && diff != "" {
 			t.Errorf("%s (-World +index):\n%s", p.Ref, diff)
 		}
 	}

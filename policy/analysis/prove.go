@@ -151,7 +151,8 @@ func (a *Analysis) breaks(f *finding, interest func(uint) bool) []Break {
 		}
 		r.Ways = []string{f.to.name}
 		r.Example.Command = a.command(&r.Example, f, a.sides[len(a.sides)-1])
-		out = append(out, Break{Caller: f.caller.name, Kind: f.caller.kind, Identity: f.caller.identity, Way: f.to.name, Requests: r, found: f})
+		out = append(out, Break{Caller: f.caller.name, Kind: f.caller.kind, Identity: f.caller.identity, Way: f.to.name,
+			Requests: r, found: f})
 	}
 	return out
 }
@@ -167,7 +168,8 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 	for _, entry := range entries {
 		meant := false
 		for _, c := range slices.Concat(a.gateways, a.pods) {
-			if !entry.means(c) || c.kind == Workload && workloadOf(c.pod) == workloadOf(of) && (entry.Anyone || entry.WholeCell) {
+			if !entry.means(c) || c.kind == Workload && workloadOf(c.pod) == workloadOf(of) &&
+				(entry.Anyone || entry.WholeCell) {
 				continue
 			}
 			meant = true
@@ -193,11 +195,13 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 				deciders = append(deciders, x)
 			}
 			if to == nil {
-				out = append(out, Break{Caller: c.name, Kind: c.kind, Identity: c.identity, Way: why, Requests: Requests{Words: entry.words()}})
+				out = append(out, Break{Caller: c.name, Kind: c.kind, Identity: c.identity, Way: why,
+					Requests: Requests{Words: entry.words()}})
 				continue
 			}
 			a.build.hosts = hosts(to)
-			r := authz.Request{Principal: c.identity, SourceIP: c.in[0].Endpoint.IP, RemoteIP: c.in[0].Endpoint.IP, DestPort: to.to.Port, HTTP: true}
+			r := authz.Request{Principal: c.identity, SourceIP: c.in[0].Endpoint.IP, RemoteIP: c.in[0].Endpoint.IP,
+				DestPort: to.to.Port, HTTP: true}
 			n, err := a.build.build(deciders, r, always)
 			a.count.Classes, a.count.Decisions = a.build.leaves, a.build.decisions
 			if err != nil {

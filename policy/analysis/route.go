@@ -23,14 +23,16 @@ func newPassage(w *topology.World, r *topology.Route) *passage {
 	p := &passage{world: w, route: r}
 	prefix := p.prefix()
 	if prefix != "" {
-		p.path("below "+prefix, automaton.Sequence{}.Literal(prefix), automaton.Sequence{}.Literal(prefix+"/").Many(automaton.Any))
+		p.path("below "+prefix, automaton.Sequence{}.Literal(prefix), automaton.Sequence{}.Literal(prefix+
+			"/").Many(automaton.Any))
 	}
 	if r.Exact {
 		p.path(r.Path, automaton.Sequence{}.Literal(r.Path))
 	}
 	uniform := true
 	port := []automaton.Sequence{ // that the gateway cuts off a host
-		automaton.Sequence{}.Literal(":"), automaton.Sequence{}.Literal(":").Many(automaton.NoColon).One(automaton.NoBracket),
+		automaton.Sequence{}.Literal(":"), automaton.Sequence{}.Literal(":").Many(automaton.NoColon).One(
+			automaton.NoBracket),
 	}
 	for i := range w.Routes {
 		o := &w.Routes[i]
@@ -43,11 +45,13 @@ func newPassage(w *topology.World, r *topology.Route) *passage {
 			}
 			q = q.Fold(name)
 			p.conditions = append(p.conditions, condition{
-				attribute: authz.AttributeHost, text: h, pattern: automaton.Or(q, append(slices.Clone(q), port[0]...), append(slices.Clone(q), port[1]...)),
+				attribute: authz.AttributeHost, text: h, pattern: automaton.Or(q, append(slices.Clone(q), port[0]...),
+					append(slices.Clone(q), port[1]...)),
 			})
 		}
 		rest, longer := strings.CutPrefix(o.Path, r.Path)
-		if r.Exact || o == r || !longer || rest == "" && !o.Exact && slices.Equal(o.Hostnames, r.Hostnames) || rest != "" && rest[0] != '/' {
+		if r.Exact || o == r || !longer || rest == "" && !o.Exact && slices.Equal(o.Hostnames, r.Hostnames) ||
+			rest != "" && rest[0] != '/' {
 			continue // it cannot take what this one would
 		}
 		exact := automaton.Sequence{}.Literal(prefix + rest)
@@ -57,7 +61,8 @@ func newPassage(w *topology.World, r *topology.Route) *passage {
 			p.path(prefix+rest, exact, automaton.Sequence{}.Literal(prefix+rest+"/").Many(automaton.Any))
 		}
 	}
-	if len(p.conditions) > 0 && slices.ContainsFunc(p.conditions, func(c condition) bool { return c.attribute == authz.AttributePath }) {
+	if len(p.conditions) > 0 && slices.ContainsFunc(p.conditions,
+		func(c condition) bool { return c.attribute == authz.AttributePath }) {
 		p.path("=/", automaton.Sequence{}.Literal("/")) // the one path that two of the client's come to
 	}
 	for i := range p.conditions {
@@ -69,7 +74,8 @@ func newPassage(w *topology.World, r *topology.Route) *passage {
 }
 
 func (p *passage) path(text string, q ...automaton.Sequence) {
-	p.conditions = append(p.conditions, condition{attribute: authz.AttributePath, text: text, pattern: automaton.Or(q...)})
+	p.conditions = append(p.conditions, condition{attribute: authz.AttributePath, text: text,
+		pattern: automaton.Or(q...)})
 }
 
 // prefix is what the backend's paths begin with.

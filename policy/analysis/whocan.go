@@ -77,7 +77,8 @@ func (a *Analysis) whoCan(of *topology.Pod, from string) *Answer {
 		if !ok {
 			i = len(out.Callers)
 			at[f.caller.name] = i
-			out.Callers = append(out.Callers, Admitted{Caller: f.caller.name, Kind: f.caller.kind, Identity: f.caller.identity})
+			out.Callers = append(out.Callers, Admitted{Caller: f.caller.name, Kind: f.caller.kind,
+				Identity: f.caller.identity})
 		}
 		c := &out.Callers[i]
 		for _, r := range f.said.requests(allowed) {
@@ -104,7 +105,8 @@ func (a *Analysis) whoCan(of *topology.Pod, from string) *Answer {
 	for _, d := range s.destinations(workloadOf(of)) {
 		out.Extent.Ways = append(out.Extent.Ways, d.name)
 	}
-	out.Extent.Callers, out.Extent.Classes, out.Extent.Decisions = a.count.Callers-before.Callers, a.count.Classes-before.Classes, a.count.Decisions-before.Decisions
+	out.Extent.Callers, out.Extent.Classes, out.Extent.Decisions = a.count.Callers-before.Callers,
+		a.count.Classes-before.Classes, a.count.Decisions-before.Decisions
 	out.Extent.Milliseconds = float64(time.Since(began).Microseconds()) / 1000
 	out.Extent.Not = NotCovered()
 	return out

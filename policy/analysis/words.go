@@ -93,7 +93,8 @@ func join(in []Requests) []Requests {
 		var next []Requests
 		for _, r := range out {
 			i := slices.IndexFunc(next, func(o Requests) bool {
-				return same(&r, &o) && slices.Equal(r.Conditions, o.Conditions) && plain(r.Methods) && plain(o.Methods) && plain(r.Paths) && plain(o.Paths)
+				return same(&r, &o) && slices.Equal(r.Conditions, o.Conditions) && plain(r.Methods) &&
+					plain(o.Methods) && plain(r.Paths) && plain(o.Paths)
 			})
 			if i < 0 {
 				next = append(next, r)
@@ -108,7 +109,10 @@ func join(in []Requests) []Requests {
 
 // plain reports whether a list is one of values, so that another can be added.
 func plain(words []string) bool {
-	return !slices.ContainsFunc(words, func(w string) bool { return w == anything || strings.HasPrefix(w, anything+" but ") })
+	return !slices.ContainsFunc(words, func(w string) bool {
+		return w == anything || strings.HasPrefix(w, anything+
+			" but ")
+	})
 }
 
 func merged(a, b []string) []string {
@@ -232,7 +236,8 @@ func (c *cut) cover(wanted []bool) ([]string, bool) {
 		}
 	}
 	for i := range left {
-		if c.classes[i].values == nil && !c.classes[i].addr.IsValid() && c.classes[i].port == 0 { // the header is not there
+		// the header is not there
+		if c.classes[i].values == nil && !c.classes[i].addr.IsValid() && c.classes[i].port == 0 {
 			out = append(out, absent)
 			delete(left, i)
 		}

@@ -86,19 +86,22 @@ func list(name string, values []string) string {
 }
 
 var (
-	genPrincipals = []string{"cluster.local/ns/one/sa/a", "cluster.local/ns/one/sa/b", "cluster.local/ns/two/sa/a", "cluster.local/ns/one/*", "*/sa/a", "*", "cluster.local/ns/t*", "cluster.local/ns/three/sa/x"}
-	genPaths      = []string{"/a", "/b", "/a*", "*b", "/{*}", "/a/{**}", "*", "/", "/{*}/b", "*/a", "/ab"}
-	genMethods    = []string{"GET", "POST", "G*", "*T", "*", "PUT"}
-	genHosts      = []string{"s", "S:80", "*:80", "s*", "*"}
-	genHeaders    = []string{"a", "b", "a*", "*b", "*"}
+	genPrincipals = []string{"cluster.local/ns/one/sa/a", "cluster.local/ns/one/sa/b", "cluster.local/ns/two/sa/a",
+		"cluster.local/ns/one/*", "*/sa/a", "*", "cluster.local/ns/t*", "cluster.local/ns/three/sa/x"}
+	genPaths   = []string{"/a", "/b", "/a*", "*b", "/{*}", "/a/{**}", "*", "/", "/{*}/b", "*/a", "/ab"}
+	genMethods = []string{"GET", "POST", "G*", "*T", "*", "PUT"}
+	genHosts   = []string{"s", "S:80", "*:80", "s*", "*"}
+	genHeaders = []string{"a", "b", "a*", "*b", "*"}
 )
 
 // policy is a random AuthorizationPolicy for a waypoint, or a node proxy.
 func (g *generator) policy(name string, l7 bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: %s, namespace: one}\nspec:\n  action: %s\n", name, pick(g, "ALLOW", "ALLOW", "ALLOW", "DENY"))
+	fmt.Fprintf(&b, "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: %s, "+
+		"namespace: one}\nspec:\n  action: %s\n", name, pick(g, "ALLOW", "ALLOW", "ALLOW", "DENY"))
 	if l7 {
-		fmt.Fprintf(&b, "  targetRefs: [%s]\n", pick(g, `{group: "", kind: Service, name: s}`, `{group: "", kind: Service, name: s}`, `{group: gateway.networking.k8s.io, kind: Gateway, name: w}`))
+		fmt.Fprintf(&b, "  targetRefs: [%s]\n", pick(g, `{group: "", kind: Service, name: s}`,
+			`{group: "", kind: Service, name: s}`, `{group: gateway.networking.k8s.io, kind: Gateway, name: w}`))
 	}
 	b.WriteString("  rules:\n")
 	for range 1 + g.IntN(3) {
@@ -148,7 +151,8 @@ func (g *generator) policy(name string, l7 bool) string {
 			parts = append(parts, "to: [{operation: {"+list("ports", g.some("80", "81"))+"}}]")
 		}
 		if l7 && g.IntN(4) == 0 {
-			parts = append(parts, fmt.Sprintf("when: [{key: \"request.headers[x-r]\", %s}]", list(pick(g, "values", "notValues"), g.some(genHeaders...))))
+			parts = append(parts, fmt.Sprintf("when: [{key: \"request.headers[x-r]\", %s}]",
+				list(pick(g, "values", "notValues"), g.some(genHeaders...))))
 		}
 		if len(parts) == 0 {
 			b.WriteString("  - {}\n")
@@ -160,10 +164,14 @@ func (g *generator) policy(name string, l7 bool) string {
 }
 
 func (g *generator) networkPolicy(name string) string {
-	peer := pick(g, "podSelector: {}", "podSelector: {matchLabels: {app: a}}", "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: two}}",
-		"namespaceSelector: {matchLabels: {team: red}}", "namespaceSelector: {}, podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [b]}]}")
-	return fmt.Sprintf("---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: %s, namespace: %s}\nspec:\n  podSelector: %s\n  policyTypes: [%s]\n  %s: [{%s: [{%s}], ports: [{port: %s}]}]\n",
-		name, "one", pick(g, "{}", "{matchLabels: {app: t}}"), "Ingress", "ingress", "from", peer, pick(g, "15008", "80", "8080"))
+	peer := pick(g, "podSelector: {}", "podSelector: {matchLabels: {app: a}}",
+		"namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: two}}",
+		"namespaceSelector: {matchLabels: {team: red}}", "namespaceSelector: {}, podSelector: {matchExpressions: "+
+			"[{key: app, operator: NotIn, values: [b]}]}")
+	return fmt.Sprintf("---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: %s, namespace: "+
+		"%s}\nspec:\n  podSelector: %s\n  policyTypes: [%s]\n  %s: [{%s: [{%s}], ports: [{port: %s}]}]\n",
+		name, "one", pick(g, "{}", "{matchLabels: {app: t}}"), "Ingress", "ingress", "from", peer,
+		pick(g, "15008", "80", "8080"))
 }
 
 // world is a namespace one with a waypoint w and a workload t behind Services s
@@ -172,15 +180,25 @@ func (g *generator) networkPolicy(name string) string {
 func (g *generator) world() string {
 	var b strings.Builder
 	mode := pick(g, "ambient", "ambient", "ambient", "none")
-	fmt.Fprintf(&b, "apiVersion: v1\nkind: Namespace\nmetadata: {name: one, labels: {istio.io/dataplane-mode: %s%s}}\n", mode, pick(g, ", istio.io/use-waypoint: w", ", istio.io/use-waypoint: w", ""))
-	fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: two, labels: {istio.io/dataplane-mode: %s, team: %s}}\n", pick(g, "ambient", "none"), pick(g, "red", "blue"))
-	b.WriteString("---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: w, namespace: one, labels: {istio.io/waypoint-for: service}}\nspec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}\n")
+	fmt.Fprintf(&b, "apiVersion: v1\nkind: Namespace\nmetadata: {name: one, labels: {istio.io/dataplane-mode: %s%s}}\n",
+		mode, pick(g, ", istio.io/use-waypoint: w", ", istio.io/use-waypoint: w", ""))
+	fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: two, labels: {istio.io/dataplane-mode: "+
+		"%s, team: %s}}\n", pick(g, "ambient", "none"), pick(g, "red", "blue"))
+	b.WriteString("---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: w, namespace: one, " +
+		"labels: {istio.io/waypoint-for: service}}\nspec: {gatewayClassName: istio-waypoint, listeners: [{name: " +
+		"mesh, port: 15008, protocol: HBONE}]}\n")
 	for _, p := range []struct{ ns, name string }{{"one", "t"}, {"one", "a"}, {"one", "b"}, {"two", "a"}} {
-		fmt.Fprintf(&b, "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %[2]s, namespace: %[1]s}\nspec:\n  selector: {matchLabels: {app: %[2]s}}\n  template:\n    metadata: {labels: {app: %[2]s}}\n    spec: {serviceAccountName: %[2]s, containers: [{name: main, image: x, ports: [{containerPort: 8080}]}]}\n", p.ns, p.name)
+		fmt.Fprintf(&b, "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %[2]s, namespace: "+
+			"%[1]s}\nspec:\n  selector: {matchLabels: {app: %[2]s}}\n  template:\n    metadata: {labels: {app: "+
+			"%[2]s}}\n    spec: {serviceAccountName: %[2]s, containers: [{name: main, image: x, ports: "+
+			"[{containerPort: 8080}]}]}\n", p.ns, p.name)
 	}
-	b.WriteString("---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: one}\nspec: {selector: {app: t}, ports: [{name: http, port: 80, targetPort: 8080}]}\n")
-	b.WriteString("---\napiVersion: v1\nkind: Service\nmetadata: {name: p, namespace: one}\nspec: {selector: {app: t}, ports: [{name: tcp, port: 81, targetPort: 8080}]}\n")
-	b.WriteString("---\napiVersion: v1\nkind: Service\nmetadata: {name: h, namespace: one}\nspec: {clusterIP: None, selector: {app: t}, ports: [{name: http, port: 8080, targetPort: 8080}]}\n")
+	b.WriteString("---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: one}\nspec: {selector: {app: " +
+		"t}, ports: [{name: http, port: 80, targetPort: 8080}]}\n")
+	b.WriteString("---\napiVersion: v1\nkind: Service\nmetadata: {name: p, namespace: one}\nspec: {selector: {app: " +
+		"t}, ports: [{name: tcp, port: 81, targetPort: 8080}]}\n")
+	b.WriteString("---\napiVersion: v1\nkind: Service\nmetadata: {name: h, namespace: one}\nspec: {clusterIP: None, " +
+		"selector: {app: t}, ports: [{name: http, port: 8080, targetPort: 8080}]}\n")
 	for i := range g.IntN(3) {
 		b.WriteString(g.policy(fmt.Sprintf("l7-%d", i), true))
 	}
@@ -191,7 +209,8 @@ func (g *generator) world() string {
 		b.WriteString(g.networkPolicy(fmt.Sprintf("np-%d", i)))
 	}
 	if g.IntN(3) == 0 {
-		fmt.Fprintf(&b, "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: one}\nspec: {mtls: {mode: %s}}\n", pick(g, "STRICT", "PERMISSIVE"))
+		fmt.Fprintf(&b, "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, "+
+			"namespace: one}\nspec: {mtls: {mode: %s}}\n", pick(g, "STRICT", "PERMISSIVE"))
 	}
 	return b.String()
 }
@@ -221,7 +240,8 @@ type alphabet struct {
 }
 
 func smallAlphabet() alphabet {
-	a := alphabet{methods: []string{"GET", "POST", "PUT"}, hosts: []string{"s:80", "other"}, headers: [][]string{nil, {"a"}, {"xb"}, {"a", "b"}}}
+	a := alphabet{methods: []string{"GET", "POST", "PUT"}, hosts: []string{"s:80", "other"}, headers: [][]string{nil,
+		{"a"}, {"xb"}, {"a", "b"}}}
 	level := []string{"/"}
 	for range 4 {
 		a.paths = append(a.paths, level...)
@@ -276,5 +296,6 @@ func opinionOn(p *evaluate.Policies, way topology.Way) *opinion {
 }
 
 func (o *opinion) admits(r *authz.Request, bytes bool) bool {
-	return o.open && (o.waypoint == nil || o.policies.AtWaypoint(o.waypoint, &evaluate.Call{Seen: r, Bytes: bytes}).Allowed)
+	return o.open && (o.waypoint == nil || o.policies.AtWaypoint(o.waypoint, &evaluate.Call{Seen: r,
+		Bytes: bytes}).Allowed)
 }

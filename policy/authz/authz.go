@@ -180,7 +180,8 @@ func dryRun(p *securityv1.AuthorizationPolicy) bool {
 func targets(p *securityv1.AuthorizationPolicy) []target {
 	refs := p.Spec.GetTargetRefs()
 	if len(refs) == 0 && p.Spec.GetTargetRef() != nil {
-		return []target{{p.Spec.TargetRef.GetGroup(), p.Spec.TargetRef.GetKind(), p.Spec.TargetRef.GetName(), p.Spec.TargetRef.GetNamespace()}}
+		return []target{{p.Spec.TargetRef.GetGroup(), p.Spec.TargetRef.GetKind(), p.Spec.TargetRef.GetName(),
+			p.Spec.TargetRef.GetNamespace()}}
 	}
 	out := make([]target, len(refs))
 	for i, r := range refs {

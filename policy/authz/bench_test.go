@@ -34,7 +34,8 @@ func suite() []*securityv1.AuthorizationPolicy {
 	for _, s := range catalog.Services() {
 		p := &securityv1.AuthorizationPolicy{
 			ObjectMeta: metav1.ObjectMeta{Name: s.Name + "-authz", Namespace: namespaceOf(s.Cell)},
-			Spec:       securityv1beta1.AuthorizationPolicy{TargetRefs: []*typev1beta1.PolicyTargetReference{{Kind: "Service", Name: s.Name}}},
+			Spec: securityv1beta1.AuthorizationPolicy{TargetRefs: []*typev1beta1.PolicyTargetReference{
+				{Kind: "Service", Name: s.Name}}},
 		}
 		for _, r := range s.Rules {
 			for _, c := range r.Callers {
@@ -43,8 +44,10 @@ func suite() []*securityv1.AuthorizationPolicy {
 					principal = "cluster.local/ns/openchoreo-data-plane/sa/gateway-default-istio"
 				}
 				p.Spec.Rules = append(p.Spec.Rules, &securityv1beta1.Rule{
-					From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{Principals: []string{principal}}}},
-					To:   []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: []string{r.Method}, Paths: r.Paths}}},
+					From: []*securityv1beta1.Rule_From{
+						{Source: &securityv1beta1.Source{Principals: []string{principal}}}},
+					To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: []string{r.Method},
+						Paths: r.Paths}}},
 				})
 			}
 		}
@@ -53,11 +56,13 @@ func suite() []*securityv1.AuthorizationPolicy {
 	for _, cell := range catalog.Cells() {
 		out = append(out, &securityv1.AuthorizationPolicy{
 			ObjectMeta: metav1.ObjectMeta{Name: "default-deny", Namespace: namespaceOf(cell)},
-			Spec:       securityv1beta1.AuthorizationPolicy{TargetRefs: []*typev1beta1.PolicyTargetReference{{Group: "gateway.networking.k8s.io", Kind: "Gateway", Name: "waypoint"}}},
+			Spec: securityv1beta1.AuthorizationPolicy{TargetRefs: []*typev1beta1.PolicyTargetReference{
+				{Group: "gateway.networking.k8s.io", Kind: "Gateway", Name: "waypoint"}}},
 		}, &securityv1.AuthorizationPolicy{
 			ObjectMeta: metav1.ObjectMeta{Name: "via-waypoint-only", Namespace: namespaceOf(cell)},
 			Spec: securityv1beta1.AuthorizationPolicy{Rules: []*securityv1beta1.Rule{{
-				From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{ServiceAccounts: []string{"waypoint"}}}},
+				From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{ServiceAccounts: []string{
+					"waypoint"}}}},
 			}}},
 		})
 	}
@@ -74,8 +79,10 @@ func others(n int) []*securityv1.AuthorizationPolicy {
 			Spec: securityv1beta1.AuthorizationPolicy{
 				TargetRefs: []*typev1beta1.PolicyTargetReference{{Kind: "Service", Name: name}},
 				Rules: []*securityv1beta1.Rule{{
-					From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{Principals: []string{"cluster.local/ns/x/sa/" + name}}}},
-					To:   []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: []string{"GET"}, Paths: []string{"/" + name}}}},
+					From: []*securityv1beta1.Rule_From{
+						{Source: &securityv1beta1.Source{Principals: []string{"cluster.local/ns/x/sa/" + name}}}},
+					To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: []string{"GET"},
+						Paths: []string{"/" + name}}}},
 				}},
 			},
 		}
@@ -123,7 +130,8 @@ func TestTheSuitesPoliciesDecideAsTheTable(t *testing.T) {
 	qs := questions()
 	for i, e := range engines(suite(), qs) {
 		if got := e.Decide(qs[i].req); got.Allowed != qs[i].want {
-			t.Errorf("%s: %s %s by %s: %+v, want allowed %t", qs[i].service.Name, qs[i].req.Method, qs[i].req.Path, qs[i].req.Principal, got, qs[i].want)
+			t.Errorf("%s: %s %s by %s: %+v, want allowed %t", qs[i].service.Name, qs[i].req.Method, qs[i].req.Path,
+				qs[i].req.Principal, got, qs[i].want)
 		}
 	}
 }

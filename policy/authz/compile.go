@@ -114,7 +114,8 @@ type envoy struct {
 func (e envoy) source(s *securityv1beta1.Source) ([]field, error) {
 	return e.fields([]candidate{
 		{spec{"principals", s.Principals, s.NotPrincipals}, field{attr: attrPrincipal}, e.principal, false},
-		{spec{"serviceAccounts", s.ServiceAccounts, s.NotServiceAccounts}, field{attr: attrPrincipal}, e.account, false},
+		{spec{"serviceAccounts", s.ServiceAccounts, s.NotServiceAccounts}, field{attr: attrPrincipal}, e.account,
+			false},
 		{spec{"trustDomains", s.TrustDomains, s.NotTrustDomains}, field{attr: attrPrincipal}, trustDomainValue, false},
 		{spec{"namespaces", s.Namespaces, s.NotNamespaces}, field{attr: attrPrincipal}, namespaceValue, false},
 		{spec{"remoteIpBlocks", s.RemoteIpBlocks, s.NotRemoteIpBlocks}, field{attr: attrRemoteIP}, addressValue, false},
@@ -154,7 +155,8 @@ func (e envoy) condition(c *securityv1beta1.Condition) (field, error) {
 	case key == "connection.sni":
 		k.field, k.value = field{attr: attrSNI}, plainValue
 	case strings.HasPrefix(key, "request.headers["):
-		k.field, k.value, k.http = headerField(strings.TrimSuffix(strings.TrimPrefix(key, "request.headers["), "]")), headerValue, true
+		k.field, k.value, k.http = headerField(strings.TrimSuffix(strings.TrimPrefix(key, "request.headers["), "]")),
+			headerValue, true
 		if k.field.attr == attrHost {
 			k.value = headerValue // as a header it is compared with case
 		}
@@ -218,7 +220,8 @@ func (e envoy) inTrustDomain(principal string) string {
 	if strings.Count(rest, "/") != 3 {
 		return principal
 	}
-	if prefix, ok := strings.CutSuffix(td, "*"); td == "cluster.local" || ok && !strings.HasPrefix(td, "*") && strings.HasPrefix(e.trustDomain, prefix) {
+	if prefix, ok := strings.CutSuffix(td, "*"); td == "cluster.local" || ok && !strings.HasPrefix(td, "*") &&
+		strings.HasPrefix(e.trustDomain, prefix) {
 		return e.trustDomain + "/" + rest
 	}
 	return principal
@@ -244,7 +247,8 @@ func trustDomainValue(v string) (matcher, error) {
 	case !star:
 		return matcher{op: opPrefix, s: spiffePrefix + v + "/"}, nil
 	case strings.Contains(v, "/"):
-		r, err := regexp.Compile("^(?:" + spiffePrefix + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) + "/.*)$")
+		r, err := regexp.Compile("^(?:" + spiffePrefix + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) +
+			"/.*)$")
 		return matcher{op: opRegex, regex: r, parts: []string{before, after}}, err
 	}
 	return matcher{op: opTrustDomain, parts: []string{before, after}}, nil

@@ -67,9 +67,12 @@ func FuzzDecideAgreesWithIstiosExpressions(f *testing.F) {
 		kind         uint8
 		value, input string
 	}{
-		{0, "*/sa/web", id("cell-b", "web")}, {0, "a/*", "spiffe://a/b"}, {1, "c*b", id("cell-b", "web")}, {1, "*", "/ns//"},
-		{2, "cell-b/web", "spiffe://td/x/ns/cell-b/k/sa/web/more"}, {2, "web", "spiffe:///ns/cell-a/sa/web"}, {2, "a/b", "spiffe://x/ns/a/ns/a/sa/sa/b"},
-		{4, "/{*}", "/*"}, {3, "*.local", id("a", "b")}, {3, "x*", "spiffe://x"}, {4, "/v3/{**}/end", "/v3//end"}, {4, "/{*}/{*}/x/{**}", "/a/b/x/c"}, {4, "*/x*", "/a/x*"},
+		{0, "*/sa/web", id("cell-b", "web")}, {0, "a/*", "spiffe://a/b"}, {1, "c*b", id("cell-b", "web")},
+		{1, "*", "/ns//"},
+		{2, "cell-b/web", "spiffe://td/x/ns/cell-b/k/sa/web/more"}, {2, "web", "spiffe:///ns/cell-a/sa/web"},
+		{2, "a/b", "spiffe://x/ns/a/ns/a/sa/sa/b"},
+		{4, "/{*}", "/*"}, {3, "*.local", id("a", "b")}, {3, "x*", "spiffe://x"}, {4, "/v3/{**}/end", "/v3//end"},
+		{4, "/{*}/{*}/x/{**}", "/a/b/x/c"}, {4, "*/x*", "/a/x*"},
 	} {
 		f.Add(s.kind, s.value, s.input)
 	}
@@ -87,7 +90,8 @@ func FuzzDecideAgreesWithIstiosExpressions(f *testing.F) {
 		}
 		p := &securityv1.AuthorizationPolicy{
 			ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "cell-a"},
-			Spec:       securityv1beta1.AuthorizationPolicy{TargetRefs: []*typev1beta1.PolicyTargetReference{{Kind: "Service", Name: "app"}}},
+			Spec: securityv1beta1.AuthorizationPolicy{TargetRefs: []*typev1beta1.PolicyTargetReference{
+				{Kind: "Service", Name: "app"}}},
 		}
 		r, req := &securityv1beta1.Rule{}, request()
 		s, o := &securityv1beta1.Source{}, &securityv1beta1.Operation{}
@@ -110,7 +114,8 @@ func FuzzDecideAgreesWithIstiosExpressions(f *testing.F) {
 		}
 		p.Spec.Rules = []*securityv1beta1.Rule{r}
 		want := regexp.MustCompile("^(?:" + expression(k, value) + ")$").MatchString(input)
-		got := authz.NewWaypoint(authz.Config{}, []*securityv1.AuthorizationPolicy{p}).ForService("cell-a", "waypoint", "app").Decide(req)
+		got := authz.NewWaypoint(authz.Config{}, []*securityv1.AuthorizationPolicy{p}).ForService("cell-a", "waypoint",
+			"app").Decide(req)
 		if got.Allowed != want {
 			t.Errorf("%s: [%q] with %q: allowed %t, Istio's expression says %t", k, value, input, got.Allowed, want)
 		}
@@ -118,4 +123,5 @@ func FuzzDecideAgreesWithIstiosExpressions(f *testing.F) {
 }
 
 // templateLike is what admission lets through of path templates.
-var templateLike = regexp.MustCompile(`^(/([a-zA-Z0-9\-._~%!$&'()+,;:@=]+|\{\*\}))*(/\{\*\*\}(/[a-zA-Z0-9\-._~%!$&'()+,;:@=]+)*)?/?$`)
+var templateLike = regexp.MustCompile(
+	`^(/([a-zA-Z0-9\-._~%!$&'()+,;:@=]+|\{\*\}))*(/\{\*\*\}(/[a-zA-Z0-9\-._~%!$&'()+,;:@=]+)*)?/?$`)

@@ -10,14 +10,18 @@ import (
 // register); the lines of every other header are matched one by one. The list is
 // what Envoy 1.40.0 was seen to join.
 var inlineHeaders = map[string]bool{
-	"Accept": true, "Accept-Encoding": true, "Access-Control-Request-Headers": true, "Access-Control-Request-Method": true,
-	"Access-Control-Request-Private-Network": true, "Authorization": true, "Cache-Control": true, "Connection": true, "Content-Encoding": true,
-	"Content-Type": true, "Expect": true, "Grpc-Accept-Encoding": true, "Grpc-Timeout": true, "If-Match": true,
+	"Accept": true, "Accept-Encoding": true, "Access-Control-Request-Headers": true,
+	"Access-Control-Request-Method":          true,
+	"Access-Control-Request-Private-Network": true, "Authorization": true, "Cache-Control": true, "Connection": true,
+	"Content-Encoding": true,
+	"Content-Type":     true, "Expect": true, "Grpc-Accept-Encoding": true, "Grpc-Timeout": true, "If-Match": true,
 	"If-Modified-Since": true, "If-None-Match": true, "If-Range": true, "If-Unmodified-Since": true, "Origin": true,
-	"Pragma": true, "Proxy-Status": true, "Referer": true, "Upgrade": true, "User-Agent": true, "Via": true, "X-Client-Trace-Id": true,
+	"Pragma": true, "Proxy-Status": true, "Referer": true, "Upgrade": true, "User-Agent": true, "Via": true,
+	"X-Client-Trace-Id":     true,
 	"X-Envoy-Attempt-Count": true, "X-Envoy-Decorator-Operation": true, "X-Envoy-Downstream-Service-Cluster": true,
 	"X-Envoy-Downstream-Service-Node": true, "X-Envoy-External-Address": true, "X-Envoy-Is-Timeout-Retry": true,
-	"X-Envoy-Original-Host": true, "X-Envoy-Original-Path": true, "X-Forwarded-Client-Cert": true, "X-Forwarded-For": true,
+	"X-Envoy-Original-Host": true, "X-Envoy-Original-Path": true, "X-Forwarded-Client-Cert": true,
+	"X-Forwarded-For":  true,
 	"X-Forwarded-Host": true, "X-Forwarded-Port": true, "X-Forwarded-Proto": true, "X-Request-Id": true,
 }
 

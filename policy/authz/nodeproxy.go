@@ -133,7 +133,8 @@ func compileNode(p *securityv1.AuthorizationPolicy) *nodePolicy {
 }
 
 func (p *nodePolicy) skip(rule int, field string, whole bool) {
-	s := Skip{Policy: p.key, Rule: RuleID(p.namespace, p.name, rule), Field: field, Why: errNotAtNode.Error(), Whole: whole}
+	s := Skip{Policy: p.key, Rule: RuleID(p.namespace, p.name, rule), Field: field, Why: errNotAtNode.Error(),
+		Whole: whole}
 	if !slices.Contains(p.tcpSkips, s) {
 		p.tcpSkips = append(p.tcpSkips, s)
 	}
@@ -189,7 +190,8 @@ func (z ztunnel) source(s *securityv1beta1.Source) []field {
 	return ztunnelFields([]candidate{
 		{spec{"ipBlocks", s.GetIpBlocks(), s.GetNotIpBlocks()}, field{attr: attrSourceIP}, addressValue, false},
 		{spec{"namespaces", s.GetNamespaces(), s.GetNotNamespaces()}, field{attr: attrNamespace}, plainValue, false},
-		{spec{"serviceAccounts", s.GetServiceAccounts(), s.GetNotServiceAccounts()}, field{attr: attrAccount}, z.account, false},
+		{spec{"serviceAccounts", s.GetServiceAccounts(), s.GetNotServiceAccounts()}, field{attr: attrAccount},
+			z.account, false},
 		{spec{"principals", s.GetPrincipals(), s.GetNotPrincipals()}, field{attr: attrIdentity}, plainValue, false},
 	})
 }

@@ -59,7 +59,8 @@ func TestNormalizePath(t *testing.T) {
 }
 
 func TestNormalizePathRefuses(t *testing.T) {
-	for _, in := range []string{"", "position", "\\position", "*", "/position%00", "/a\x00b", "/a b", "/a\tb", "/\x7f", "/\xc3\xa9", "/?\xe9", "http://x/position"} {
+	for _, in := range []string{"", "position", "\\position", "*", "/position%00", "/a\x00b", "/a b", "/a\tb", "/\x7f",
+		"/\xc3\xa9", "/?\xe9", "http://x/position"} {
 		if got, err := authz.NormalizePath(in); !errors.Is(err, authz.ErrPath) {
 			t.Errorf("NormalizePath(%q) = %q, %v; want ErrPath", in, got, err)
 		}
@@ -80,7 +81,8 @@ func TestNormalizePathAllocatesNothingForNormalPaths(t *testing.T) {
 // holds no dot segment, no backslash and no unescaped unsafe byte, and stays as
 // it is when normalised again.
 func FuzzNormalizePath(f *testing.F) {
-	for _, s := range []string{"/", "/a/../b", "/%2e%2e/x", "/%%30%30", "/x\\..\\y", "//a//b", "/a%2f..%2fb?q=1#f", "/\xff", "/..."} {
+	for _, s := range []string{"/", "/a/../b", "/%2e%2e/x", "/%%30%30", "/x\\..\\y", "//a//b", "/a%2f..%2fb?q=1#f",
+		"/\xff", "/..."} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {

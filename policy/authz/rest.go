@@ -226,7 +226,8 @@ func (f *field) value(m *matcher, written string) Value {
 		}
 		return v
 	case attrNamespace:
-		v.Pattern = m.pattern(spiffe().Some(automaton.NoSlash).Literal("/ns/"), automaton.NoSlash, automaton.Sequence{}.Literal("/sa/").Many(automaton.NoSlash))
+		v.Pattern = m.pattern(spiffe().Some(automaton.NoSlash).Literal("/ns/"), automaton.NoSlash,
+			automaton.Sequence{}.Literal("/sa/").Many(automaton.NoSlash))
 		return v
 	}
 	switch f.attr {
@@ -242,7 +243,8 @@ func (f *field) value(m *matcher, written string) Value {
 		case opExact:
 			v.Identity = identityOf(m.s)
 		case opAccount:
-			v.Identity = strings.TrimSuffix(strings.TrimPrefix(m.s, "/ns/"), "/") + "/" + strings.TrimPrefix(m.parts[0], "sa/")
+			v.Identity = strings.TrimSuffix(strings.TrimPrefix(m.s, "/ns/"), "/") + "/" + strings.TrimPrefix(m.parts[0],
+				"sa/")
 		}
 	}
 	return v
@@ -317,7 +319,8 @@ func (m *matcher) pattern(before automaton.Sequence, any automaton.Set, behind a
 		}
 		return automaton.Or(all...)
 	case opTrustDomain, opRegex:
-		return automaton.Or(spiffe().Literal(m.parts[0]).Many(automaton.NoSlash).Literal(m.parts[1]).Literal("/").Many(automaton.Any))
+		return automaton.Or(spiffe().Literal(m.parts[0]).Many(automaton.NoSlash).Literal(m.parts[1]).Literal("/").Many(
+			automaton.Any))
 	case opTemplate:
 		q := start()
 		for i, literal := range m.tmpl.head {
@@ -420,62 +423,64 @@ func newUpgradeDomain() *automaton.Domain {
 		}
 		return c
 	}
-	return automaton.NewDomain(states, func(s int) bool { return s == len(word) || s == found }, func(s int, c byte) int {
-		token := 'a' <= lower(c) && lower(c) <= 'z' || '0' <= c && c <= '9' || c == '-'
-		switch {
-		case s == found:
-			if token || c == ',' {
-				return found
-			}
-			return -1
-		case s == len(word): // complete, if nothing of a word follows
-			if c == ',' {
-				return foundAt
-			}
-			if token {
+	return automaton.NewDomain(states, func(s int) bool { return s == len(word) || s == found },
+		func(s int, c byte) int {
+			token := 'a' <= lower(c) && lower(c) <= 'z' || '0' <= c && c <= '9' || c == '-'
+			switch {
+			case s == found:
+				if token || c == ',' {
+					return found
+				}
+				return -1
+			case s == len(word): // complete, if nothing of a word follows
+				if c == ',' {
+					return foundAt
+				}
+				if token {
+					return inside
+				}
+				return -1
+			case s == foundAt: // behind the comma
+				if token {
+					return found
+				}
+				return -1
+			case c == ',' && s == inside:
+				return comma
+			case c == ' ' && s == comma:
+				return 0
+			case s == comma:
+				s = 0
+				fallthrough
+			case s < len(word):
+				if lower(c) == word[s] {
+					return s + 1
+				}
+				if token {
+					return inside
+				}
+				return -1
+			case token: // inside
 				return inside
 			}
 			return -1
-		case s == foundAt: // behind the comma
-			if token {
-				return found
-			}
-			return -1
-		case c == ',' && s == inside:
-			return comma
-		case c == ' ' && s == comma:
-			return 0
-		case s == comma:
-			s = 0
-			fallthrough
-		case s < len(word):
-			if lower(c) == word[s] {
-				return s + 1
-			}
-			if token {
-				return inside
-			}
-			return -1
-		case token: // inside
-			return inside
-		}
-		return -1
-	})
+		})
 }
 
 func newHeaderDomain(blank bool) *automaton.Domain {
 	const empty, text, space = 0, 1, 2
-	return automaton.NewDomain(3, func(s int) bool { return s == text || s == empty && blank }, func(s int, c byte) int {
-		switch {
-		case c == ' ' || c == '\t':
-			if s != empty {
-				return space
+	return automaton.NewDomain(3, func(s int) bool { return s == text || s == empty && blank },
+		func(s int, c byte) int {
+			switch {
+			case c == ' ' || c == '\t':
+				if s != empty {
+					return space
+				}
+			case c > ' ' && c != 0x7f:
+				return text
 			}
-		case c > ' ' && c != 0x7f:
-			return text
-		}
-		return -1
-	})
+			return -1
+		})
 }
 
 // newTargets follows NormalizePath: no segment that is a dot or two, with or

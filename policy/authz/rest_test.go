@@ -27,14 +27,16 @@ func TestThePathDomainIsWhatNormalizePathLeaves(t *testing.T) {
 		}
 	}
 	all("/", 6)
-	for _, target := range []string{"/a?", "/?x=1?y#", "/a?x", "/.?x", "/a/..?x", "/a?#", "/%41?x", "/a??", "/a?%41", "/a? ", "?x", "/a%?b"} {
+	for _, target := range []string{"/a?", "/?x=1?y#", "/a?x", "/.?x", "/a/..?x", "/a?#", "/%41?x", "/a??", "/a?%41",
+		"/a? ", "?x", "/a%?b"} {
 		normal, err := NormalizePath(target)
 		if want, got := err == nil && normal == target, TargetDomain.Contains(target); got != want {
 			t.Errorf("%q: in the domain of targets %t, want %t", target, got, want)
 		}
 	}
 	for b := range 256 { // a query and a fragment are not the path's
-		for _, path := range []string{"/" + string([]byte{byte(b)}), "/a" + string([]byte{byte(b)}) + "b", string([]byte{byte(b)})} {
+		for _, path := range []string{"/" + string([]byte{byte(b)}), "/a" + string([]byte{byte(b)}) + "b",
+			string([]byte{byte(b)})} {
 			normal, err := NormalizePath(path)
 			if want, got := err == nil && normal == path && b != '?', PathDomain.Contains(path); got != want {
 				t.Errorf("%q: in the domain %t, want %t", path, got, want)
@@ -55,13 +57,18 @@ func TestAValuesAutomatonTakesWhatItsMatcherTakes(t *testing.T) {
 		values  []string
 		pieces  []string
 	}{
-		{"paths", pathValue, []string{"/a", "/a*", "*a", "*", "/a/*/b", "/{*}/b", "/a/{**}", "/{*}/{**}/b", "/a{*}", "", "/{**}", "/a?b", "*?b"}, []string{"/", "a", "b", "/a", "/b", "", "%2F", "*", "?", "?a/b"}},
+		{"paths", pathValue, []string{"/a", "/a*", "*a", "*", "/a/*/b", "/{*}/b", "/a/{**}", "/{*}/{**}/b", "/a{*}", "",
+			"/{**}", "/a?b", "*?b"}, []string{"/", "a", "b", "/a", "/b", "", "%2F", "*", "?", "?a/b"}},
 		{"headers", headerValue, []string{"a", "a*", "*a", "*", ""}, []string{"a", "b", "", " "}},
 		{"hosts", hostValue, []string{"a.B", "a.B*", "*a.B", "*"}, []string{"a", "A", ".b", ".B", ":8", ""}},
-		{"principals", e.principal, []string{"*", "cluster.local/ns/n/sa/s", "cluster.local/ns/n/*", "*/sa/s", "td*"}, []string{"spiffe://", "cluster.local", "/ns/n", "/ns/m", "/sa/s", "/sa/t", "td", "x"}},
-		{"accounts", e.account, []string{"s", "m/s", "sa/s"}, []string{"spiffe://", "td", "/ns/n/", "/ns/m/", "/ns/", "sa/s", "sa/", "x/", "x", "/"}},
-		{"namespaces", namespaceValue, []string{"n", "n*", "*", "n*m"}, []string{"spiffe://td", "/ns/n", "/ns/", "nm", "m", "/", "/sa/s"}},
-		{"trust domains", trustDomainValue, []string{"td", "*", "t*", "*d", "a/*"}, []string{"spiffe://", "td", "t", "d", "/", "a/", "x"}},
+		{"principals", e.principal, []string{"*", "cluster.local/ns/n/sa/s", "cluster.local/ns/n/*", "*/sa/s", "td*"},
+			[]string{"spiffe://", "cluster.local", "/ns/n", "/ns/m", "/sa/s", "/sa/t", "td", "x"}},
+		{"accounts", e.account, []string{"s", "m/s", "sa/s"}, []string{"spiffe://", "td", "/ns/n/", "/ns/m/", "/ns/",
+			"sa/s", "sa/", "x/", "x", "/"}},
+		{"namespaces", namespaceValue, []string{"n", "n*", "*", "n*m"}, []string{"spiffe://td", "/ns/n", "/ns/", "nm",
+			"m", "/", "/sa/s"}},
+		{"trust domains", trustDomainValue, []string{"td", "*", "t*", "*d", "a/*"}, []string{"spiffe://", "td", "t",
+			"d", "/", "a/", "x"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			matched := 0

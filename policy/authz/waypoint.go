@@ -50,9 +50,11 @@ func NewWaypoint(cfg Config, policies []*securityv1.AuthorizationPolicy) *Waypoi
 			switch {
 			case (r.group == "" || r.group == "core") && r.kind == "Service":
 				w.services[at] = appendOnce(w.services[at], compiled)
-			case r.group == "gateway.networking.k8s.io" && r.kind == "Gateway" && (r.namespace == "" || r.namespace == p.Namespace):
+			case r.group == "gateway.networking.k8s.io" && r.kind == "Gateway" && (r.namespace == "" ||
+				r.namespace == p.Namespace):
 				w.gateways[at] = appendOnce(w.gateways[at], compiled)
-			case r.group == "gateway.networking.k8s.io" && r.kind == "GatewayClass" && r.name == catalog.WaypointClass && p.Namespace == cfg.RootNamespace:
+			case r.group == "gateway.networking.k8s.io" && r.kind == "GatewayClass" &&
+				r.name == catalog.WaypointClass && p.Namespace == cfg.RootNamespace:
 				w.classes = appendOnce(w.classes, compiled)
 			}
 		}
@@ -150,7 +152,8 @@ func compileEnvoy(cfg Config, p *securityv1.AuthorizationPolicy) *policy {
 		}{{false, &out.http, &out.httpSkips}, {true, &out.tcp, &out.tcpSkips}} {
 			d := envoy{namespace: p.Namespace, trustDomain: cfg.TrustDomain, tcp: chain.tcp, deny: out.deny}
 			d.skip = func(field string, why error) {
-				s := Skip{Policy: out.key, Rule: id, Field: field, Why: why.Error(), Whole: !out.deny && why != errNoAddress}
+				s := Skip{Policy: out.key, Rule: id, Field: field, Why: why.Error(), Whole: !out.deny &&
+					why != errNoAddress}
 				if !slices.Contains(*chain.skips, s) {
 					*chain.skips = append(*chain.skips, s)
 				}

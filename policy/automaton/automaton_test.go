@@ -138,7 +138,8 @@ func BenchmarkCut(b *testing.B) {
 		ps = append(ps, automaton.Or(automaton.Sequence{}.Literal(fmt.Sprintf("/static/%d/", i)).Many(automaton.Any)))
 	}
 	ps = append(ps,
-		automaton.Or(automaton.Sequence{}.Literal("/api/").Some(automaton.Segment).Literal("/thing7/").Many(automaton.Segments)),
+		automaton.Or(automaton.Sequence{}.Literal("/api/").Some(automaton.Segment).Literal("/thing7/").Many(
+			automaton.Segments)),
 		automaton.Or(automaton.Sequence{}.Many(automaton.Any).Literal(".json")),
 		automaton.Or(automaton.Sequence{}.Some(automaton.Any)))
 	domain := automaton.Strings(func(c byte) bool { return '!' <= c && c <= '~' }, false)

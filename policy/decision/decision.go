@@ -35,30 +35,33 @@ const (
 type Peer struct {
 	Identity  string `json:"identity,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
-	Cell      string `json:"cell,omitempty"`      // the OpenChoreo Project, empty outside the Cells
-	Component string `json:"component,omitempty"` // the Component, or the Deployment's name outside the Cells; "ingress" for the gateway
-	Service   string `json:"service,omitempty"`   // the Service that was addressed, where there was one
-	Address   string `json:"address,omitempty"`   // IP:port
+	Cell      string `json:"cell,omitempty"` // the OpenChoreo Project, empty outside the Cells
+	// the Component, or the Deployment's name outside the Cells; "ingress" for the gateway
+	Component string `json:"component,omitempty"`
+	Service   string `json:"service,omitempty"` // the Service that was addressed, where there was one
+	Address   string `json:"address,omitempty"` // IP:port
 }
 
 // Record is one decision.
 type Record struct {
-	Seq        uint64    `json:"seq"`
-	At         time.Time `json:"at"`
-	Stage      string    `json:"stage"`
-	Capture    string    `json:"capture"` // "netns" or "proxy"
-	From       Peer      `json:"from"`
-	To         Peer      `json:"to"`
-	Hop        Hop       `json:"hop"`
-	Layer      int       `json:"layer"` // 1 L3/L4 perimeter, 2 identity, 3 L7 authorization; 0 where no layer decided
-	Verdict    Verdict   `json:"verdict"`
-	Encrypted  bool      `json:"encrypted"` // the hop that was decided on arrived over mTLS
-	Method     string    `json:"method,omitempty"`
-	Path       string    `json:"path,omitempty"` // as matched, without the query
-	Status     int       `json:"status,omitempty"`
-	Policy     string    `json:"policy,omitempty"` // "namespace/name" of the deciding policy; of all that apply, with ", " between, where none of their rules matches
-	Rule       string    `json:"rule,omitempty"`   // Istio's form: ns[..]-policy[..]-rule[..]
-	Reason     string    `json:"reason,omitempty"` // one sentence for people
-	TraceID    string    `json:"traceId,omitempty"`
-	DurationUS int64     `json:"durationUs,omitempty"`
+	Seq       uint64    `json:"seq"`
+	At        time.Time `json:"at"`
+	Stage     string    `json:"stage"`
+	Capture   string    `json:"capture"` // "netns" or "proxy"
+	From      Peer      `json:"from"`
+	To        Peer      `json:"to"`
+	Hop       Hop       `json:"hop"`
+	Layer     int       `json:"layer"` // 1 L3/L4 perimeter, 2 identity, 3 L7 authorization; 0 where no layer decided
+	Verdict   Verdict   `json:"verdict"`
+	Encrypted bool      `json:"encrypted"` // the hop that was decided on arrived over mTLS
+	Method    string    `json:"method,omitempty"`
+	Path      string    `json:"path,omitempty"` // as matched, without the query
+	Status    int       `json:"status,omitempty"`
+	// "namespace/name" of the deciding policy; of all that apply, with ", " between, where none of
+	// their rules matches
+	Policy     string `json:"policy,omitempty"`
+	Rule       string `json:"rule,omitempty"`   // Istio's form: ns[..]-policy[..]-rule[..]
+	Reason     string `json:"reason,omitempty"` // one sentence for people
+	TraceID    string `json:"traceId,omitempty"`
+	DurationUS int64  `json:"durationUs,omitempty"`
 }

@@ -150,7 +150,8 @@ func (p *Policies) Leg(l *topology.Leg, c *Call) []Ruling {
 // Perimeter asks the NetworkPolicies about a leg.
 func (p *Policies) Perimeter(l *topology.Leg) Ruling {
 	r := p.network.Decide(l.From.Endpoint, l.Pod.Endpoint, l.Port)
-	return Ruling{Hop: decision.HopNetworkPolicy, Layer: 1, Allowed: r.Allowed, Policy: r.Policy, Direction: r.Direction}
+	return Ruling{Hop: decision.HopNetworkPolicy, Layer: 1, Allowed: r.Allowed, Policy: r.Policy,
+		Direction: r.Direction}
 }
 
 // AtPod asks the node proxy of a leg's pod.
@@ -174,7 +175,8 @@ func (p *Policies) Inbound(pod *topology.Pod, identity string, source netip.Addr
 		}
 	}
 	out.Engine = p.pods[pod.Ref]
-	out.Request = &authz.Request{Principal: identity, SourceIP: source, RemoteIP: source, DestIP: pod.IP, DestPort: port}
+	out.Request = &authz.Request{Principal: identity, SourceIP: source, RemoteIP: source, DestIP: pod.IP,
+		DestPort: port}
 	out.decide()
 	return out
 }

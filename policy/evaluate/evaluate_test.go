@@ -86,10 +86,13 @@ func TestAWayIsDecidedLegByLeg(t *testing.T) {
 		to                       topology.Destination
 		want                     []hop
 	}{
-		{"allowed", "orion/comms-system", "POST", "/maneuver", to, []hop{{network, true}, {waypoint, true}, {network, true}, {inbound, true}}},
+		{"allowed", "orion/comms-system", "POST", "/maneuver", to, []hop{{network, true}, {waypoint, true},
+			{network, true}, {inbound, true}}},
 		{"another method", "orion/comms-system", "DELETE", "/maneuver", to, []hop{{network, true}, {waypoint, false}}},
-		{"a path that no policy sees", "orion/comms-system", "GET", "/%00", to, []hop{{network, true}, {waypoint, false}}},
-		{"the pod's own address", "orion/comms-system", "POST", "/maneuver", pod, []hop{{network, true}, {inbound, false}}},
+		{"a path that no policy sees", "orion/comms-system", "GET", "/%00", to, []hop{{network, true},
+			{waypoint, false}}},
+		{"the pod's own address", "orion/comms-system", "POST", "/maneuver", pod, []hop{{network, true},
+			{inbound, false}}},
 		{"from outside of the mesh", "dark-side/adversary", "POST", "/maneuver", to, []hop{{network, false}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -138,7 +138,8 @@ func (x *Explainer) narrate(q Question, way *topology.Way) *call {
 		if len(way.Legs) > 0 || c.gateway() {
 			looks = "503"
 		}
-		c.stop(decision.Failed, looks, Step{Hop: decision.HopNodeProxyOutbound, What: "an endpoint", Reason: way.Failure})
+		c.stop(decision.Failed, looks, Step{Hop: decision.HopNodeProxyOutbound, What: "an endpoint",
+			Reason: way.Failure})
 		return c
 	}
 	c.done()
@@ -174,7 +175,8 @@ func (c *call) around(way *topology.Way) {
 	case !c.from.Meshed:
 		c.Notes = append(c.Notes, "the caller is not in the mesh: its call goes to the pod, not to the waypoint")
 	case c.gateway():
-		c.Notes = append(c.Notes, "the Service has no label istio.io/ingress-use-waypoint: the gateway goes past the waypoint")
+		c.Notes = append(c.Notes,
+			"the Service has no label istio.io/ingress-use-waypoint: the gateway goes past the waypoint")
 	}
 }
 
@@ -184,7 +186,8 @@ func (c *call) otherPods(ways []topology.Way) {
 		other := c.narrate(c.q, &ways[i])
 		if other.Verdict != c.Verdict {
 			pod := ways[i].Legs[len(ways[i].Legs)-1].Pod
-			c.Notes = append(c.Notes, fmt.Sprintf("the Service has several pods, and calls that come to %s end otherwise: %s", podName(pod), other.Verdict))
+			c.Notes = append(c.Notes, fmt.Sprintf("the Service has several pods, and calls that come to %s end "+
+				"otherwise: %s", podName(pod), other.Verdict))
 		}
 	}
 }
@@ -204,12 +207,14 @@ func (c *call) routed() bool {
 	for _, g := range c.world.Gateways {
 		for i := range g.Routes {
 			if r := &g.Routes[i]; g.Pod == c.from.Pod && r.Service != nil && r.Service == c.to.Service {
-				c.pass(Step{Hop: decision.HopGateway, What: "the gateway's route", Reason: "HTTPRoute " + r.Ref.String() + " leads to the Service"})
+				c.pass(Step{Hop: decision.HopGateway, What: "the gateway's route", Reason: "HTTPRoute " +
+					r.Ref.String() + " leads to the Service"})
 				return true
 			}
 		}
 	}
-	c.stop(decision.Failed, "404 from the gateway", Step{Hop: decision.HopGateway, What: "the gateway's route", Reason: "no HTTPRoute leads there"})
+	c.stop(decision.Failed, "404 from the gateway", Step{Hop: decision.HopGateway, What: "the gateway's route",
+		Reason: "no HTTPRoute leads there"})
 	return false
 }
 
@@ -227,7 +232,8 @@ func (c *call) perimeter(l *topology.Leg) bool {
 	}
 	s := Step{Layer: r.Layer, Hop: r.Hop, What: fmt.Sprintf("%s, port %d", what, l.Port), Policy: r.Policy}
 	if !r.Allowed {
-		s.Reason = fmt.Sprintf("the pod's %s is closed by a NetworkPolicy, and none admits this connection", r.Direction)
+		s.Reason = fmt.Sprintf("the pod's %s is closed by a NetworkPolicy, and none admits this connection",
+			r.Direction)
 		looks := c.broken(l)
 		if !c.from.Meshed {
 			looks = "connection refused"
@@ -289,7 +295,9 @@ func (c *call) atWaypoint(l *topology.Leg) bool {
 	}
 	if !sent.Bytes {
 		if r.Target != c.q.Path {
-			c.Notes = append(c.Notes, fmt.Sprintf("the waypoint makes %s of the path %s, for the match and for the application", r.Target, c.q.Path))
+			c.Notes = append(c.Notes,
+				fmt.Sprintf("the waypoint makes %s of the path %s, for the match and for the application", r.Target,
+					c.q.Path))
 		}
 		c.Path = r.Target
 	}
@@ -323,7 +331,8 @@ func (c *call) atPod(l *topology.Leg) bool {
 	r := c.policies.AtPod(l)
 	name := podName(l.Pod)
 	if r.Layer == 0 {
-		c.pass(Step{Hop: r.Hop, What: "the pod of " + name, Reason: "the pod is not in the mesh: nobody asks who calls, and nothing is encrypted"})
+		c.pass(Step{Hop: r.Hop, What: "the pod of " + name, Reason: "the pod is not in the mesh: nobody asks who " +
+			"calls, and nothing is encrypted"})
 		return true
 	}
 	what := "node proxy of " + name + ", for " + cmp.Or(l.Identity(), "a caller without an identity")

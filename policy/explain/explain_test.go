@@ -70,31 +70,49 @@ func TestTheThreeStages(t *testing.T) {
 		want                         map[string]outcome
 	}{
 		{"an allowed caller of another Cell", "houston/capcom", nav, "GET", "/position", 0, map[string]outcome{
-			"open": network("orion-ns" + hbone), "mtls": app(viaOrion), "zero-trust": {decision.Allowed, decision.HopWaypoint, 3, navRule}}},
-		{"its wrong method", "houston/capcom", nav, "DELETE", "/position", 0, map[string]outcome{"mtls": app(viaOrion), "zero-trust": l7}},
+			"open": network("orion-ns" + hbone), "mtls": app(viaOrion), "zero-trust": {decision.Allowed,
+				decision.HopWaypoint, 3, navRule}}},
+		{"its wrong method", "houston/capcom", nav, "DELETE", "/position", 0, map[string]outcome{"mtls": app(viaOrion),
+			"zero-trust": l7}},
 		{"the adversary in the Cell", "orion/adversary", nav, "GET", "/position", 0, map[string]outcome{
-			"open": {decision.Allowed, decision.HopNetworkPolicy, 1, "orion-ns/openchoreo-guidance-nav"}, "mtls": app(viaOrion), "zero-trust": l7}},
+			"open": {decision.Allowed, decision.HopNetworkPolicy, 1, "orion-ns/openchoreo-guidance-nav"},
+			"mtls": app(viaOrion), "zero-trust": l7}},
 		{"the adversary by pod IP", "orion/adversary", "pod:" + nav, "GET", "/position", 0, map[string]outcome{
-			"open": {decision.Allowed, decision.HopNetworkPolicy, 1, "orion-ns/openchoreo-guidance-nav"}, "mtls": app(viaOrion), "zero-trust": l4}},
-		{"the adversary through a shadow Service", "orion/adversary", "orion/shadow", "GET", "/position", 0, map[string]outcome{"mtls": app(viaOrion), "zero-trust": l4}},
-		{"the adversary through a second Service", "orion/adversary", "orion/second", "GET", "/position", 0, map[string]outcome{"mtls": app(viaOrion), "zero-trust": l7}},
-		{"the adversary through its TCP port", "orion/adversary", "orion/second", "GET", "/position", 8081, map[string]outcome{"zero-trust": l7}},
-		{"the adversary in an unmeshed namespace", "dark-side/adversary", nav, "GET", "/position", 0, map[string]outcome{
-			"open": network("orion-ns" + hbone), "mtls": network("orion-ns" + hbone), "zero-trust": network("orion-ns" + hbone)}},
+			"open": {decision.Allowed, decision.HopNetworkPolicy, 1, "orion-ns/openchoreo-guidance-nav"},
+			"mtls": app(viaOrion), "zero-trust": l4}},
+		{"the adversary through a shadow Service", "orion/adversary", "orion/shadow", "GET", "/position", 0,
+			map[string]outcome{"mtls": app(viaOrion), "zero-trust": l4}},
+		{"the adversary through a second Service", "orion/adversary", "orion/second", "GET", "/position", 0,
+			map[string]outcome{"mtls": app(viaOrion), "zero-trust": l7}},
+		{"the adversary through its TCP port", "orion/adversary", "orion/second", "GET", "/position", 8081,
+			map[string]outcome{"zero-trust": l7}},
+		{"the adversary in an unmeshed namespace", "dark-side/adversary", nav, "GET", "/position", 0,
+			map[string]outcome{
+				"open": network("orion-ns" + hbone), "mtls": network("orion-ns" + hbone),
+				"zero-trust": network("orion-ns" +
+					hbone)}},
 		{"the operator", "ingress", "houston/flight-director", "GET", "/mission/status", 0, map[string]outcome{
 			"open": {decision.Allowed, decision.HopNetworkPolicy, 1, "houston-ns/openchoreo-flight-director"},
-			"mtls": app("ns[houston-ns]-policy[via-waypoint-only]-rule[0]"), "zero-trust": {decision.Allowed, decision.HopWaypoint, 3, "ns[houston-ns]-policy[flight-director-authz]-rule[0]"}}},
-		{"the operator, what is not for ingress", "ingress", "houston/flight-director", "POST", "/handoff", 0, map[string]outcome{"zero-trust": l7}},
-		{"the operator without a route", "ingress", nav, "GET", "/position", 0, map[string]outcome{"zero-trust": {decision.Failed, decision.HopGateway, 0, ""}}},
-		{"the waypoint's own identity by pod IP", "spiffe://cluster.local/ns/orion-ns/sa/waypoint", "pod:" + nav, "GET", "/position", 0, map[string]outcome{"zero-trust": app(viaOrion)}},
-		{"an identity that nobody has", "spiffe://cluster.local/ns/houston-ns/sa/nobody", nav, "GET", "/position", 0, map[string]outcome{"zero-trust": l7}},
-		{"a path with a null byte", "houston/capcom", nav, "GET", "/position%00", 0, map[string]outcome{"zero-trust": l7}},
+			"mtls": app("ns[houston-ns]-policy[via-waypoint-only]-rule[0]"), "zero-trust": {decision.Allowed,
+				decision.HopWaypoint, 3, "ns[houston-ns]-policy[flight-director-authz]-rule[0]"}}},
+		{"the operator, what is not for ingress", "ingress", "houston/flight-director", "POST", "/handoff", 0,
+			map[string]outcome{"zero-trust": l7}},
+		{"the operator without a route", "ingress", nav, "GET", "/position", 0,
+			map[string]outcome{"zero-trust": {decision.Failed, decision.HopGateway, 0, ""}}},
+		{"the waypoint's own identity by pod IP", "spiffe://cluster.local/ns/orion-ns/sa/waypoint", "pod:" + nav, "GET",
+			"/position", 0, map[string]outcome{"zero-trust": app(viaOrion)}},
+		{"an identity that nobody has", "spiffe://cluster.local/ns/houston-ns/sa/nobody", nav, "GET", "/position", 0,
+			map[string]outcome{"zero-trust": l7}},
+		{"a path with a null byte", "houston/capcom", nav, "GET", "/position%00", 0,
+			map[string]outcome{"zero-trust": l7}},
 		{"a method in lower case", "houston/capcom", nav, "get", "/position", 0, map[string]outcome{"zero-trust": l7}},
-		{"a path that the waypoint makes the right one", "houston/capcom", nav, "GET", "/x/%2e%2e/position", 0, map[string]outcome{"zero-trust": {decision.Allowed, decision.HopWaypoint, 3, navRule}}},
+		{"a path that the waypoint makes the right one", "houston/capcom", nav, "GET", "/x/%2e%2e/position", 0,
+			map[string]outcome{"zero-trust": {decision.Allowed, decision.HopWaypoint, 3, navRule}}},
 	} {
 		for stage, want := range c.want {
 			t.Run(c.name+" at "+stage, func(t *testing.T) {
-				a, err := explainer(t, stage).Ask(explain.Question{From: c.from, To: c.to, Method: c.method, Path: c.path, Port: c.port})
+				a, err := explainer(t, stage).Ask(explain.Question{From: c.from, To: c.to, Method: c.method,
+					Path: c.path, Port: c.port})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -113,12 +131,15 @@ func TestARefusalNamesWhatComesClosest(t *testing.T) {
 		q    explain.Question
 		want []explain.NearMiss
 	}{
-		{"another caller", explain.Question{From: "orion/adversary", To: "orion/guidance-nav", Method: "GET", Path: "/position"}, []explain.NearMiss{{
+		{"another caller", explain.Question{From: "orion/adversary", To: "orion/guidance-nav", Method: "GET",
+			Path: "/position"}, []explain.NearMiss{{
 			Policy: "orion-ns/guidance-nav-authz", Rule: "ns[orion-ns]-policy[guidance-nav-authz]-rule[0]",
 			Message: "allowed for houston/capcom; you are orion/adversary",
-			Misses:  []authz.Miss{{Field: "principals", Values: []string{"cluster.local/ns/houston-ns/sa/capcom"}, Got: "cluster.local/ns/orion-ns/sa/adversary"}},
+			Misses: []authz.Miss{{Field: "principals", Values: []string{"cluster.local/ns/houston-ns/sa/capcom"},
+				Got: "cluster.local/ns/orion-ns/sa/adversary"}},
 		}}},
-		{"another method", explain.Question{From: "houston/capcom", To: "orion/guidance-nav", Method: "POST", Path: "/position"}, []explain.NearMiss{{
+		{"another method", explain.Question{From: "houston/capcom", To: "orion/guidance-nav", Method: "POST",
+			Path: "/position"}, []explain.NearMiss{{
 			Policy: "orion-ns/guidance-nav-authz", Rule: "ns[orion-ns]-policy[guidance-nav-authz]-rule[0]",
 			Message: "allowed for GET; you ask POST",
 			Misses:  []authz.Miss{{Field: "methods", Values: []string{"GET"}, Got: "POST"}},
@@ -127,10 +148,12 @@ func TestARefusalNamesWhatComesClosest(t *testing.T) {
 			Message: "allowed for /maneuver; you ask /position",
 			Misses:  []authz.Miss{{Field: "paths", Values: []string{"/maneuver"}, Got: "/position"}},
 		}}},
-		{"past the waypoint", explain.Question{From: "orion/adversary", To: "pod:orion/guidance-nav", Path: "/position"}, []explain.NearMiss{{
+		{"past the waypoint", explain.Question{From: "orion/adversary", To: "pod:orion/guidance-nav",
+			Path: "/position"}, []explain.NearMiss{{
 			Policy: "orion-ns/via-waypoint-only", Rule: "ns[orion-ns]-policy[via-waypoint-only]-rule[0]",
 			Message: "allowed for waypoint; you are orion/adversary",
-			Misses:  []authz.Miss{{Field: "serviceAccounts", Values: []string{"waypoint"}, Got: "cluster.local/ns/orion-ns/sa/adversary"}},
+			Misses: []authz.Miss{{Field: "serviceAccounts", Values: []string{"waypoint"},
+				Got: "cluster.local/ns/orion-ns/sa/adversary"}},
 		}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -146,7 +169,8 @@ func TestARefusalNamesWhatComesClosest(t *testing.T) {
 }
 
 func TestEveryLayerIsAStepInTheOrderOfTheWay(t *testing.T) {
-	a, err := explainer(t, "zero-trust").Ask(explain.Question{From: "houston/capcom", To: "orion/guidance-nav", Path: "/position"})
+	a, err := explainer(t, "zero-trust").Ask(explain.Question{From: "houston/capcom", To: "orion/guidance-nav",
+		Path: "/position"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,8 +228,10 @@ spec: {containers: [{name: c, image: x}]}
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "--to: pay.example.org is a ServiceEntry's host (<stdin>:1): destinations outside of the cluster are not judged"
-	if _, err := x.Ask(explain.Question{From: "shop/web", To: "https://pay.example.org/charge"}); err == nil || err.Error() != want {
+	const want = "--to: pay.example.org is a ServiceEntry's host (<stdin>:1): destinations outside of the cluster " +
+		"are not judged"
+	if _, err := x.Ask(explain.Question{From: "shop/web", To: "https://pay.example.org/charge"}); err == nil ||
+		err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -52,7 +52,8 @@ func (x *Explainer) target(name string, port uint16) (topology.Destination, stri
 	to, path, err := x.world.FindDestination(name, port)
 	if host := topology.Host(name); err != nil && x.outside[host].File != "" {
 		o := x.outside[host]
-		return to, "", fmt.Errorf("--to: %s is a ServiceEntry's host (%s:%d): destinations outside of the cluster are not judged", host, o.File, o.Line)
+		return to, "", fmt.Errorf("--to: %s is a ServiceEntry's host (%s:%d): destinations outside of the cluster "+
+			"are not judged", host, o.File, o.Line)
 	}
 	if err != nil {
 		return to, "", fmt.Errorf("--to: %w", err)

@@ -40,7 +40,8 @@ func TestTheSuiteDecidesAsTheTable(t *testing.T) {
 				namespace = n.Name
 			}
 		}
-		callers = append(callers, caller{"spiffe://cluster.local/ns/" + namespace + "/sa/adversary", catalog.Caller{Cell: cell, Component: "adversary"}})
+		callers = append(callers, caller{"spiffe://cluster.local/ns/" + namespace + "/sa/adversary",
+			catalog.Caller{Cell: cell, Component: "adversary"}})
 	}
 	asked := 0
 	for _, s := range catalog.Services() {
@@ -48,7 +49,8 @@ func TestTheSuiteDecidesAsTheTable(t *testing.T) {
 		for _, r := range s.Rules {
 			for _, p := range r.Paths {
 				exact := strings.TrimSuffix(p, "*")
-				for _, variant := range []string{exact, exact + "x", exact + "/x", "/" + exact, strings.ToUpper(exact)} {
+				for _, variant := range []string{exact, exact + "x", exact + "/x", "/" + exact,
+					strings.ToUpper(exact)} {
 					paths[variant] = true
 				}
 			}
@@ -56,13 +58,15 @@ func TestTheSuiteDecidesAsTheTable(t *testing.T) {
 		for _, c := range callers {
 			for path := range paths {
 				for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodHead} {
-					a, err := x.Ask(explain.Question{From: c.name, To: s.Cell + "/" + s.Name, Method: method, Path: path})
+					a, err := x.Ask(explain.Question{From: c.name, To: s.Cell + "/" + s.Name, Method: method,
+						Path: path})
 					if err != nil {
 						t.Fatal(err)
 					}
 					asked++
 					if want := s.Allows(c.is, method, path); want != (a.Verdict == decision.Allowed) {
-						t.Errorf("%s to %s: %s %s: %s at %s by %s%s, the table says allowed %t", c.name, s.Name, method, path, a.Verdict, a.Hop, a.Policy, a.Rule, want)
+						t.Errorf("%s to %s: %s %s: %s at %s by %s%s, the table says allowed %t", c.name, s.Name, method,
+							path, a.Verdict, a.Hop, a.Policy, a.Rule, want)
 					}
 				}
 			}

@@ -29,15 +29,20 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 		case "Service":
 			c.serviceTarget(p, r.GetName())
 		case "Gateway":
-			if c.gateway(topology.Ref{Namespace: p.Namespace, Name: r.GetName()}) != nil || c.fronts[p.Namespace+"/"+r.GetName()] {
+			if c.gateway(topology.Ref{Namespace: p.Namespace, Name: r.GetName()}) != nil || c.fronts[p.Namespace+"/"+
+				r.GetName()] {
 				continue
 			}
 			c.certain(c.whole(p.Namespace) && c.gateways, "attached-to-nothing", at, path,
-				fmt.Sprintf("targets Gateway %s/%s, which is not among the files: the policy does nothing", p.Namespace, r.GetName()), "name a Gateway of the policy's own namespace",
-				fmt.Sprintf("targets Gateway %s/%s; no Gateway of namespace %s is among the files", p.Namespace, r.GetName(), p.Namespace))
+				fmt.Sprintf("targets Gateway %s/%s, which is not among the files: the policy does nothing", p.Namespace,
+					r.GetName()), "name a Gateway of the policy's own namespace",
+				fmt.Sprintf("targets Gateway %s/%s; no Gateway of namespace %s is among the files", p.Namespace,
+					r.GetName(), p.Namespace))
 		case "GatewayClass":
 			if p.Namespace != rootNamespace || r.GetName() != waypointClass {
-				c.addAt(Error, "attached-to-nothing", at, path, fmt.Sprintf("targets GatewayClass %s from namespace %s: only %s counts, and only from the root namespace %s", r.GetName(), p.Namespace, waypointClass, rootNamespace),
+				c.addAt(Error, "attached-to-nothing", at, path, fmt.Sprintf("targets GatewayClass %s from namespace "+
+					"%s: only %s counts, and only from the root namespace %s", r.GetName(), p.Namespace, waypointClass,
+					rootNamespace),
 					fmt.Sprintf("move it to %s, or target a Gateway", rootNamespace))
 			}
 		default:
@@ -57,9 +62,11 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 	case len(selected) == 0 && (len(selector) == 0 || !c.whole(p.Namespace) || !c.populated[p.Namespace]):
 		c.notJudged(at, "", fmt.Sprintf("no workload %s that it is for is among the files", where))
 	case len(selected) == 0:
-		c.addAt(Error, "attached-to-nothing", at, "spec.selector", fmt.Sprintf("its selector %v finds no workload %s: the policy does nothing here", selector, where), "correct the labels or the namespace")
+		c.addAt(Error, "attached-to-nothing", at, "spec.selector", fmt.Sprintf("its selector %v finds no workload "+
+			"%s: the policy does nothing here", selector, where), "correct the labels or the namespace")
 	case !meshed:
-		c.certain(known && c.meshes, "not-in-the-mesh", at, "", "none of the workloads that it is for is in the ambient mesh: nothing enforces it", "label the Namespace istio.io/dataplane-mode: ambient",
+		c.certain(known && c.meshes, "not-in-the-mesh", at, "", "none of the workloads that it is for is in the "+
+			"ambient mesh: nothing enforces it", "label the Namespace istio.io/dataplane-mode: ambient",
 			"whether the workloads that it is for are in an ambient mesh")
 	}
 }
@@ -69,7 +76,8 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 func (c *checker) selected(p *securityv1.AuthorizationPolicy) (pods []*topology.Pod, meshed, known bool) {
 	known = true
 	for w := range c.apps {
-		if (w.Namespace == p.Namespace || p.Namespace == rootNamespace) && subset(p.Spec.GetSelector().GetMatchLabels(), w.Labels) {
+		if (w.Namespace == p.Namespace || p.Namespace == rootNamespace) && subset(p.Spec.GetSelector().GetMatchLabels(),
+			w.Labels) {
 			in, sure := c.enrolled(w)
 			pods, meshed, known = append(pods, w), meshed || in, known && sure
 		}
@@ -82,12 +90,14 @@ func (c *checker) selected(p *securityv1.AuthorizationPolicy) (pods []*topology.
 func (c *checker) elsewhere(p *securityv1.AuthorizationPolicy) string {
 	selector := p.Spec.GetSelector().GetMatchLabels()
 	if len(selector) > 0 {
-		if front := selector["istio"]; strings.Contains(front, "gateway") || strings.Contains(selector["app"], "gateway") && strings.HasPrefix(selector["app"], "istio") {
+		if front := selector["istio"]; strings.Contains(front, "gateway") || strings.Contains(selector["app"],
+			"gateway") && strings.HasPrefix(selector["app"], "istio") {
 			return "it is for an ingress gateway"
 		}
 	}
 	if name, ok := selector[topology.LabelGatewayName]; ok {
-		if g := c.gateway(topology.Ref{Namespace: p.Namespace, Name: name}); g == nil || g.Spec.GatewayClassName != waypointClass {
+		if g := c.gateway(topology.Ref{Namespace: p.Namespace, Name: name}); g == nil ||
+			g.Spec.GatewayClassName != waypointClass {
 			return "it is for an ingress gateway"
 		}
 	}
@@ -121,28 +131,35 @@ func (c *checker) serviceTarget(p *securityv1.AuthorizationPolicy, name string) 
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	s := c.serviceOf(p.Namespace, name)
 	if s == nil {
-		message := fmt.Sprintf("targets Service %s/%s, which is not among the files: the policy does nothing", p.Namespace, name)
+		message := fmt.Sprintf("targets Service %s/%s, which is not among the files: the policy does nothing",
+			p.Namespace, name)
 		for _, other := range c.set.Services {
 			if other.Name == name {
-				message += fmt.Sprintf("; there is %s/%s, but a policy attaches in its own namespace only", other.Namespace, name)
+				message += fmt.Sprintf("; there is %s/%s, but a policy attaches in its own namespace only",
+					other.Namespace, name)
 				break
 			}
 		}
-		c.certain(c.whole(p.Namespace) && c.services[p.Namespace], "attached-to-nothing", at, "spec.targetRefs", message, "name a Service of the policy's own namespace",
-			fmt.Sprintf("targets Service %s/%s, which is not among the files, and neither is all of its namespace", p.Namespace, name))
+		c.certain(c.whole(p.Namespace) && c.services[p.Namespace], "attached-to-nothing", at, "spec.targetRefs",
+			message, "name a Service of the policy's own namespace",
+			fmt.Sprintf("targets Service %s/%s, which is not among the files, and neither is all of its namespace",
+				p.Namespace, name))
 		return
 	}
 	b := c.binding(s)
 	const label = "label the Namespace or the Service istio.io/use-waypoint: NAME and make that waypoint Gateway"
 	switch {
 	case b.at.Name == "" && b.optOut:
-		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which opts out of the waypoint: nothing enforces the policy", name),
+		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which opts out of the "+
+			"waypoint: nothing enforces the policy", name),
 			"take istio.io/use-waypoint: none off the Service")
 	case b.at.Name == "":
-		c.certain(c.whole(p.Namespace) && c.gateways, "service-without-waypoint", at, "", fmt.Sprintf("targets Service %s, which uses no waypoint: nothing enforces the policy", name), label,
+		c.certain(c.whole(p.Namespace) && c.gateways, "service-without-waypoint", at, "",
+			fmt.Sprintf("targets Service %s, which uses no waypoint: nothing enforces the policy", name), label,
 			fmt.Sprintf("targets Service %s; whether that uses a waypoint is not among the files", name))
 	case headless(s):
-		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which is headless: calls through it go to the pods' own addresses, past the waypoint", name),
+		c.add(Error, "service-without-waypoint", at, fmt.Sprintf("targets Service %s, which is headless: calls "+
+			"through it go to the pods' own addresses, past the waypoint", name),
 			"give the Service a cluster IP")
 	}
 }
@@ -157,9 +174,11 @@ func (c *checker) rules(p *securityv1.AuthorizationPolicy) {
 		onNode = false
 	}
 	action := p.Spec.Action
-	if onNode && action != securityv1beta1.AuthorizationPolicy_ALLOW && action != securityv1beta1.AuthorizationPolicy_DENY {
+	if onNode && action != securityv1beta1.AuthorizationPolicy_ALLOW &&
+		action != securityv1beta1.AuthorizationPolicy_DENY {
 		_, meshed, _ := c.selected(p)
-		c.certain(meshed, "not-enforced-by-node-proxy", at, "spec.action", fmt.Sprintf("%s without a target goes to node proxies, which do not know it", action), "target a Service or a Gateway",
+		c.certain(meshed, "not-enforced-by-node-proxy", at, "spec.action", fmt.Sprintf("%s without a target goes to "+
+			"node proxies, which do not know it", action), "target a Service or a Gateway",
 			fmt.Sprintf("%s without a target: node proxies do not know it, if its pods are in an ambient mesh", action))
 	}
 	if p.Annotations["istio.io/dry-run"] == "true" {
@@ -192,27 +211,33 @@ func (c *checker) nodeRule(p *securityv1.AuthorizationPolicy, rule ruleRef, r *s
 	bad, condition := Error, ""
 	if _, meshed, _ := c.selected(p); !meshed {
 		if len(attributes) > 0 && !c.meshes {
-			c.notJudged(at, rule.path(), fmt.Sprintf("%s has %s, which node proxies do not see: without a target it counts in a mesh of sidecars only, and which it is the files do not say", rule, list(attributes)))
+			c.notJudged(at, rule.path(), fmt.Sprintf("%s has %s, which node proxies do not see: without a target it "+
+				"counts in a mesh of sidecars only, and which it is the files do not say", rule, list(attributes)))
 			return
 		}
 		bad, condition = Warning, " (if its pods are in the ambient mesh, which the files do not say)"
 	}
 	switch {
 	case deny && len(attributes) > 0 && authz.NoOpAtNodeProxy(p.Namespace, r):
-		c.addAt(bad, "deny-no-op", at, rule.path(), fmt.Sprintf("%s denies nothing%s: without a target it goes to node proxies, which lose %s, and what is left never matches", rule, condition, list(attributes)), fix)
+		c.addAt(bad, "deny-no-op", at, rule.path(), fmt.Sprintf("%s denies nothing%s: without a target it goes to "+
+			"node proxies, which lose %s, and what is left never matches", rule, condition, list(attributes)), fix)
 	case deny && len(attributes) > 0:
-		c.addAt(Warning, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s denies more than it says%s: node proxies lose %s", rule, condition, list(attributes)), fix)
+		c.addAt(Warning, "l7-in-selector-policy", at, rule.path(),
+			fmt.Sprintf("%s denies more than it says%s: node proxies lose %s", rule, condition, list(attributes)), fix)
 	case len(attributes) > 0:
-		c.addAt(bad, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s allows nothing%s: without a target it goes to node proxies, which leave out a rule with %s", rule, condition, list(attributes)), fix)
+		c.addAt(bad, "l7-in-selector-policy", at, rule.path(), fmt.Sprintf("%s allows nothing%s: without a target it "+
+			"goes to node proxies, which leave out a rule with %s", rule, condition, list(attributes)), fix)
 	}
 	for _, f := range r.From {
 		s := f.GetSource()
 		if len(s.GetTrustDomains())+len(s.GetNotTrustDomains()) > 0 {
-			c.addAt(bad, "trust-domains-ignored", at, rule.path(), rule.String()+" names trustDomains, which node proxies silently ignore", "write principals, trust domain included")
+			c.addAt(bad, "trust-domains-ignored", at, rule.path(), rule.String()+
+				" names trustDomains, which node proxies silently ignore", "write principals, trust domain included")
 		}
 		for _, v := range append(slices.Clone(s.GetNamespaces()), s.GetNotNamespaces()...) {
 			if inner := strings.Trim(v, "*"); strings.Contains(inner, "*") || strings.Count(v, "*") > 1 {
-				c.addAt(Warning, "literal-star", at, rule.path(), fmt.Sprintf("%s: in namespace %q only one star at an end counts at node proxies; the rest is taken literally", rule, v), "list the namespaces")
+				c.addAt(Warning, "literal-star", at, rule.path(), fmt.Sprintf("%s: in namespace %q only one star at "+
+					"an end counts at node proxies; the rest is taken literally", rule, v), "list the namespaces")
 			}
 		}
 	}
@@ -223,8 +248,10 @@ func (c *checker) sources(p *securityv1.AuthorizationPolicy, rule ruleRef, r *se
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	allow := p.Spec.Action == securityv1beta1.AuthorizationPolicy_ALLOW
 	targeted := len(targetRefs(p)) > 0
-	if allow && targeted && len(r.From) == 0 && !slices.ContainsFunc(r.When, func(w *securityv1beta1.Condition) bool { return strings.HasPrefix(w.GetKey(), "source.") }) {
-		c.addAt(Warning, "admits-anyone", at, rule.path(), rule.String()+" names no caller: every identity of the mesh may", "name the callers by principals")
+	if allow && targeted && len(r.From) == 0 && !slices.ContainsFunc(r.When,
+		func(w *securityv1beta1.Condition) bool { return strings.HasPrefix(w.GetKey(), "source.") }) {
+		c.addAt(Warning, "admits-anyone", at, rule.path(), rule.String()+
+			" names no caller: every identity of the mesh may", "name the callers by principals")
 	}
 	for _, f := range r.From {
 		s := f.GetSource()
@@ -241,19 +268,24 @@ func (c *checker) sources(p *securityv1.AuthorizationPolicy, rule ruleRef, r *se
 		if !allow {
 			continue
 		}
-		if len(s.GetPrincipals())+len(s.GetNamespaces())+len(s.GetServiceAccounts())+len(s.GetTrustDomains())+len(s.GetRequestPrincipals()) == 0 {
+		if len(s.GetPrincipals())+len(s.GetNamespaces())+len(s.GetServiceAccounts())+len(s.GetTrustDomains())+
+			len(s.GetRequestPrincipals()) == 0 {
 			whom := "everybody but those that it names"
 			if len(s.GetIpBlocks())+len(s.GetRemoteIpBlocks()) > 0 {
 				whom = "whoever comes from those addresses, without an identity, too"
 			}
-			c.addAt(Warning, "admits-anyone", at, rule.path(), fmt.Sprintf("%s names no caller: it admits %s", rule, whom), "name the callers by principals")
+			c.addAt(Warning, "admits-anyone", at, rule.path(), fmt.Sprintf("%s names no caller: it admits %s", rule,
+				whom), "name the callers by principals")
 		}
 		if len(s.GetNamespaces()) > 0 && len(s.GetPrincipals())+len(s.GetServiceAccounts()) == 0 {
-			c.addAt(Warning, "whole-cell-callers", at, rule.path(), fmt.Sprintf("%s admits every workload of namespace %s, whoever starts one there", rule, list(s.GetNamespaces())), "name the callers by principals")
+			c.addAt(Warning, "whole-cell-callers", at, rule.path(), fmt.Sprintf("%s admits every workload of "+
+				"namespace %s, whoever starts one there", rule, list(s.GetNamespaces())),
+				"name the callers by principals")
 		}
 		for _, v := range s.GetPrincipals() {
 			if strings.Contains(v, "*") {
-				c.addAt(Warning, "whole-cell-callers", at, rule.path(), fmt.Sprintf("%s admits every identity that fits %q", rule, v), "name the callers exactly")
+				c.addAt(Warning, "whole-cell-callers", at, rule.path(),
+					fmt.Sprintf("%s admits every identity that fits %q", rule, v), "name the callers exactly")
 			}
 		}
 	}
@@ -262,18 +294,22 @@ func (c *checker) sources(p *securityv1.AuthorizationPolicy, rule ruleRef, r *se
 func (c *checker) principal(p *securityv1.AuthorizationPolicy, rule ruleRef, v string) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	if strings.HasPrefix(v, "spiffe://") {
-		c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %q never matches: a principal is written without spiffe://", rule, v), "write "+strings.TrimPrefix(v, "spiffe://"))
+		c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %q never matches: a principal is "+
+			"written without spiffe://", rule, v), "write "+strings.TrimPrefix(v, "spiffe://"))
 		return
 	}
 	if strings.Contains(v, "*") {
-		if inner := strings.TrimSuffix(strings.TrimPrefix(v, "*"), "*"); strings.Contains(inner, "*") || (strings.HasPrefix(v, "*") && strings.HasSuffix(v, "*") && v != "*") {
-			c.addAt(Warning, "literal-star", at, rule.path(), fmt.Sprintf("%s: in %q only one star at an end counts; the other is taken literally", rule, v), "name the callers exactly")
+		if inner := strings.TrimSuffix(strings.TrimPrefix(v, "*"), "*"); strings.Contains(inner, "*") ||
+			(strings.HasPrefix(v, "*") && strings.HasSuffix(v, "*") && v != "*") {
+			c.addAt(Warning, "literal-star", at, rule.path(), fmt.Sprintf("%s: in %q only one star at an end counts; "+
+				"the other is taken literally", rule, v), "name the callers exactly")
 		}
 		return
 	}
 	parts := strings.Split(v, "/")
 	if len(parts) != 5 || parts[1] != "ns" || parts[3] != "sa" {
-		c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %q has not the form TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT: it never matches", rule, v), "")
+		c.addAt(Error, "unknown-principal", at, rule.path(),
+			fmt.Sprintf("%s: %q has not the form TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT: it never matches", rule, v), "")
 		return
 	}
 	if parts[0] != trustDomain {
@@ -289,14 +325,16 @@ func (c *checker) account(p *securityv1.AuthorizationPolicy, rule ruleRef, writt
 	}
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	if !c.whole(namespace) || !c.populated[namespace] {
-		c.notJudged(at, rule.path(), fmt.Sprintf("%s: whether service account %s/%s exists; its namespace is not among the files", rule, namespace, account))
+		c.notJudged(at, rule.path(), fmt.Sprintf("%s: whether service account %s/%s exists; its namespace is not "+
+			"among the files", rule, namespace, account))
 		return
 	}
 	fix := "correct the name, or make the ServiceAccount"
 	if near := c.nearest(namespace, account); near != "" {
 		fix = "did you mean " + near + "?"
 	}
-	c.addAt(Error, "unknown-principal", at, rule.path(), fmt.Sprintf("%s: %s names service account %s/%s, which does not exist", rule, written, namespace, account), fix)
+	c.addAt(Error, "unknown-principal", at, rule.path(),
+		fmt.Sprintf("%s: %s names service account %s/%s, which does not exist", rule, written, namespace, account), fix)
 }
 
 // nearest returns an existing account of the same name in another namespace, or of
@@ -327,13 +365,17 @@ func (c *checker) paths(p *securityv1.AuthorizationPolicy, rule ruleRef, r *secu
 		op := t.GetOperation()
 		for _, v := range slices.Concat(op.GetPaths(), op.GetNotPaths()) {
 			if strings.Contains(v, "{") && strings.Contains(v, "//") {
-				c.addAt(Error, "template-not-loadable", at, rule.path(), fmt.Sprintf("%s has the path template %s with an empty segment: Istio takes it, Envoy cannot load it, and ends where it comes while it runs", rule, v), "write the template without //")
+				c.addAt(Error, "template-not-loadable", at, rule.path(), fmt.Sprintf("%s has the path template %s "+
+					"with an empty segment: Istio takes it, Envoy cannot load it, and ends where it comes while it "+
+					"runs", rule, v), "write the template without //")
 			}
 		}
 		if p.Spec.Action == securityv1beta1.AuthorizationPolicy_DENY {
 			for _, v := range op.GetPaths() {
 				if v != "*" && v != "/*" {
-					c.addAt(Warning, "deny-by-path", at, rule.path(), fmt.Sprintf("%s denies %s as it is spelled: /%s, other case and %%2f pass, and are the same to many applications", rule, v, v), "allow what may be called instead")
+					c.addAt(Warning, "deny-by-path", at, rule.path(), fmt.Sprintf("%s denies %s as it is spelled: "+
+						"/%s, other case and %%2f pass, and are the same to many applications", rule, v, v),
+						"allow what may be called instead")
 					break
 				}
 			}
@@ -341,7 +383,9 @@ func (c *checker) paths(p *securityv1.AuthorizationPolicy, rule ruleRef, r *secu
 		}
 		for _, v := range op.GetPaths() {
 			if escapable(v) {
-				c.addAt(Note, "escape-by-decoding", at, rule.path(), fmt.Sprintf("%s allows %s: that includes %s, which leaves the prefix in an application that decodes %%2f before it routes", rule, v, escapeOf(v)),
+				c.addAt(Note, "escape-by-decoding", at, rule.path(), fmt.Sprintf("%s allows %s: that includes %s, "+
+					"which leaves the prefix in an application that decodes %%2f before it routes", rule, v,
+					escapeOf(v)),
 					"list the paths exactly, or make sure that the application routes on the raw path")
 			}
 		}

@@ -30,7 +30,8 @@ func (c *checker) waypoints() {
 		if len(c.policies.WaypointEngine(g, nil).Policies()) > 0 || !g.Services {
 			continue
 		}
-		message := "has no default-deny: a Service without an ALLOW policy of its own is open to everyone, also a second Service that somebody puts over protected pods"
+		message := "has no default-deny: a Service without an ALLOW policy of its own is open to everyone, also a " +
+			"second Service that somebody puts over protected pods"
 		var open []string
 		used := false
 		for _, s := range c.world.Services {
@@ -61,8 +62,10 @@ func (c *checker) bypasses() {
 		main := protecting[0]
 		w := c.world.Service(ref(main)).Waypoint
 		if in, known := c.enrolled(p); !in {
-			c.certain(known, "not-in-the-mesh", p.Workload, "", fmt.Sprintf("is behind waypoint %s and not in the ambient mesh: whoever dials its pods is not asked who he is", w.Pod.Name),
-				"label its Namespace istio.io/dataplane-mode: ambient", fmt.Sprintf("whether its pods are in the mesh: Namespace %s is not among the files", p.Namespace))
+			c.certain(known, "not-in-the-mesh", p.Workload, "", fmt.Sprintf("is behind waypoint %s and not in the "+
+				"ambient mesh: whoever dials its pods is not asked who he is", w.Pod.Name),
+				"label its Namespace istio.io/dataplane-mode: ambient",
+				fmt.Sprintf("whether its pods are in the mesh: Namespace %s is not among the files", p.Namespace))
 			continue
 		}
 		if c.shutOut(p, main, w) {
@@ -71,7 +74,8 @@ func (c *checker) bypasses() {
 		past := c.pastWaypoint(p, main, w)
 		if len(past) > 0 {
 			c.add(c.hole(p.Namespace), "bypass-pod-ip", p.Workload,
-				fmt.Sprintf("can be reached by pod IP, past waypoint %s and the policies of Service %s, by %s", w.Pod.Name, main.Name, list(past)),
+				fmt.Sprintf("can be reached by pod IP, past waypoint %s and the policies of Service %s, by %s",
+					w.Pod.Name, main.Name, list(past)),
 				viaWaypointOnly(p.Namespace, w.Pod.Ref))
 		}
 		c.plaintext(p, main)
@@ -90,8 +94,10 @@ func (c *checker) shutOut(p *topology.Pod, s *corev1.Service, w *topology.Waypoi
 			by = r.Policy
 		}
 		c.add(Error, "waypoint-shut-out", p.Workload,
-			fmt.Sprintf("its pods refuse waypoint %s (%s): every call of Service %s, whoever makes it, ends with 503", w.Pod.Name, by, s.Name),
-			fmt.Sprintf("allow the waypoint's account, and name the callers in a policy with targetRefs to the Service: %s", viaWaypointOnly(p.Namespace, w.Pod.Ref)))
+			fmt.Sprintf("its pods refuse waypoint %s (%s): every call of Service %s, whoever makes it, ends with 503",
+				w.Pod.Name, by, s.Name),
+			fmt.Sprintf("allow the waypoint's account, and name the callers in a policy with targetRefs to the "+
+				"Service: %s", viaWaypointOnly(p.Namespace, w.Pod.Ref)))
 		return true
 	}
 	return false
@@ -132,7 +138,8 @@ func (c *checker) plaintext(p *topology.Pod, s *corev1.Service) {
 		if mode := c.policies.Mode(p, port); mode.Policy != "" {
 			message += " (PeerAuthentication " + mode.Policy + ")"
 		}
-		c.add(c.hole(p.Namespace), "plaintext", p.Workload, message, fmt.Sprintf("a PeerAuthentication in namespace %s with mtls.mode: STRICT", p.Namespace))
+		c.add(c.hole(p.Namespace), "plaintext", p.Workload, message,
+			fmt.Sprintf("a PeerAuthentication in namespace %s with mtls.mode: STRICT", p.Namespace))
 		return
 	}
 }
@@ -150,13 +157,18 @@ func (c *checker) otherServices(p *topology.Pod, main *corev1.Service, w *topolo
 		past := headless(s) || through.Waypoint == nil
 		switch {
 		case headless(s) && podOpen:
-			c.add(c.hole(p.Namespace), "bypass-headless", at, over+" and headless: calls through it skip the waypoint and the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
+			c.add(c.hole(p.Namespace), "bypass-headless", at, over+" and headless: calls through it skip the "+
+				"waypoint and the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
 		case past && podOpen:
-			c.add(c.hole(p.Namespace), "bypass-shadow", at, over+" and uses no waypoint: calls through it skip the policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
+			c.add(c.hole(p.Namespace), "bypass-shadow", at, over+" and uses no waypoint: calls through it skip the "+
+				"policies of Service "+main.Name, viaWaypointOnly(s.Namespace, w.Pod.Ref))
 		case past:
-			c.add(Note, "refused-by-node-proxy", at, over+" and skips the waypoint: its calls are refused there", "let it use the waypoint, if it is meant to work")
+			c.add(Note, "refused-by-node-proxy", at, over+" and skips the waypoint: its calls are refused there",
+				"let it use the waypoint, if it is meant to work")
 		case !c.ownPolicy(s) && c.ownPolicy(main) && c.throughWaypoint(through, stranger):
-			c.add(c.hole(p.Namespace), "bypass-second-service", at, over+" and has no policy of its own: the waypoint carries everyone's calls past the policies of Service "+main.Name, defaultDeny(through.Waypoint.Pod.Ref))
+			c.add(c.hole(p.Namespace), "bypass-second-service", at, over+" and has no policy of its own: the "+
+				"waypoint carries everyone's calls past the policies of Service "+main.Name,
+				defaultDeny(through.Waypoint.Pod.Ref))
 		}
 	}
 }
@@ -176,8 +188,11 @@ func (c *checker) ingress() {
 				at, path := key("HTTPRoute", r.Namespace, r.Name), fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j)
 				s := c.serviceOf(namespace, string(backend.Name))
 				if s == nil {
-					c.certain(c.whole(namespace) && c.services[namespace], "attached-to-nothing", at, path, fmt.Sprintf("routes to Service %s/%s, which is not among the files", namespace, backend.Name), "",
-						fmt.Sprintf("routes to Service %s/%s, which is not among the files, and neither is all of its namespace", namespace, backend.Name))
+					c.certain(c.whole(namespace) && c.services[namespace], "attached-to-nothing", at, path,
+						fmt.Sprintf("routes to Service %s/%s, which is not among the files", namespace, backend.Name),
+						"",
+						fmt.Sprintf("routes to Service %s/%s, which is not among the files, and neither is all of "+
+							"its namespace", namespace, backend.Name))
 					continue
 				}
 				w := c.world.Service(ref(s))
@@ -193,7 +208,8 @@ func (c *checker) ingress() {
 					}
 				}
 				c.add(c.hole(s.Namespace), "ingress-not-through-waypoint", key("Service", s.Namespace, s.Name),
-					fmt.Sprintf("HTTPRoute %s sends requests straight to its pods, past waypoint %s: %s", r.Name, w.Waypoint.Pod.Name, effect),
+					fmt.Sprintf("HTTPRoute %s sends requests straight to its pods, past waypoint %s: %s", r.Name,
+						w.Waypoint.Pod.Name, effect),
 					"label the Service istio.io/ingress-use-waypoint: \"true\"")
 			}
 		}
@@ -206,5 +222,7 @@ func (c *checker) gatewayPasses(p *topology.Pod, port uint16) bool {
 	if c.atPod(p, port, stranger, netpol.Endpoint{}) {
 		return true
 	}
-	return slices.ContainsFunc(c.world.Gateways, func(g *topology.Gateway) bool { return c.atPod(p, port, g.Pod.Identity, g.Pod.Endpoint) })
+	return slices.ContainsFunc(c.world.Gateways, func(g *topology.Gateway) bool {
+		return c.atPod(p, port, g.Pod.Identity, g.Pod.Endpoint)
+	})
 }

@@ -61,7 +61,8 @@ func TestEveryCheckHasABadAndAGoodExample(t *testing.T) {
 			}
 			find := func(i int) []lint.Finding {
 				r := report(t, inCell(t, string(archive.Files[i].Data)))
-				return slices.DeleteFunc(slices.Clone(r.Findings), func(f lint.Finding) bool { return f.Check != c.Name })
+				return slices.DeleteFunc(slices.Clone(r.Findings),
+					func(f lint.Finding) bool { return f.Check != c.Name })
 			}
 			if got := find(0); len(got) == 0 || got[0].Severity != c.Severity {
 				t.Errorf("the bad example: %+v, want a finding of severity %s", got, c.Severity)

@@ -17,8 +17,10 @@ func (c *checker) addresses(p *securityv1.AuthorizationPolicy, rule ruleRef, r *
 	say := func(what string, given int) {
 		if given > 0 {
 			c.addAt(Warning, "address-at-waypoint", key("AuthorizationPolicy", p.Namespace, p.Name), rule.path(),
-				fmt.Sprintf("%s: %s at a waypoint is in no block and out of every one: there the connection comes out of the tunnel, without an address", rule, what),
-				"name the caller's identity; or use remoteIpBlocks, which compare what x-forwarded-for says, and the pod's address where it says nothing")
+				fmt.Sprintf("%s: %s at a waypoint is in no block and out of every one: there the connection comes "+
+					"out of the tunnel, without an address", rule, what),
+				"name the caller's identity; or use remoteIpBlocks, which compare what x-forwarded-for says, and the "+
+					"pod's address where it says nothing")
 		}
 	}
 	for _, f := range r.From {
@@ -60,7 +62,9 @@ func (c *checker) conversions() {
 			severity, result = Warning, "refuse plaintext"
 		}
 		c.add(severity, "peerauth-lost", key("PeerAuthentication", s.Policy.Namespace, s.Policy.Name),
-			fmt.Sprintf("%s: the policies say %s, and the pods %s: istiod's conversion for node proxies loses it", ports, s.Said, result),
-			"say the mode in the namespace's own PeerAuthentication, and STRICT for the workload with the ports that are to be open")
+			fmt.Sprintf("%s: the policies say %s, and the pods %s: istiod's conversion for node proxies loses it",
+				ports, s.Said, result),
+			"say the mode in the namespace's own PeerAuthentication, and STRICT for the workload with the ports that "+
+				"are to be open")
 	}
 }

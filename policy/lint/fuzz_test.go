@@ -31,16 +31,22 @@ func FuzzInput(f *testing.F) {
 		f.Add(string(archive.Files[0].Data))
 	}
 	for _, seed := range []string{
-		"kind: List\napiVersion: v1\nitems: [{kind: List, apiVersion: v1, items: []}]", "kind: PodList\napiVersion: v1\nitems: [{metadata: {name: a}}, 7, null]",
-		"apiVersion: v1\nkind: Service\nmetadata: &m {name: a}\nspec: {<<: *m, ports: [{port: 99999}], selector: {a: b}}",
-		"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: a}\nspec: {jobTemplate: 3}", "{{ .x }}: {a: b}", "? {a: b}\n: c",
-		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: orion}\nspec: {parentRefs: [{}], rules: [{}, {backendRefs: [{}]}]}",
-		"apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: r, namespace: orion}\nspec: {targetRefs: [{}], jwtRules: [{fromHeaders: 5}]}",
+		"kind: List\napiVersion: v1\nitems: [{kind: List, apiVersion: v1, items: []}]",
+		"kind: PodList\napiVersion: v1\nitems: [{metadata: {name: a}}, 7, null]",
+		"apiVersion: v1\nkind: Service\nmetadata: &m {name: a}\nspec: {<<: *m, ports: [{port: 99999}], selector: {a: " +
+			"b}}",
+		"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: a}\nspec: {jobTemplate: 3}", "{{ .x }}: {a: b}",
+		"? {a: b}\n: c",
+		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: orion}\nspec: " +
+			"{parentRefs: [{}], rules: [{}, {backendRefs: [{}]}]}",
+		"apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: r, namespace: orion}\nspec: " +
+			"{targetRefs: [{}], jwtRules: [{fromHeaders: 5}]}",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, content string) {
-		in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader(string(base) + "\n---\n" + content)}, "-")
+		in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader(string(base) + "\n---\n" + content)},
+			"-")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +58,9 @@ func FuzzInput(f *testing.F) {
 			t.Fatalf("explain: %v", err)
 		}
 		for _, to := range []string{"orion/guidance-nav", "pod:orion/guidance-nav", "orion/second"} {
-			_, _ = x.Ask(explain.Question{From: "cluster.local/ns/houston/sa/capcom", To: to, Method: "GET", Path: "/position"}) // it may not be there
+			// it may not be there
+			_, _ = x.Ask(explain.Question{From: "cluster.local/ns/houston/sa/capcom", To: to, Method: "GET",
+				Path: "/position"})
 		}
 	})
 }

@@ -24,7 +24,8 @@ func (c *checker) identities() {
 		}
 		account := p.Namespace + "/" + p.ServiceAccount
 		if name, ok := gateways[account]; ok {
-			c.add(Error, "runs-as-gateway", p.Workload, fmt.Sprintf("runs as service account %s, which is Gateway %s's: pods take it for that, and its calls are asked nothing more", p.ServiceAccount, name),
+			c.add(Error, "runs-as-gateway", p.Workload, fmt.Sprintf("runs as service account %s, which is Gateway "+
+				"%s's: pods take it for that, and its calls are asked nothing more", p.ServiceAccount, name),
 				"give it an account of its own, and keep others from starting pods with the Gateway's")
 			continue
 		}
@@ -34,7 +35,9 @@ func (c *checker) identities() {
 			continue
 		}
 		if granted[account] {
-			c.add(Warning, "shared-identity", p.Workload, fmt.Sprintf("runs as service account %s, as %s %s does: whatever a policy allows the one, it allows the other", p.ServiceAccount, other.Workload.Kind, other.Workload.Name),
+			c.add(Warning, "shared-identity", p.Workload, fmt.Sprintf("runs as service account %s, as %s %s does: "+
+				"whatever a policy allows the one, it allows the other", p.ServiceAccount, other.Workload.Kind,
+				other.Workload.Name),
 				"give each an account of its own")
 		}
 	}
@@ -71,7 +74,8 @@ func (c *checker) granted() map[string]bool {
 func (c *checker) mixed() {
 	for _, p := range c.world.Pods {
 		if c.sidecars[p.Ref] && (p.Meshed || c.ambient(p.Namespace)) {
-			c.add(Warning, "sidecar-in-ambient", p.Workload, "has a sidecar, and its namespace is in the ambient mesh: its sidecar judges it, and not node proxy and waypoint",
+			c.add(Warning, "sidecar-in-ambient", p.Workload, "has a sidecar, and its namespace is in the ambient "+
+				"mesh: its sidecar judges it, and not node proxy and waypoint",
 				"take sidecar.istio.io/inject off, and restart it")
 		}
 	}

@@ -96,8 +96,9 @@ func Check(in *manifest.Input) (*Report, error) {
 	c := &checker{
 		in: in, set: in.Set, world: w, policies: evaluate.New(w), meshes: in.Meshes(),
 		report: &Report{
-			Files: len(in.Files), Objects: in.Objects(), Findings: []Finding{}, Silenced: []Finding{}, NotJudged: []NotJudged{},
-			LeftOut: in.LeftOut, Assumed: in.Assumed, Namespace: in.Namespace,
+			Files: len(in.Files), Objects: in.Objects(), Findings: []Finding{}, Silenced: []Finding{},
+			NotJudged: []NotJudged{},
+			LeftOut:   in.LeftOut, Assumed: in.Assumed, Namespace: in.Namespace,
 		},
 	}
 	c.survey()
@@ -124,7 +125,8 @@ func Check(in *manifest.Input) (*Report, error) {
 func (r *Report) sort() {
 	for _, list := range []*[]Finding{&r.Findings, &r.Silenced} {
 		slices.SortStableFunc(*list, func(a, b Finding) int {
-			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
+			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Check, b.Check),
+				cmp.Compare(a.Message, b.Message))
 		})
 		*list = slices.Compact(*list)
 	}
@@ -168,7 +170,8 @@ func (c *checker) add(sev Severity, check string, at manifest.Key, message, fix 
 func (c *checker) addAt(sev Severity, check string, at manifest.Key, path, message, fix string) {
 	o := c.origin(at, path)
 	c.findings = append(c.findings, found{Finding{
-		Severity: sev, Check: check, File: o.File, Line: o.Line, Object: at.Kind + " " + at.String(), Message: message, Fix: fix,
+		Severity: sev, Check: check, File: o.File, Line: o.Line, Object: at.Kind + " " + at.String(), Message: message,
+		Fix: fix,
 	}, at})
 }
 
@@ -203,7 +206,8 @@ func (c *checker) problems() {
 		if p.Object.Kind != "" {
 			object = p.Object.Kind + " " + p.Object.String()
 		}
-		f := Finding{Severity: Error, Check: string(p.Code), File: p.File, Line: p.Line, Object: object, Message: p.Message}
+		f := Finding{Severity: Error, Check: string(p.Code), File: p.File, Line: p.Line, Object: object,
+			Message: p.Message}
 		switch p.Code {
 		case manifest.CodeYAMLBoolean:
 			f.Fix = "put the word in quotes"
@@ -217,14 +221,16 @@ func (c *checker) problems() {
 		c.findings = append(c.findings, found{f, p.Object})
 	}
 	for _, g := range c.in.Gaps {
-		if g.Object.Kind == "Namespace" || g.Object.Kind == "AuthorizationPolicy" && g.Field == "spec" || c.rejected(g.Object) {
+		if g.Object.Kind == "Namespace" || g.Object.Kind == "AuthorizationPolicy" && g.Field == "spec" ||
+			c.rejected(g.Object) {
 			continue // said where it matters
 		}
 		what := g.Why
 		if g.Field != "" {
 			what = g.Field + ": " + g.Why
 		}
-		c.report.NotJudged = append(c.report.NotJudged, NotJudged{g.File, g.Line, g.Object.Kind + " " + g.Object.String(), what})
+		c.report.NotJudged = append(c.report.NotJudged, NotJudged{g.File, g.Line, g.Object.Kind + " " +
+			g.Object.String(), what})
 	}
 }
 
@@ -247,7 +253,8 @@ func (c *checker) silence() {
 	}
 	for key, list := range c.in.Silences {
 		for _, s := range list {
-			f := Finding{Severity: Warning, Check: "silence", File: s.File, Line: s.Line, Object: key.Kind + " " + key.String()}
+			f := Finding{Severity: Warning, Check: "silence", File: s.File, Line: s.Line, Object: key.Kind + " " +
+				key.String()}
 			switch {
 			case !slices.ContainsFunc(Checks(), func(k Class) bool { return k.Name == s.Check }):
 				f.Message, f.Fix = fmt.Sprintf("%q is none of the checks", s.Check), "artemis lint --checks lists them"
@@ -268,7 +275,8 @@ func key(kind, namespace, name string) manifest.Key {
 }
 
 func defaultDeny(at topology.Ref) string {
-	return fmt.Sprintf("an AuthorizationPolicy default-deny in namespace %s with targetRefs [{group: gateway.networking.k8s.io, kind: Gateway, name: %s}] and no rules", at.Namespace, at.Name)
+	return fmt.Sprintf("an AuthorizationPolicy default-deny in namespace %s with targetRefs [{group: "+
+		"gateway.networking.k8s.io, kind: Gateway, name: %s}] and no rules", at.Namespace, at.Name)
 }
 
 func viaWaypointOnly(namespace string, w topology.Ref) string {
@@ -276,7 +284,8 @@ func viaWaypointOnly(namespace string, w topology.Ref) string {
 	if w.Namespace != namespace {
 		account = w.String()
 	}
-	return fmt.Sprintf("an AuthorizationPolicy via-waypoint-only in namespace %s without a target: ALLOW, rules [{from: [{source: {serviceAccounts: [%s]}}]}]", namespace, account)
+	return fmt.Sprintf("an AuthorizationPolicy via-waypoint-only in namespace %s without a target: ALLOW, rules "+
+		"[{from: [{source: {serviceAccounts: [%s]}}]}]", namespace, account)
 }
 
 func list(names []string) string { return strings.Join(names, ", ") }

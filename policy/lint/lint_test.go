@@ -94,11 +94,13 @@ func second(labels, spec string) string {
 }
 
 func pod(namespace, account string) string {
-	return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: twin, namespace: " + namespace + "}\nspec: {serviceAccountName: " + account + ", containers: [{name: main, image: x}]}\n"
+	return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: twin, namespace: " + namespace +
+		"}\nspec: {serviceAccountName: " + account + ", containers: [{name: main, image: x}]}\n"
 }
 
 func policy(name, spec string) string {
-	return "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: " + name + ", namespace: orion}\nspec: " + spec + "\n"
+	return "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: " + name +
+		", namespace: orion}\nspec: " + spec + "\n"
 }
 
 func TestFindings(t *testing.T) {
@@ -115,22 +117,26 @@ func TestFindings(t *testing.T) {
 			return s + policy("lost", `{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: other}]}`)
 		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
 		{"a policy for the GatewayClass outside the root namespace", func(t *testing.T, s string) string {
-			return s + policy("lost", `{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}]}`)
+			return s + policy("lost",
+				`{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}]}`)
 		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
 		{"a selector that finds nothing", func(t *testing.T, s string) string {
 			return s + policy("lost", `{selector: {matchLabels: {app: nav}}, rules: [{}]}`)
 		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
 		{"an ALLOW with methods for node proxies", func(t *testing.T, s string) string {
-			return s + policy("l7", `{selector: {matchLabels: {app: guidance-nav}}, rules: [{to: [{operation: {methods: [GET]}}]}]}`)
+			return s + policy("l7",
+				`{selector: {matchLabels: {app: guidance-nav}}, rules: [{to: [{operation: {methods: [GET]}}]}]}`)
 		}, []seen{{lint.Error, "l7-in-selector-policy", "AuthorizationPolicy orion/l7", 0}}},
 		{"a DENY with methods for node proxies", func(t *testing.T, s string) string {
-			return s + policy("l7", `{action: DENY, rules: [{from: [{source: {namespaces: [houston]}}], to: [{operation: {methods: [POST]}}]}]}`)
+			return s + policy("l7",
+				`{action: DENY, rules: [{from: [{source: {namespaces: [houston]}}], to: [{operation: {methods: [POST]}}]}]}`)
 		}, []seen{{lint.Error, "deny-no-op", "AuthorizationPolicy orion/l7", 0}}},
 		{"a DENY that keeps a port at node proxies", func(t *testing.T, s string) string {
 			return s + policy("l7", `{action: DENY, rules: [{to: [{operation: {methods: [POST], ports: ["9999"]}}]}]}`)
 		}, []seen{{lint.Warning, "l7-in-selector-policy", "AuthorizationPolicy orion/l7", 0}}},
 		{"trust domains for node proxies", func(t *testing.T, s string) string {
-			return s + policy("td", `{rules: [{from: [{source: {trustDomains: [other], serviceAccounts: [waypoint]}}]}]}`)
+			return s + policy("td",
+				`{rules: [{from: [{source: {trustDomains: [other], serviceAccounts: [waypoint]}}]}]}`)
 		}, []seen{{lint.Error, "trust-domains-ignored", "AuthorizationPolicy orion/td", 0}}},
 		{"an AUDIT for node proxies", func(t *testing.T, s string) string {
 			return s + policy("a", `{action: AUDIT, rules: [{}]}`)
@@ -188,7 +194,9 @@ func TestFindings(t *testing.T) {
 		{"a principal with its scheme", func(t *testing.T, s string) string {
 			return replace(t, s, apCallers, "principals: [\"spiffe://cluster.local/ns/houston/sa/capcom\"]")
 		}, []seen{{lint.Error, "unknown-principal", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
-		{"a whole Cell", func(t *testing.T, s string) string { return replace(t, s, apCallers, "namespaces: [houston]") }, []seen{
+		{"a whole Cell", func(t *testing.T, s string) string {
+			return replace(t, s, apCallers, "namespaces: [houston]")
+		}, []seen{
 			{lint.Warning, "whole-cell-callers", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
 		{"a whole Cell by prefix", func(t *testing.T, s string) string {
 			return replace(t, s, apCallers, "principals: [\"cluster.local/ns/houston/*\"]")
@@ -218,7 +226,8 @@ func TestFindings(t *testing.T) {
 			return s + policy("d", `{`+onSvc+`, action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`)
 		}, []seen{{lint.Warning, "deny-by-path", "AuthorizationPolicy orion/d", 0}}},
 		{"pods outside the mesh", func(t *testing.T, s string) string {
-			return replace(t, s, "istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint", "istio.io/use-waypoint: waypoint")
+			return replace(t, s, "istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint",
+				"istio.io/use-waypoint: waypoint")
 		}, []seen{
 			{lint.Error, "not-in-the-mesh", "AuthorizationPolicy orion/via-waypoint-only", 0},
 			{lint.Error, "not-in-the-mesh", "Deployment orion/guidance-nav", 0}}},
@@ -226,7 +235,9 @@ func TestFindings(t *testing.T) {
 			return replace(t, s, "ports: [{protocol: TCP, port: 15008}]", "ports: [{protocol: TCP, port: 8080}]")
 		}, []seen{{lint.Error, "mesh-refused", "Deployment orion/guidance-nav", 0}}},
 		{"a dry run", func(t *testing.T, s string) string {
-			return s + strings.Replace(policy("dry", `{`+onSvc+`, rules: [{from: [{source: {principals: [cluster.local/ns/houston/sa/capcom]}}]}]}`), "namespace: orion}", "namespace: orion, annotations: {istio.io/dry-run: \"true\"}}", 1)
+			return s + strings.Replace(policy("dry", `{`+onSvc+
+				`, rules: [{from: [{source: {principals: [cluster.local/ns/houston/sa/capcom]}}]}]}`),
+				"namespace: orion}", "namespace: orion, annotations: {istio.io/dry-run: \"true\"}}", 1)
 		}, []seen{{lint.Note, "dry-run", "AuthorizationPolicy orion/dry", 0}}},
 		{"a StatefulSet's pods count", func(t *testing.T, s string) string {
 			return without(t, replace(t, s, "kind: Deployment", "kind: StatefulSet"), "via-waypoint-only")
@@ -235,14 +246,16 @@ func TestFindings(t *testing.T) {
 			return s + pod("orion", "waypoint")
 		}, []seen{{lint.Error, "runs-as-gateway", "Pod orion/twin", 0}}},
 		{"a pod that runs as an allowed caller", func(t *testing.T, s string) string {
-			return s + strings.Replace(pod("houston", "capcom"), "name: twin", "name: capcom", 1) + pod("houston", "capcom")
+			return s + strings.Replace(pod("houston", "capcom"), "name: twin", "name: capcom", 1) + pod("houston",
+				"capcom")
 		}, []seen{{lint.Warning, "shared-identity", "Pod houston/twin", 0}}},
 		{"a star that is none", func(t *testing.T, s string) string {
 			return replace(t, s, apCallers, "principals: [\"cluster.local/ns/houston/sa/capcom\", \"*/sa/capcom*\"]")
 		}, []seen{
 			{lint.Warning, "literal-star", "AuthorizationPolicy orion/guidance-nav-authz", 0},
 			{lint.Warning, "whole-cell-callers", "AuthorizationPolicy orion/guidance-nav-authz", 0}}},
-		{"no YAML", func(_ *testing.T, s string) string { return s + "---\na: [" }, []seen{{lint.Error, "syntax", "", 0}}},
+		{"no YAML", func(_ *testing.T, s string) string { return s + "---\na: [" },
+			[]seen{{lint.Error, "syntax", "", 0}}},
 		{"a key given twice", func(_ *testing.T, s string) string {
 			return s + policy("k", `{`+onSvc+`, rules: [], rules: []}`)
 		}, []seen{{lint.Error, "duplicate-key", "AuthorizationPolicy orion/k", 0}}},
@@ -284,9 +297,12 @@ func TestFindings(t *testing.T) {
 func TestAFindingSaysWhereAndWhatToWrite(t *testing.T) {
 	r := report(t, without(t, cell(t), "default-deny"))
 	want := []lint.Finding{{
-		Severity: lint.Error, Check: "no-default-deny", File: r.Findings[0].File, Line: 35, Object: "Gateway orion/waypoint",
-		Message: "has no default-deny: a Service without an ALLOW policy of its own is open to everyone, also a second Service that somebody puts over protected pods",
-		Fix:     "an AuthorizationPolicy default-deny in namespace orion with targetRefs [{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}] and no rules",
+		Severity: lint.Error, Check: "no-default-deny", File: r.Findings[0].File, Line: 35,
+		Object: "Gateway orion/waypoint",
+		Message: "has no default-deny: a Service without an ALLOW policy of its own is open to everyone, also a " +
+			"second Service that somebody puts over protected pods",
+		Fix: "an AuthorizationPolicy default-deny in namespace orion with targetRefs [{group: " +
+			"gateway.networking.k8s.io, kind: Gateway, name: waypoint}] and no rules",
 	}}
 	if diff := cmp.Diff(want, r.Findings); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
@@ -325,7 +341,8 @@ spec:
 	}
 	want := []string{
 		"EnvoyFilter orion/surprise: it can change what a waypoint or gateway does",
-		"AuthorizationPolicy orion/elsewhere: rule 0: whether service account unknown/x exists; its namespace is not among the files",
+		"AuthorizationPolicy orion/elsewhere: rule 0: whether service account unknown/x exists; its namespace is not " +
+			"among the files",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("not judged (-want +got):\n%s", diff)
@@ -337,7 +354,8 @@ spec:
 	for _, l := range r.LeftOut {
 		got = append(got, l.What)
 	}
-	if diff := cmp.Diff([]string{"EnvoyFilter of networking.istio.io", "files without a Kubernetes object"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"EnvoyFilter of networking.istio.io", "files without a Kubernetes object"},
+		got); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 }
@@ -347,11 +365,14 @@ func TestWhatOtherProxiesEnforceIsNotJudged(t *testing.T) {
 	const l7 = "spec: {rules: [{to: [{operation: {methods: [GET]}}]}]}\n"
 	const head = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: "
 	for _, c := range []struct{ name, manifests, why string }{
-		{"sidecars", "apiVersion: v1\nkind: Namespace\nmetadata: {name: old, labels: {istio-injection: enabled}}\n" + head + "old}\n" + l7,
+		{"sidecars", "apiVersion: v1\nkind: Namespace\nmetadata: {name: old, labels: {istio-injection: enabled}}\n" +
+			head + "old}\n" + l7,
 			"its namespace has sidecars, and lint judges ambient meshes"},
-		{"an ingress gateway's namespace", "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: front, namespace: edge}\nspec: {gatewayClassName: istio}\n" + head + "edge}\n" + l7,
+		{"an ingress gateway's namespace", "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: " +
+			"{name: front, namespace: edge}\nspec: {gatewayClassName: istio}\n" + head + "edge}\n" + l7,
 			"it is for an ingress gateway"},
-		{"an ingress gateway's label", head[len("---\n"):] + "edge}\nspec: {selector: {matchLabels: {gateway.networking.k8s.io/gateway-name: front}}, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
+		{"an ingress gateway's label", head[len("---\n"):] + "edge}\nspec: {selector: {matchLabels: " +
+			"{gateway.networking.k8s.io/gateway-name: front}}, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
 			"it is for an ingress gateway"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -412,7 +433,8 @@ func TestTheStageBeforeIsNot(t *testing.T) {
 	// Services without a waypoint, policies for them, and components whose
 	// NetworkPolicies the mesh goes around: one of each for every service.
 	n := len(catalog.Services())
-	if diff := cmp.Diff(map[string]int{"service-without-waypoint": 2 * n, "hbone-opens-perimeter": n}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"service-without-waypoint": 2 * n, "hbone-opens-perimeter": n},
+		got); diff != "" {
 		t.Errorf("findings by check (-want +got):\n%s", diff)
 	}
 }
@@ -442,26 +464,34 @@ func TestAClustersOwnListIsLinted(t *testing.T) {
 	for _, l := range r.LeftOut {
 		left = append(left, fmt.Sprintf("%d %s: %s", len(l.Places), l.What, l.Why))
 	}
-	if diff := cmp.Diff([]string{"6 Pod: made by a workload that is among the files, and judged with it"}, left); diff != "" {
+	if diff := cmp.Diff([]string{"6 Pod: made by a workload that is among the files, and judged with it"},
+		left); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	if r.Objects != 40 || r.Assumed != 0 || len(r.NotJudged) != 2 {
-		t.Errorf("%d objects, %d without a namespace, not judged %+v; want 40, 0 and two", r.Objects, r.Assumed, r.NotJudged)
+		t.Errorf("%d objects, %d without a namespace, not judged %+v; want 40, 0 and two", r.Objects, r.Assumed,
+			r.NotJudged)
 	}
 }
 
 func TestASilenceNeedsAReasonAndAFinding(t *testing.T) {
 	const deny = `{targetRefs: [{group: "", kind: Service, name: guidance-nav}], action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`
-	annotated := strings.Replace(policy("d", deny), "namespace: orion}", "namespace: orion, annotations: {artemis.example/lint-ignore: 'deny-by-path raw paths; port-not-http no reason to'}}", 1)
+	annotated := strings.Replace(policy("d", deny), "namespace: orion}", "namespace: orion, annotations: "+
+		"{artemis.example/lint-ignore: 'deny-by-path raw paths; port-not-http no reason to'}}", 1)
 	for _, c := range []struct {
 		name, object     string
 		findings, silent []string
 	}{
-		{"a comment with a reason", strings.Replace(policy("d", deny), "kind:", "# artemis-lint: ignore deny-by-path raw paths\nkind:", 1), nil, []string{"deny-by-path: raw paths"}},
-		{"a comment above", "---\n# artemis-lint: ignore deny-by-path raw paths\n" + policy("d", deny)[len("---\n"):], nil, []string{"deny-by-path: raw paths"}},
-		{"without a reason", "---\n# artemis-lint: ignore deny-by-path\n" + policy("d", deny)[len("---\n"):], []string{"deny-by-path", "silence: gives no reason: nothing is silenced"}, nil},
-		{"an annotation, one of two for nothing", annotated, []string{"silence: silences port-not-http, which finds nothing here"}, []string{"deny-by-path: raw paths"}},
-		{"no such check", "---\n# artemis-lint: ignore deny-by-pth raw paths\n" + policy("d", deny)[len("---\n"):], []string{"deny-by-path", `silence: "deny-by-pth" is none of the checks`}, nil},
+		{"a comment with a reason", strings.Replace(policy("d", deny), "kind:",
+			"# artemis-lint: ignore deny-by-path raw paths\nkind:", 1), nil, []string{"deny-by-path: raw paths"}},
+		{"a comment above", "---\n# artemis-lint: ignore deny-by-path raw paths\n" + policy("d", deny)[len("---\n"):],
+			nil, []string{"deny-by-path: raw paths"}},
+		{"without a reason", "---\n# artemis-lint: ignore deny-by-path\n" + policy("d", deny)[len("---\n"):],
+			[]string{"deny-by-path", "silence: gives no reason: nothing is silenced"}, nil},
+		{"an annotation, one of two for nothing", annotated,
+			[]string{"silence: silences port-not-http, which finds nothing here"}, []string{"deny-by-path: raw paths"}},
+		{"no such check", "---\n# artemis-lint: ignore deny-by-pth raw paths\n" + policy("d", deny)[len("---\n"):],
+			[]string{"deny-by-path", `silence: "deny-by-pth" is none of the checks`}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := report(t, cell(t)+c.object)
@@ -485,9 +515,12 @@ func TestASilenceNeedsAReasonAndAFinding(t *testing.T) {
 
 // Files of which the input is not the whole prove nothing about what is missing.
 func TestWhatIsMissingIsNotJudgedWhereTheFilesAreNotTheWhole(t *testing.T) {
-	const lone = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec:\n"
-	const ns = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}\n"
-	const web = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n"
+	const lone = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: " +
+		"shop}\nspec:\n"
+	const ns = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/dataplane-mode: " +
+		"ambient}}\n"
+	const web = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {selector: {app: " +
+		"web}, ports: [{name: http, port: 80}]}\n"
 	const account = "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: shop}\n"
 	for _, c := range []struct {
 		name, manifests string
@@ -495,15 +528,20 @@ func TestWhatIsMissingIsNotJudgedWhereTheFilesAreNotTheWhole(t *testing.T) {
 	}{
 		{"a selector, policies alone", lone + "  selector: {matchLabels: {app: web}}\n", 0},
 		{"a target, policies alone", lone + "  targetRefs: [{group: '', kind: Service, name: web}]\n", 0},
-		{"a principal, policies alone", lone + "  rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}]}]\n", 0},
-		{"a target, and the namespace with its Services", lone + "  targetRefs: [{group: '', kind: Service, name: cart}]\n" + ns + web, 1},
-		{"a principal, and the namespace with its accounts", lone + "  rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}]}]\n" + ns + account, 1},
-		{"a target, and files of two clusters", lone + "  targetRefs: [{group: '', kind: Service, name: cart}]\n" + ns + web + strings.Replace(web, "port: 80", "port: 81", 1), 0},
+		{"a principal, policies alone", lone + "  rules: [{from: [{source: {principals: " +
+			"[cluster.local/ns/shop/sa/cart]}}]}]\n", 0},
+		{"a target, and the namespace with its Services",
+			lone + "  targetRefs: [{group: '', kind: Service, name: cart}]\n" + ns + web, 1},
+		{"a principal, and the namespace with its accounts",
+			lone + "  rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}]}]\n" + ns + account, 1},
+		{"a target, and files of two clusters", lone + "  targetRefs: [{group: '', kind: Service, name: cart}]\n" + ns +
+			web + strings.Replace(web, "port: 80", "port: 81", 1), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := report(t, c.manifests)
 			if r.Count(lint.Error) != c.errors || (c.errors == 0 && len(r.NotJudged) == 0) {
-				t.Errorf("findings %+v, not judged %+v; want %d errors, and what is not judged named", r.Findings, r.NotJudged, c.errors)
+				t.Errorf("findings %+v, not judged %+v; want %d errors, and what is not judged named", r.Findings,
+					r.NotJudged, c.errors)
 			}
 		})
 	}
@@ -522,21 +560,27 @@ metadata: {name: web, namespace: shop}
 spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, image: x, ports: [{containerPort: 8080}]}]}}}
 `
 	network := func(ingress string) string {
-		return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {matchLabels: {app: web}}, ingress: [" + ingress + "]}\n"
+		return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: " +
+			"shop}\nspec: {podSelector: {matchLabels: {app: web}}, ingress: [" + ingress + "]}\n"
 	}
 	const friends = "from: [{podSelector: {matchLabels: {app: front}}}], "
 	for _, c := range []struct {
 		name, manifests string
 		want            []seen
 	}{
-		{"the application's port only", network("{ports: [{port: 8080}]}"), []seen{{lint.Error, "mesh-refused", "Deployment shop/web", 0}}},
-		{"the application's port from friends only", network("{" + friends + "ports: [{port: 8080}]}"), []seen{{lint.Error, "mesh-refused", "Deployment shop/web", 0}}},
+		{"the application's port only", network("{ports: [{port: 8080}]}"),
+			[]seen{{lint.Error, "mesh-refused", "Deployment shop/web", 0}}},
+		{"the application's port from friends only", network("{" + friends + "ports: [{port: 8080}]}"),
+			[]seen{{lint.Error, "mesh-refused", "Deployment shop/web", 0}}},
 		{"both ports from friends", network("{" + friends + "ports: [{port: 8080}, {port: 15008}]}"), nil},
 		{"everything from friends", network("{" + friends + "}"), nil},
-		{"the mesh's port from everybody", network("{" + friends + "ports: [{port: 8080}]}, {ports: [{port: 15008}]}"), []seen{{lint.Warning, "hbone-opens-perimeter", "Deployment shop/web", 0}}},
-		{"and an identity that has to be shown", network("{"+friends+"ports: [{port: 8080}]}, {ports: [{port: 15008}]}") +
-			"---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: web, namespace: shop}\nspec: {rules: [{from: [{source: {serviceAccounts: [front]}}]}]}\n" +
-			"---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: front, namespace: shop}\n", nil},
+		{"the mesh's port from everybody", network("{" + friends + "ports: [{port: 8080}]}, {ports: [{port: 15008}]}"),
+			[]seen{{lint.Warning, "hbone-opens-perimeter", "Deployment shop/web", 0}}},
+		{"and an identity that has to be shown",
+			network("{"+friends+"ports: [{port: 8080}]}, {ports: [{port: 15008}]}") +
+				"---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: web, namespace: " +
+				"shop}\nspec: {rules: [{from: [{source: {serviceAccounts: [front]}}]}]}\n" +
+				"---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: front, namespace: shop}\n", nil},
 		{"nothing at all, as is meant", network(""), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

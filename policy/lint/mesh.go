@@ -149,7 +149,9 @@ func managed(s *corev1.Service) bool { return s.Labels[topology.LabelGatewayMana
 func ref(s *corev1.Service) topology.Ref { return topology.Ref{Namespace: s.Namespace, Name: s.Name} }
 
 func (c *checker) gateway(at topology.Ref) *gatewayv1.Gateway {
-	i := slices.IndexFunc(c.set.Gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == at.Namespace && g.Name == at.Name })
+	i := slices.IndexFunc(c.set.Gateways, func(g *gatewayv1.Gateway) bool {
+		return g.Namespace == at.Namespace && g.Name == at.Name
+	})
 	if i < 0 {
 		return nil
 	}
@@ -157,7 +159,9 @@ func (c *checker) gateway(at topology.Ref) *gatewayv1.Gateway {
 }
 
 func (c *checker) serviceOf(namespace, name string) *corev1.Service {
-	i := slices.IndexFunc(c.set.Services, func(s *corev1.Service) bool { return s.Namespace == namespace && s.Name == name })
+	i := slices.IndexFunc(c.set.Services, func(s *corev1.Service) bool {
+		return s.Namespace == namespace && s.Name == name
+	})
 	if i < 0 {
 		return nil
 	}
@@ -214,7 +218,8 @@ func (c *checker) atPod(p *topology.Pod, port uint16, principal string, source n
 // throughWaypoint reports whether the waypoint would let an identity ask something
 // of a Service.
 func (c *checker) throughWaypoint(s *topology.Service, principal string) bool {
-	return c.policies.WaypointEngine(s.Waypoint, s).Decide(&authz.Request{Principal: principal, Method: "GET", Host: s.Host, Path: "/", HTTP: true}).Allowed
+	return c.policies.WaypointEngine(s.Waypoint, s).Decide(&authz.Request{Principal: principal, Method: "GET",
+		Host: s.Host, Path: "/", HTTP: true}).Allowed
 }
 
 // protecting returns the Services over a pod that a waypoint serves, the ones with
@@ -222,7 +227,8 @@ func (c *checker) throughWaypoint(s *topology.Service, principal string) bool {
 func (c *checker) protecting(p *topology.Pod) []*corev1.Service {
 	var out []*corev1.Service
 	for _, s := range c.set.Services {
-		if s.Namespace != p.Namespace || headless(s) || len(s.Spec.Selector) == 0 || !subset(s.Spec.Selector, p.Labels) {
+		if s.Namespace != p.Namespace || headless(s) || len(s.Spec.Selector) == 0 || !subset(s.Spec.Selector,
+			p.Labels) {
 			continue
 		}
 		if c.binding(s).serves {

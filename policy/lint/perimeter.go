@@ -73,7 +73,8 @@ func (c *checker) waypointRefused(p *topology.Pod) bool {
 	w := c.world.Service(ref(protecting[0])).Waypoint
 	got := c.policies.Network(w.Pod.Endpoint, p.Endpoint, topology.HBONEPort)
 	if !got.Allowed {
-		c.add(Error, "mesh-refused", p.Workload, fmt.Sprintf("NetworkPolicy %s refuses its waypoint %s on port %d, where all of the mesh's traffic arrives", got.Policy, w.Pod.Name, topology.HBONEPort),
+		c.add(Error, "mesh-refused", p.Workload, fmt.Sprintf("NetworkPolicy %s refuses its waypoint %s on port %d, "+
+			"where all of the mesh's traffic arrives", got.Policy, w.Pod.Name, topology.HBONEPort),
 			fmt.Sprintf("a NetworkPolicy in namespace %s that admits port %d", p.Namespace, topology.HBONEPort))
 	}
 	return !got.Allowed
@@ -86,7 +87,8 @@ func (c *checker) hbone(p *topology.Pod, callers []caller) {
 	own, mesh, policy := c.admittedPorts(p)
 	refused, admitted := "", ""
 	if own && !mesh {
-		refused = fmt.Sprintf("NetworkPolicy %s admits ports of its pods, but in the mesh every call comes on port %d, which none admits", policy, topology.HBONEPort)
+		refused = fmt.Sprintf("NetworkPolicy %s admits ports of its pods, but in the mesh every call comes on port "+
+			"%d, which none admits", policy, topology.HBONEPort)
 	}
 	for i := range callers {
 		from := &callers[i]
@@ -104,24 +106,29 @@ func (c *checker) hbone(p *topology.Pod, callers []caller) {
 					meant = plain.Direction != netpol.Egress && i == 0
 				}
 				if meant && !got.Allowed && refused == "" {
-					refused = fmt.Sprintf("NetworkPolicies admit %s on port %d, but in the mesh the call comes on port %d, and the %s of NetworkPolicy %s refuses that",
+					refused = fmt.Sprintf("NetworkPolicies admit %s on port %d, but in the mesh the call comes on "+
+						"port %d, and the %s of NetworkPolicy %s refuses that",
 						from.name, port, topology.HBONEPort, got.Direction, got.Policy)
 				}
 			}
 			// Straight to the pod, which is how a policy by port is gone around.
 			tunnel := c.policies.Network(from.Endpoint, p.Endpoint, topology.HBONEPort)
-			if !plain.Allowed && plain.Direction == netpol.Ingress && tunnel.Allowed && admitted == "" && c.atPod(p, port, from.Identity, from.Endpoint) {
-				admitted = fmt.Sprintf("NetworkPolicy %s refuses %s on port %d, but NetworkPolicy %s admits it on port %d, through which every port is reached, and no AuthorizationPolicy refuses it there",
+			if !plain.Allowed && plain.Direction == netpol.Ingress && tunnel.Allowed && admitted == "" &&
+				c.atPod(p, port, from.Identity, from.Endpoint) {
+				admitted = fmt.Sprintf("NetworkPolicy %s refuses %s on port %d, but NetworkPolicy %s admits it on "+
+					"port %d, through which every port is reached, and no AuthorizationPolicy refuses it there",
 					plain.Policy, from.name, port, tunnel.Policy, topology.HBONEPort)
 			}
 		}
 	}
 	if refused != "" {
-		c.add(Error, "mesh-refused", p.Workload, refused, fmt.Sprintf("admit port %d where the pods' own ports are admitted, at both ends", topology.HBONEPort))
+		c.add(Error, "mesh-refused", p.Workload, refused,
+			fmt.Sprintf("admit port %d where the pods' own ports are admitted, at both ends", topology.HBONEPort))
 	}
 	if admitted != "" && own {
 		c.add(Warning, "hbone-opens-perimeter", p.Workload, admitted,
-			fmt.Sprintf("admit port %d from the same peers only, or refuse by identity with an AuthorizationPolicy", topology.HBONEPort))
+			fmt.Sprintf("admit port %d from the same peers only, or refuse by identity with an AuthorizationPolicy",
+				topology.HBONEPort))
 	}
 }
 
@@ -167,7 +174,9 @@ func (c *checker) destination(p *topology.Pod, port uint16) topology.Destination
 	for _, s := range c.protecting(p) {
 		w := c.world.Service(ref(s))
 		for _, sp := range w.Ports {
-			if slices.ContainsFunc(w.Backends(sp.Number), func(b topology.Backend) bool { return b.Pod == p && b.Port == port }) {
+			if slices.ContainsFunc(w.Backends(sp.Number), func(b topology.Backend) bool {
+				return b.Pod == p && b.Port == port
+			}) {
 				return topology.Destination{Service: w, Port: sp.Number}
 			}
 		}
@@ -178,7 +187,8 @@ func (c *checker) destination(p *topology.Pod, port uint16) topology.Destination
 // probes says where NetworkPolicies keep the kubelet's probes out.
 func (c *checker) probes(p *topology.Pod) {
 	for _, container := range c.workloads[p.Workload].Template.Spec.Containers {
-		for _, probe := range []*corev1.Probe{container.StartupProbe, container.ReadinessProbe, container.LivenessProbe} {
+		for _, probe := range []*corev1.Probe{container.StartupProbe, container.ReadinessProbe,
+			container.LivenessProbe} {
 			port, ok := probePort(probe, container)
 			if !ok {
 				continue
@@ -188,7 +198,8 @@ func (c *checker) probes(p *topology.Pod) {
 				continue
 			}
 			c.add(Warning, "probes-refused", p.Workload,
-				fmt.Sprintf("NetworkPolicy %s refuses the kubelet's probes on port %d: for a pod of the mesh they come from %s, which many network plugins do not take for the node", got.Policy, port, probeSource),
+				fmt.Sprintf("NetworkPolicy %s refuses the kubelet's probes on port %d: for a pod of the mesh they "+
+					"come from %s, which many network plugins do not take for the node", got.Policy, port, probeSource),
 				fmt.Sprintf("admit ipBlock %s/32 on port %d", probeSource, port))
 			return
 		}

@@ -17,7 +17,8 @@ func (c *checker) service(s *corev1.Service) {
 			if b.optOut {
 				why = "it opts out"
 			}
-			c.add(Warning, "service-without-waypoint", at, "is in the mesh and uses no waypoint ("+why+"): methods and paths cannot be judged", "label it istio.io/use-waypoint: NAME")
+			c.add(Warning, "service-without-waypoint", at, "is in the mesh and uses no waypoint ("+why+
+				"): methods and paths cannot be judged", "label it istio.io/use-waypoint: NAME")
 		}
 		return
 	}
@@ -28,20 +29,26 @@ func (c *checker) service(s *corev1.Service) {
 		if c.gateways {
 			sev = Error
 		}
-		c.add(sev, "waypoint-missing", at, fmt.Sprintf("is to use waypoint %s, which is not among the files: until it exists, calls go past it, unjudged", b.at), "make the Gateway, class "+waypointClass)
+		c.add(sev, "waypoint-missing", at, fmt.Sprintf("is to use waypoint %s, which is not among the files: until "+
+			"it exists, calls go past it, unjudged", b.at), "make the Gateway, class "+waypointClass)
 		return
 	case b.gateway.Spec.GatewayClassName != waypointClass:
-		c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use Gateway %s, which is of class %s and no waypoint", b.at, b.gateway.Spec.GatewayClassName), "use class "+waypointClass)
+		c.add(Error, "waypoint-does-not-cover", at,
+			fmt.Sprintf("is to use Gateway %s, which is of class %s and no waypoint", b.at,
+				b.gateway.Spec.GatewayClassName), "use class "+waypointClass)
 		return
 	case headless(s):
 		return
 	case w != nil && w.Waypoint == nil:
 		if g := c.world.WaypointGateway(b.at); g != nil && g.Services {
-			c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, whose listener admits no Services of namespace %s: calls go past it, unjudged", b.at, s.Namespace),
+			c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, whose listener admits no "+
+				"Services of namespace %s: calls go past it, unjudged", b.at, s.Namespace),
 				"give the listener allowedRoutes.namespaces.from: All, or a Selector that finds the Namespace")
 			return
 		}
-		c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, which serves %q and no Services: calls go past it, unjudged", b.at, b.gateway.Labels[topology.LabelWaypointFor]), "label the Gateway istio.io/waypoint-for: service")
+		c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, which serves %q and no "+
+			"Services: calls go past it, unjudged", b.at, b.gateway.Labels[topology.LabelWaypointFor]),
+			"label the Gateway istio.io/waypoint-for: service")
 		return
 	}
 	for _, p := range w.Ports {
@@ -52,10 +59,14 @@ func (c *checker) service(s *corev1.Service) {
 		switch p.Protocol {
 		case topology.HTTP:
 		case topology.Sniffed:
-			c.add(Warning, "port-not-http", at, name+" does not say its protocol: the waypoint guesses from the first bytes, and judges methods and paths only when it guesses HTTP", "name it http or set appProtocol: http")
+			c.add(Warning, "port-not-http", at, name+" does not say its protocol: the waypoint guesses from the "+
+				"first bytes, and judges methods and paths only when it guesses HTTP",
+				"name it http or set appProtocol: http")
 		default:
-			c.add(Warning, "port-not-http", at, name+" is no HTTP to the waypoint: methods and paths are lost, ALLOW rules with them are left out, and a server that speaks first is heard by callers that are refused",
-				"name it http if it is; otherwise protect the pods by a policy without a target, which decides before the connection")
+			c.add(Warning, "port-not-http", at, name+" is no HTTP to the waypoint: methods and paths are lost, ALLOW "+
+				"rules with them are left out, and a server that speaks first is heard by callers that are refused",
+				"name it http if it is; otherwise protect the pods by a policy without a target, which decides "+
+					"before the connection")
 		}
 	}
 }

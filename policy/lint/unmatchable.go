@@ -16,7 +16,8 @@ import (
 func (c *checker) unmatchable(p *securityv1.AuthorizationPolicy, rule ruleRef, r *securityv1beta1.Rule) {
 	at := key("AuthorizationPolicy", p.Namespace, p.Name)
 	never := func(what, value, why, fix string) {
-		c.addAt(Warning, "never-matches", at, rule.path(), fmt.Sprintf("%s: no request has %s %s: %s", rule, what, value, why), fix)
+		c.addAt(Warning, "never-matches", at, rule.path(), fmt.Sprintf("%s: no request has %s %s: %s", rule, what,
+			value, why), fix)
 	}
 	targeted := len(targetRefs(p)) > 0
 	for _, t := range r.To {
@@ -69,11 +70,13 @@ func pathNever(v string) (why, fix string) {
 	case strings.ContainsAny(v, "?#"):
 		return "policies see a path without its query", "leave the query out"
 	case strings.Contains(inner, "*") && !strings.Contains(v, "{"):
-		return "a star counts at one end only, and is taken literally elsewhere", "write {*} for one segment, {**} for any number at the end"
+		return "a star counts at one end only, and is taken literally elsewhere",
+			"write {*} for one segment, {**} for any number at the end"
 	case strings.Contains(v, "{"):
 		return "", ""
 	}
-	if clean, err := authz.NormalizePath(strings.TrimPrefix(v, "*")); strings.HasPrefix(v, "/") && err == nil && !strings.HasSuffix(v, "*") && clean != v {
+	if clean, err := authz.NormalizePath(strings.TrimPrefix(v, "*")); strings.HasPrefix(v, "/") && err == nil &&
+		!strings.HasSuffix(v, "*") && clean != v {
 		return "the proxy makes " + clean + " of it before it looks", "write " + clean
 	}
 	return "", ""
@@ -116,7 +119,8 @@ func (c *checker) portNever(p *securityv1.AuthorizationPolicy, v string) (why, f
 		for _, s := range c.world.Services {
 			for _, b := range s.Backends(port) {
 				if b.Pod == pod && b.Port != port {
-					why = fmt.Sprintf("that is the port of Service %s, and a node proxy sees the pods', %d", s.Name, b.Port)
+					why = fmt.Sprintf("that is the port of Service %s, and a node proxy sees the pods', %d", s.Name,
+						b.Port)
 					fix = fmt.Sprintf("write %d", b.Port)
 				}
 			}

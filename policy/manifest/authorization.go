@@ -154,7 +154,8 @@ func (o *object) checkSource(at string, s *securityv1beta1.Source) {
 	o.checkLists(at, []list{
 		{"principals", s.Principals, nil}, {"notPrincipals", s.NotPrincipals, nil},
 		{"namespaces", s.Namespaces, nil}, {"notNamespaces", s.NotNamespaces, nil},
-		{"serviceAccounts", s.ServiceAccounts, checkServiceAccount}, {"notServiceAccounts", s.NotServiceAccounts, checkServiceAccount},
+		{"serviceAccounts", s.ServiceAccounts, checkServiceAccount}, {"notServiceAccounts", s.NotServiceAccounts,
+			checkServiceAccount},
 		{"trustDomains", s.TrustDomains, checkTrustDomain}, {"notTrustDomains", s.NotTrustDomains, checkTrustDomain},
 		{"ipBlocks", s.IpBlocks, checkIP}, {"notIpBlocks", s.NotIpBlocks, checkIP},
 		{"remoteIpBlocks", s.RemoteIpBlocks, checkIP}, {"notRemoteIpBlocks", s.NotRemoteIpBlocks, checkIP},
@@ -186,7 +187,8 @@ func (o *object) checkCondition(at string, c *securityv1beta1.Condition) {
 	var check func(string) error
 	switch {
 	case strings.HasPrefix(key, "request.headers"):
-		if name, ok := strings.CutPrefix(key, "request.headers["); !ok || !strings.HasSuffix(name, "]") || len(name) < 2 {
+		if name, ok := strings.CutPrefix(key, "request.headers["); !ok || !strings.HasSuffix(name, "]") ||
+			len(name) < 2 {
 			o.invalid(at+".key", "%s: write request.headers[NAME]", key)
 			return
 		}

@@ -83,7 +83,8 @@ func bounds(p *securityv1.AuthorizationPolicy) (most, least *securityv1.Authoriz
 
 // never is a rule that no request matches.
 func never() *securityv1beta1.Rule {
-	return &securityv1beta1.Rule{From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{Principals: []string{"(not judged)"}}}}}
+	return &securityv1beta1.Rule{From: []*securityv1beta1.Rule_From{
+		{Source: &securityv1beta1.Source{Principals: []string{"(not judged)"}}}}}
 }
 
 // strip takes out of a rule what depends on tokens or on Envoy's own filters.
@@ -134,7 +135,8 @@ func strip(r *securityv1beta1.Rule, at string) (*securityv1beta1.Rule, []left) {
 
 func emptySource(s *securityv1beta1.Source) bool {
 	for _, l := range [][]string{
-		s.Principals, s.NotPrincipals, s.Namespaces, s.NotNamespaces, s.ServiceAccounts, s.NotServiceAccounts, s.TrustDomains,
+		s.Principals, s.NotPrincipals, s.Namespaces, s.NotNamespaces, s.ServiceAccounts, s.NotServiceAccounts,
+		s.TrustDomains,
 		s.NotTrustDomains, s.IpBlocks, s.NotIpBlocks, s.RemoteIpBlocks, s.NotRemoteIpBlocks,
 	} {
 		if len(l) > 0 {
@@ -159,9 +161,11 @@ func (in *Input) tokenChecks() []*securityv1.AuthorizationPolicy {
 			continue // node proxies ignore it
 		}
 		for _, name := range tokenHeaders(o) {
-			p.Spec.Rules = append(p.Spec.Rules, &securityv1beta1.Rule{When: []*securityv1beta1.Condition{{Key: "request.headers[" + name + "]", Values: []string{"*"}}}})
+			p.Spec.Rules = append(p.Spec.Rules, &securityv1beta1.Rule{When: []*securityv1beta1.Condition{
+				{Key: "request.headers[" + name + "]", Values: []string{"*"}}}})
 		}
-		in.gap(Gap{Origin: o.Origin, Object: o.Key, Why: "refuses requests with a bad token", Bounded: true}, in.scopesOf(p)...)
+		in.gap(Gap{Origin: o.Origin, Object: o.Key, Why: "refuses requests with a bad token", Bounded: true},
+			in.scopesOf(p)...)
 		out = append(out, p)
 	}
 	return out

@@ -138,7 +138,8 @@ func (o *object) strict(data string, v any, unknown map[string]bool) error {
 	if err != nil {
 		if m := typeField.FindStringSubmatch(err.Error()); m != nil {
 			path := o.wrongValue(m[2], m[1])
-			return &locatedError{o.lineOf(path), CodeInvalid, fmt.Sprintf("%s: a %s where a %s is needed", path, m[1], m[3])}
+			return &locatedError{o.lineOf(path), CodeInvalid, fmt.Sprintf("%s: a %s where a %s is needed", path, m[1],
+				m[3])}
 		}
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}

@@ -57,7 +57,8 @@ func (o *Object) template(fields map[string]any, replicas int32) (Workload, bool
 		w.Kind += "." + group // another's kind of that name
 	}
 	own, _ := fields["metadata"].(map[string]any)
-	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": own["labels"], "annotations": own["annotations"]}, "spec": fields["spec"]})
+	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": own["labels"],
+		"annotations": own["annotations"]}, "spec": fields["spec"]})
 	if err != nil || json.Unmarshal(data, w.Template) != nil {
 		return Workload{}, false
 	}
@@ -129,14 +130,18 @@ func (in *Input) finish() {
 	in.bound()
 	for _, p := range in.Problems {
 		if p.Code == CodeInvalid && p.Object.Kind != "" {
-			in.gap(Gap{Origin: p.Origin, Object: p.Object, Why: "admission refuses it: " + p.Message}, in.scopesOfKey(p.Object)...)
+			in.gap(Gap{Origin: p.Origin, Object: p.Object, Why: "admission refuses it: " + p.Message},
+				in.scopesOfKey(p.Object)...)
 		}
 		if p.Code == CodeDuplicateObject {
-			in.gap(Gap{Origin: p.Origin, Object: p.Object, Why: p.Message + ", with other content"}, in.scopesOfKey(p.Object)...)
+			in.gap(Gap{Origin: p.Origin, Object: p.Object, Why: p.Message + ", with other content"},
+				in.scopesOfKey(p.Object)...)
 		}
 	}
 	sortGaps(in.Gaps)
-	slices.SortStableFunc(in.LeftOut, func(a, b LeftOut) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Why, b.Why)) })
+	slices.SortStableFunc(in.LeftOut, func(a, b LeftOut) int {
+		return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Why, b.Why))
+	})
 }
 
 func (in *Input) gap(g Gap, scopes ...Scope) {
@@ -344,7 +349,8 @@ func (in *Input) gapsOfSet() {
 			fronts[key.String()] = true
 		default:
 			fronts[key.String()] = true
-			in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("nothing is known of gateways of class %s", class), false, Scope{Gateway: key.String()})
+			in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("nothing is known of gateways of class %s", class),
+				false, Scope{Gateway: key.String()})
 		}
 	}
 	for _, s := range in.Set.Services {
@@ -360,7 +366,8 @@ func (in *Input) gapsOfSet() {
 	for _, r := range in.Set.HTTPRoutes {
 		for i, p := range r.Spec.ParentRefs {
 			if p.Kind != nil && *p.Kind == "Service" {
-				in.gapAt(Key{"HTTPRoute", r.Namespace, r.Name}, fmt.Sprintf("spec.parentRefs[%d]", i), "it can send the Service's requests elsewhere at a waypoint", false,
+				in.gapAt(Key{"HTTPRoute", r.Namespace, r.Name}, fmt.Sprintf("spec.parentRefs[%d]", i),
+					"it can send the Service's requests elsewhere at a waypoint", false,
 					Scope{Namespace: parentNamespace(r, p), Service: string(p.Name), AnyGateway: true})
 			}
 		}
@@ -370,11 +377,13 @@ func (in *Input) gapsOfSet() {
 	}
 	for _, w := range in.Set.AllWorkloads() {
 		if w.Template.Spec.HostNetwork {
-			in.gapAt(w.Key, "spec.template.spec.hostNetwork", "its pods have the node's address, which policies do not see as theirs", false,
+			in.gapAt(w.Key, "spec.template.spec.hostNetwork",
+				"its pods have the node's address, which policies do not see as theirs", false,
 				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
 		}
 		if on := w.Template.Annotations["ambient.istio.io/bypass-inbound-capture"]; on == "true" {
-			in.gapAt(w.Key, "spec.template.metadata.annotations.ambient.istio.io/bypass-inbound-capture", "its node proxy does not take part", false,
+			in.gapAt(w.Key, "spec.template.metadata.annotations.ambient.istio.io/bypass-inbound-capture",
+				"its node proxy does not take part", false,
 				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
 		}
 	}
@@ -414,7 +423,8 @@ func (in *Input) sidecars() {
 	}
 	for _, w := range in.Set.AllWorkloads() {
 		if w.Owner.Kind != "Gateway" && Sidecar(w, namespaces[w.Namespace]) {
-			in.gap(Gap{Origin: in.Set.Origins[w.Key], Object: w.Key, Why: "has a sidecar, and only ambient meshes are judged"},
+			in.gap(Gap{Origin: in.Set.Origins[w.Key], Object: w.Key,
+				Why: "has a sidecar, and only ambient meshes are judged"},
 				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
 		}
 	}
@@ -432,12 +442,15 @@ func (in *Input) gatewayPolicy(p *securityv1.AuthorizationPolicy, fronts map[str
 		namespace, name, _ := strings.Cut(front, "/")
 		for _, r := range refs {
 			if r.GetKind() == "Gateway" && namespace == p.Namespace && r.GetName() == name {
-				in.gapAt(Key{"AuthorizationPolicy", p.Namespace, p.Name}, "spec.targetRefs", "it is for an ingress gateway, whose policies are not judged", false, Scope{Gateway: front})
+				in.gapAt(Key{"AuthorizationPolicy", p.Namespace, p.Name}, "spec.targetRefs",
+					"it is for an ingress gateway, whose policies are not judged", false, Scope{Gateway: front})
 			}
 		}
 		label, labelled := selector["gateway.networking.k8s.io/gateway-name"]
-		if len(refs) == 0 && (p.Namespace == rootNamespace || p.Namespace == namespace) && (len(selector) == 0 || labelled && label == name) {
-			in.gapAt(Key{"AuthorizationPolicy", p.Namespace, p.Name}, "spec", "it is for an ingress gateway, too, whose policies are not judged", false, Scope{Gateway: front})
+		if len(refs) == 0 && (p.Namespace == rootNamespace || p.Namespace == namespace) && (len(selector) == 0 ||
+			labelled && label == name) {
+			in.gapAt(Key{"AuthorizationPolicy", p.Namespace, p.Name}, "spec",
+				"it is for an ingress gateway, too, whose policies are not judged", false, Scope{Gateway: front})
 		}
 	}
 }
@@ -454,7 +467,8 @@ func (in *Input) Meshes() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(in.Set.AllWorkloads(), func(w Workload) bool { return w.Template.Labels["istio.io/dataplane-mode"] == "ambient" })
+	return slices.ContainsFunc(in.Set.AllWorkloads(),
+		func(w Workload) bool { return w.Template.Labels["istio.io/dataplane-mode"] == "ambient" })
 }
 
 // undeclaredNamespaces names namespaces whose labels, and so whether their pods
@@ -474,6 +488,7 @@ func (in *Input) undeclaredNamespaces() {
 		}
 		declared[w.Namespace] = true
 		in.gap(Gap{Origin: in.Set.Origins[w.Key], Object: Key{"Namespace", "", w.Namespace},
-			Why: "is not among the files: whether its pods are in the mesh is not known"}, Scope{Namespace: w.Namespace, Callers: true})
+			Why: "is not among the files: whether its pods are in the mesh is not known"}, Scope{Namespace: w.Namespace,
+			Callers: true})
 	}
 }

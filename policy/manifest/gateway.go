@@ -30,29 +30,35 @@ func (s *Set) ignoredGateways() Problems {
 	var out Problems
 	refuse := func(kind, namespace, name, format string, args ...any) {
 		key := Key{kind, namespace, name}
-		out = append(out, Problem{Origin: s.Origins[key], Code: CodeNotImplemented, Object: key, Message: fmt.Sprintf(format, args...)})
+		out = append(out, Problem{Origin: s.Origins[key], Code: CodeNotImplemented, Object: key,
+			Message: fmt.Sprintf(format, args...)})
 	}
 	for _, g := range s.Gateways {
 		if g.Spec.GatewayClassName != "istio" {
 			continue
 		}
 		if g.Namespace != frontNamespace || g.Name != frontName {
-			refuse("Gateway", g.Namespace, g.Name, "local mode has one ingress gateway, %s/%s", frontNamespace, frontName)
+			refuse("Gateway", g.Namespace, g.Name, "local mode has one ingress gateway, %s/%s", frontNamespace,
+				frontName)
 			continue
 		}
 		for _, l := range g.Spec.Listeners {
 			if l.Hostname != nil {
-				refuse("Gateway", g.Namespace, g.Name, "local mode's gateway knows no hostname of a listener, only those of routes")
+				refuse("Gateway", g.Namespace, g.Name,
+					"local mode's gateway knows no hostname of a listener, only those of routes")
 			}
-			if l.AllowedRoutes == nil || l.AllowedRoutes.Namespaces == nil || l.AllowedRoutes.Namespaces.From == nil || *l.AllowedRoutes.Namespaces.From != gatewayv1.NamespacesFromAll {
-				refuse("Gateway", g.Namespace, g.Name, "local mode's gateway takes the routes of every namespace: write allowedRoutes.namespaces.from: All")
+			if l.AllowedRoutes == nil || l.AllowedRoutes.Namespaces == nil || l.AllowedRoutes.Namespaces.From == nil ||
+				*l.AllowedRoutes.Namespaces.From != gatewayv1.NamespacesFromAll {
+				refuse("Gateway", g.Namespace, g.Name, "local mode's gateway takes the routes of every namespace: "+
+					"write allowedRoutes.namespaces.from: All")
 			}
 		}
 	}
 	for _, r := range s.HTTPRoutes {
 		for _, p := range r.Spec.ParentRefs {
 			if ns := parentNamespace(r, p); ns != frontNamespace || string(p.Name) != frontName {
-				refuse("HTTPRoute", r.Namespace, r.Name, "is for Gateway %s/%s; local mode has only %s/%s", ns, p.Name, frontNamespace, frontName)
+				refuse("HTTPRoute", r.Namespace, r.Name, "is for Gateway %s/%s; local mode has only %s/%s", ns, p.Name,
+					frontNamespace, frontName)
 			}
 		}
 	}

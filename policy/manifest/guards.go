@@ -98,7 +98,8 @@ func (s *Set) guards() map[guard]Key {
 			continue
 		}
 		for _, p := range s.AuthorizationPolicies {
-			if p.Namespace == svc.Namespace && allows(p) && (targets(p, "Service", svc.Name) || targets(p, "Gateway", name)) {
+			if p.Namespace == svc.Namespace && allows(p) && (targets(p, "Service", svc.Name) || targets(p, "Gateway",
+				name)) {
 				out[guard{authorized, svc.Namespace, svc.Name}] = keyOf(p)
 			}
 		}
@@ -157,7 +158,8 @@ func (s *Set) strict(namespace string, of map[string]string) (Key, bool) {
 	var whole, own v1beta1.PeerAuthentication_MutualTLS_Mode
 	for _, p := range s.PeerAuthentications {
 		selector := p.Spec.GetSelector().GetMatchLabels()
-		if p.Namespace != namespace || (len(selector) > 0 && !labels.SelectorFromSet(selector).Matches(labels.Set(of))) {
+		if p.Namespace != namespace || (len(selector) > 0 && !labels.SelectorFromSet(selector).Matches(
+			labels.Set(of))) {
 			continue
 		}
 		mode := p.Spec.GetMtls().GetMode()
@@ -170,7 +172,8 @@ func (s *Set) strict(namespace string, of map[string]string) (Key, bool) {
 			key = Key{"PeerAuthentication", p.Namespace, p.Name}
 		}
 		for _, port := range p.Spec.PortLevelMtls {
-			if m := port.GetMode(); m == v1beta1.PeerAuthentication_MutualTLS_PERMISSIVE || m == v1beta1.PeerAuthentication_MutualTLS_DISABLE {
+			if m := port.GetMode(); m == v1beta1.PeerAuthentication_MutualTLS_PERMISSIVE ||
+				m == v1beta1.PeerAuthentication_MutualTLS_DISABLE {
 				return Key{}, false
 			}
 		}
@@ -245,7 +248,9 @@ func (s *Set) there(g guard) bool {
 		_, ok := s.Origins[Key{"Service", g.namespace, g.name}]
 		return ok
 	case waypoint, defaultDeny, deny:
-		return slices.ContainsFunc(s.AllWorkloads(), func(w Workload) bool { return w.Namespace == g.namespace && w.Replicas > 0 })
+		return slices.ContainsFunc(s.AllWorkloads(), func(w Workload) bool {
+			return w.Namespace == g.namespace && w.Replicas > 0
+		})
 	}
 	return slices.ContainsFunc(s.AllWorkloads(), func(w Workload) bool {
 		return w.Namespace == g.namespace && w.Name == g.name && w.Replicas > 0
@@ -309,7 +314,8 @@ func (p *Project) Lost(before *Project) (Losses, error) {
 		for _, name := range p.names() {
 			was, now := bytes.TrimSpace(before.files[name]), bytes.TrimSpace(p.files[name])
 			if len(now) < len(was) && bytes.HasPrefix(was, now) {
-				all = append(all, Loss{File: p.path(name), What: fmt.Sprintf("ends after line %d of %d of what is in force: it was cut off",
+				all = append(all, Loss{File: p.path(name), What: fmt.Sprintf("ends after line %d of %d of what is in "+
+					"force: it was cut off",
 					bytes.Count(now, []byte("\n"))+1, bytes.Count(was, []byte("\n"))+1)})
 			}
 		}
@@ -360,7 +366,8 @@ func (p *Project) Lost(before *Project) (Losses, error) {
 // together. Where they were is what the project before says.
 func (p *Project) losses(stage string, gone []guard, before *Project) Losses {
 	slices.SortFunc(gone, func(a, b guard) int {
-		return cmp.Or(strings.Compare(a.namespace, b.namespace), cmp.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
+		return cmp.Or(strings.Compare(a.namespace, b.namespace), cmp.Compare(a.kind, b.kind), strings.Compare(a.name,
+			b.name))
 	})
 	var out Losses
 	for len(gone) > 0 {

@@ -124,7 +124,8 @@ func (r *reader) content(name string, data []byte) {
 	}
 	before, left := len(r.survey.Set.Origins)+len(r.survey.Other)+len(r.survey.Problems), r.input.leftCount()
 	r.file(name, docs, err)
-	if after := len(r.survey.Set.Origins) + len(r.survey.Other) + len(r.survey.Problems); after == before && r.input.leftCount() == left {
+	if after := len(r.survey.Set.Origins) + len(r.survey.Other) + len(r.survey.Problems); after == before &&
+		r.input.leftCount() == left {
 		r.input.leaveOut(noObject, nothingToJudge, Origin{name, 1})
 	}
 }
@@ -149,8 +150,10 @@ func (in *Input) leaveOut(what, why string, at Origin) {
 // placeholder reports whether a text has something in it that a renderer
 // replaces: Go templates, shell variables, <words> to fill in.
 func placeholder(s string) bool {
-	return strings.Contains(s, "{{") || strings.Contains(s, "${") || strings.Contains(s, "$(") || strings.Contains(s, "<%") ||
-		(strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">")) || strings.Contains(s, "/<") || strings.Contains(s, "{%")
+	return strings.Contains(s, "{{") || strings.Contains(s, "${") || strings.Contains(s, "$(") || strings.Contains(s,
+		"<%") ||
+		(strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">")) || strings.Contains(s, "/<") || strings.Contains(s,
+		"{%")
 }
 
 // unrendered reports whether an object is still to be rendered: a placeholder in
@@ -163,11 +166,13 @@ func unrendered(n *yaml.Node, kind string) bool {
 		}
 	}
 	switch kind {
-	case "AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy", "Service", "Gateway", "HTTPRoute", "RequestAuthentication":
+	case "AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy", "Service", "Gateway", "HTTPRoute",
+		"RequestAuthentication":
 		return holdsPlaceholder(field(n, "spec"), 0)
 	}
 	spec := field(n, "spec")
-	return holdsPlaceholder(field(spec, "selector"), 0) || holdsPlaceholder(field(field(field(spec, "template"), "metadata"), "labels"), 0)
+	return holdsPlaceholder(field(spec, "selector"), 0) || holdsPlaceholder(field(field(field(spec, "template"),
+		"metadata"), "labels"), 0)
 }
 
 func holdsPlaceholder(n *yaml.Node, depth int) bool {
@@ -267,8 +272,10 @@ func kustomized(files map[string]bool) (changed, namespaces map[string]string) {
 		k := &kustomization{}
 		for name, value := range fields {
 			switch name {
-			case "apiVersion", "kind", "metadata", "images", "replicas", "configMapGenerator", "secretGenerator", "generatorOptions",
-				"configurations", "crds", "openapi", "buildMetadata", "sortOptions", "commonAnnotations", "validators", "helmCharts", "helmGlobals":
+			case "apiVersion", "kind", "metadata", "images", "replicas", "configMapGenerator", "secretGenerator",
+				"generatorOptions",
+				"configurations", "crds", "openapi", "buildMetadata", "sortOptions", "commonAnnotations", "validators",
+				"helmCharts", "helmGlobals":
 			case "resources", "bases":
 				for _, r := range texts(value) {
 					k.resources = append(k.resources, filepath.Join(dir, r))

@@ -97,55 +97,62 @@ items:
 	for _, w := range in.Set.AllWorkloads() {
 		names = append(names, w.Kind+" "+w.Key.String())
 	}
-	want := []string{"Deployment shop/web", "Pod shop/lone", "StatefulSet shop/db", "CronJob shop/night", "Rollout.argoproj.io shop/slow"}
+	want := []string{"Deployment shop/web", "Pod shop/lone", "StatefulSet shop/db", "CronJob shop/night",
+		"Rollout.argoproj.io shop/slow"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("workloads (-want +got):\n%s", diff)
 	}
 	if len(in.Problems) > 0 || len(in.Gaps) > 0 {
 		t.Errorf("problems %v, gaps %v; want none", in.Problems, gaps(in.Gaps))
 	}
-	left := map[string]int{"Secret: nothing that is judged depends on it": 1, "Pod: made by a workload that is among the files, and judged with it": 1}
+	left := map[string]int{"Secret: nothing that is judged depends on it": 1,
+		"Pod: made by a workload that is among the files, and judged with it": 1}
 	if diff := cmp.Diff(left, leftOut(in)); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 }
 
 func TestInputGivesANamespaceOnceAndToEverything(t *testing.T) {
-	in := input(t, "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n")
+	in := input(t, "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: "+
+		"[{port: 80}]}\n")
 	if s := in.Set.Services[0]; s.Namespace != "default" || in.Assumed != 1 || len(in.Problems) > 0 {
-		t.Errorf("namespace %q, assumed %d, problems %v; want default, 1 and none", s.Namespace, in.Assumed, in.Problems)
+		t.Errorf("namespace %q, assumed %d, problems %v; want default, 1 and none", s.Namespace, in.Assumed,
+			in.Problems)
 	}
 	if o := in.Set.Origins[manifest.Key{Kind: "Service", Namespace: "default", Name: "web"}]; o.Line != 1 {
 		t.Errorf("it is at %v, want line 1 of standard input", o)
 	}
-	in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader("kind: ServiceAccount\napiVersion: v1\nmetadata: {name: a}\n"), Namespace: "shop"}, "-")
+	in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader("kind: ServiceAccount\napiVersion: " +
+		"v1\nmetadata: {name: a}\n"), Namespace: "shop"}, "-")
 	if err != nil || in.Set.ServiceAccounts[0].Namespace != "shop" {
 		t.Errorf("with --namespace shop: %v, %v", in.Set.ServiceAccounts, err)
 	}
 }
 
 func TestInputNamesWhatHasToBeRendered(t *testing.T) {
-	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n"
+	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {selector: {app: web}, ports: " +
+		"[{port: 80}]}\n"
 	named := func(name string) string { return strings.Replace(service, "NAME", name, 1) }
 	root := tree(t, map[string]string{
-		"chart/Chart.yaml":             "name: c\n",
-		"chart/values.yaml":            "a: 1\n",
-		"chart/templates/s.yaml":       named("from-a-chart"),
-		"loose/parses.yaml":            named("'{{ .Values.name }}'"),
-		"loose/does-not.yaml":          "{{- if .Values.x }}\n" + named("x"),
-		"loose/shell.yaml":             named("'${NAME}'"),
-		"over/kustomization.yaml":      "resources: [../base]\nnamePrefix: a-\npatches: [{path: p.yaml}]\n",
-		"over/p.yaml":                  "apiVersion: v1\nkind: Service\nmetadata: {name: base}\n",
-		"base/kustomization.yaml":      "resources: [s.yaml]\n",
-		"base/s.yaml":                  named("base"),
-		"moved/kustomization.yaml":     "namespace: shop\nresources: [s.yaml]\n",
-		"moved/s.yaml":                 named("moved"),
-		"workflow/ci.yaml":             "on: push\njobs: {}\n",
-		"plain/deep/down/service.yml":  named("plain"),
-		"plain/.hidden/not-read.yaml":  named("hidden"),
-		"plain/only-a-comment.yaml":    "# nothing\n",
-		"plain/crds/customkind.yaml":   "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n",
-		"plain/config/alertrules.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: 'x {{ $labels.pod }}'}\n",
+		"chart/Chart.yaml":            "name: c\n",
+		"chart/values.yaml":           "a: 1\n",
+		"chart/templates/s.yaml":      named("from-a-chart"),
+		"loose/parses.yaml":           named("'{{ .Values.name }}'"),
+		"loose/does-not.yaml":         "{{- if .Values.x }}\n" + named("x"),
+		"loose/shell.yaml":            named("'${NAME}'"),
+		"over/kustomization.yaml":     "resources: [../base]\nnamePrefix: a-\npatches: [{path: p.yaml}]\n",
+		"over/p.yaml":                 "apiVersion: v1\nkind: Service\nmetadata: {name: base}\n",
+		"base/kustomization.yaml":     "resources: [s.yaml]\n",
+		"base/s.yaml":                 named("base"),
+		"moved/kustomization.yaml":    "namespace: shop\nresources: [s.yaml]\n",
+		"moved/s.yaml":                named("moved"),
+		"workflow/ci.yaml":            "on: push\njobs: {}\n",
+		"plain/deep/down/service.yml": named("plain"),
+		"plain/.hidden/not-read.yaml": named("hidden"),
+		"plain/only-a-comment.yaml":   "# nothing\n",
+		"plain/crds/customkind.yaml":  "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n",
+		"plain/config/alertrules.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: 'x {{ " +
+			"$labels.pod }}'}\n",
 	})
 	in, err := manifest.ReadInput(manifest.Source{}, root)
 	if err != nil {
@@ -182,32 +189,46 @@ func TestInputNamesWhatAnAnswerCannotTake(t *testing.T) {
 		touches       manifest.Target // is touched by all of it
 		not           manifest.Target // by none
 	}{
-		{"a VirtualService of the mesh", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [web]}\n",
-			[]string{"VirtualService shop/v in " + at + ":1: it can send requests elsewhere, or change them, at a waypoint"},
-			manifest.Target{Namespace: "shop", Service: "web", Gateways: []string{"shop/waypoint"}}, manifest.Target{Namespace: "shop", Service: "web"}},
-		{"a VirtualService of a gateway", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [web], gateways: [front]}\n", nil, manifest.Target{}, manifest.Target{}},
-		{"Cilium's policies", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: c, namespace: shop}\nspec: {}\n",
-			[]string{"CiliumNetworkPolicy shop/c in " + at + ":1: it can open and close connections beside the NetworkPolicies"},
+		{"a VirtualService of the mesh", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: " +
+			"v, namespace: shop}\nspec: {hosts: [web]}\n",
+			[]string{"VirtualService shop/v in " + at +
+				":1: it can send requests elsewhere, or change them, at a waypoint"},
+			manifest.Target{Namespace: "shop", Service: "web", Gateways: []string{"shop/waypoint"}},
+			manifest.Target{Namespace: "shop", Service: "web"}},
+		{"a VirtualService of a gateway", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: " +
+			"{name: v, namespace: shop}\nspec: {hosts: [web], gateways: [front]}\n", nil, manifest.Target{},
+			manifest.Target{}},
+		{"Cilium's policies", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: c, namespace: " +
+			"shop}\nspec: {}\n",
+			[]string{"CiliumNetworkPolicy shop/c in " + at + ":1: it can open and close connections beside the " +
+				"NetworkPolicies"},
 			manifest.Target{Caller: "shop", Namespace: "bank"}, manifest.Target{Caller: "bank", Namespace: "bank"}},
-		{"the administrator's policies", "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: c}\nspec: {}\n",
-			[]string{"AdminNetworkPolicy c in " + at + ":1: it can open and close connections beside the NetworkPolicies"},
+		{"the administrator's policies", "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: " +
+			"AdminNetworkPolicy\nmetadata: {name: c}\nspec: {}\n",
+			[]string{"AdminNetworkPolicy c in " + at + ":1: it can open and close connections beside the " +
+				"NetworkPolicies"},
 			manifest.Target{Caller: "shop", Namespace: "bank"}, manifest.Target{}},
-		{"a Service without selector", "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {ports: [{port: 80}]}\n",
+		{"a Service without selector", "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: " +
+			"{ports: [{port: 80}]}\n",
 			[]string{"spec in " + at + ":4: has no selector: somebody else says what its endpoints are"},
 			manifest.Target{Namespace: "shop", Service: "web"}, manifest.Target{Namespace: "shop"}},
-		{"an ExternalName", "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n  type: ExternalName\n  externalName: example.org\n",
+		{"an ExternalName", "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n  type: " +
+			"ExternalName\n  externalName: example.org\n",
 			[]string{"spec.externalName in " + at + ":6: it is another name for example.org"},
 			manifest.Target{Namespace: "shop", Service: "web"}, manifest.Target{Namespace: "shop"}},
-		{"a gateway of another class", "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: shop}\nspec:\n  gatewayClassName: nginx\n  listeners: []\n",
+		{"a gateway of another class", "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: " +
+			"gw, namespace: shop}\nspec:\n  gatewayClassName: nginx\n  listeners: []\n",
 			[]string{"spec.gatewayClassName in " + at + ":5: nothing is known of gateways of class nginx"},
 			manifest.Target{Gateways: []string{"shop/gw"}}, manifest.Target{Namespace: "shop"}},
 		{"an invalid policy", policyHead + "  action: DENY\n",
-			[]string{"AuthorizationPolicy a/p in " + at + ":4: admission refuses it: spec: DENY without rules never denies; write rules: [{}] to deny everything"},
+			[]string{"AuthorizationPolicy a/p in " + at + ":4: admission refuses it: spec: DENY without rules never " +
+				"denies; write rules: [{}] to deny everything"},
 			manifest.Target{Namespace: "a"}, manifest.Target{Namespace: "b"}},
 		{"a policy given twice", policyHead + "  rules: [{}]\n---\n" + policyHead + "  rules: []\n",
 			[]string{"AuthorizationPolicy a/p in " + at + ":7: given twice, first in <stdin>:1, with other content"},
 			manifest.Target{Namespace: "a"}, manifest.Target{Namespace: "b"}},
-		{"a policy repeated", policyHead + "  rules: [{}]\n---\n" + policyHead + "  rules: [{}]\n", nil, manifest.Target{}, manifest.Target{}},
+		{"a policy repeated", policyHead + "  rules: [{}]\n---\n" + policyHead + "  rules: [{}]\n", nil,
+			manifest.Target{}, manifest.Target{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := input(t, c.content)
@@ -217,7 +238,8 @@ func TestInputNamesWhatAnAnswerCannotTake(t *testing.T) {
 			if got := manifest.Touching(in.Gaps, c.touches); len(got) != len(in.Gaps) {
 				t.Errorf("%+v is touched by %v only", c.touches, gaps(got))
 			}
-			if got := manifest.Touching(in.Gaps, c.not); c.want != nil && c.name != "the administrator's policies" && len(got) > 0 {
+			if got := manifest.Touching(in.Gaps, c.not); c.want != nil && c.name != "the administrator's policies" &&
+				len(got) > 0 {
 				t.Errorf("%+v is touched by %v", c.not, gaps(got))
 			}
 		})
@@ -241,11 +263,16 @@ func TestMostAndLeastHoldTheTruthBetweenThem(t *testing.T) {
 	}
 	const never = `from:{source:{principals:"(not judged)"}}`
 	for _, c := range []struct{ name, spec, most, least string }{
-		{"ALLOW", "  rules: [{from: [{source: {namespaces: [a], requestPrincipals: ['*']}}]}]\n", `ALLOW from:{source:{namespaces:"a"}}`, "ALLOW " + never},
-		{"DENY", "  action: DENY\n  rules: [{from: [{source: {namespaces: [a], notRequestPrincipals: ['*']}}]}]\n", "DENY " + never, `DENY from:{source:{namespaces:"a"}}`},
-		{"a source of nothing else", "  rules: [{from: [{source: {requestPrincipals: ['*']}}], to: [{operation: {methods: [GET]}}]}]\n", `ALLOW to:{operation:{methods:"GET"}}`, "ALLOW " + never},
-		{"a condition", "  rules: [{when: [{key: 'request.auth.claims[a]', values: [b]}, {key: source.namespace, values: [c]}]}]\n", `ALLOW when:{key:"source.namespace" values:"c"}`, "ALLOW " + never},
-		{"CUSTOM", "  action: CUSTOM\n  provider: {name: x}\n  rules: [{to: [{operation: {paths: [/a]}}]}]\n", "no policy", `DENY to:{operation:{paths:"/a"}}`},
+		{"ALLOW", "  rules: [{from: [{source: {namespaces: [a], requestPrincipals: ['*']}}]}]\n",
+			`ALLOW from:{source:{namespaces:"a"}}`, "ALLOW " + never},
+		{"DENY", "  action: DENY\n  rules: [{from: [{source: {namespaces: [a], notRequestPrincipals: ['*']}}]}]\n",
+			"DENY " + never, `DENY from:{source:{namespaces:"a"}}`},
+		{"a source of nothing else", "  rules: [{from: [{source: {requestPrincipals: ['*']}}], to: [{operation: " +
+			"{methods: [GET]}}]}]\n", `ALLOW to:{operation:{methods:"GET"}}`, "ALLOW " + never},
+		{"a condition", "  rules: [{when: [{key: 'request.auth.claims[a]', values: [b]}, {key: source.namespace, " +
+			"values: [c]}]}]\n", `ALLOW when:{key:"source.namespace" values:"c"}`, "ALLOW " + never},
+		{"CUSTOM", "  action: CUSTOM\n  provider: {name: x}\n  rules: [{to: [{operation: {paths: [/a]}}]}]\n",
+			"no policy", `DENY to:{operation:{paths:"/a"}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := input(t, policyHead+head+c.spec)

@@ -32,7 +32,8 @@ func (o *object) lenient(apiVersion string) {
 	expandMerges(o.node, 0)
 	remove(o.node, "status")
 	meta := field(o.node, "metadata")
-	for _, key := range []string{"managedFields", "uid", "resourceVersion", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"} {
+	for _, key := range []string{"managedFields", "uid", "resourceVersion", "generation", "selfLink",
+		"deletionTimestamp", "deletionGracePeriodSeconds"} {
 		remove(meta, key)
 	}
 	if o.key.Name == "" {
@@ -65,19 +66,23 @@ func (o *object) lenient(apiVersion string) {
 // clusterWide reports whether a kind that Set does not hold has no namespace, for
 // those that a decision may depend on.
 func clusterWide(kind string) bool {
-	for _, prefix := range []string{"Cluster", "Global", "Admin", "BaselineAdmin", "CiliumClusterwide", "CustomResourceDefinition"} {
+	for _, prefix := range []string{"Cluster", "Global", "Admin", "BaselineAdmin", "CiliumClusterwide",
+		"CustomResourceDefinition"} {
 		if strings.HasPrefix(kind, prefix) {
 			return true
 		}
 	}
-	return slices.Contains([]string{"PersistentVolume", "StorageClass", "Node", "GatewayClass", "PriorityClass", "IngressClass"}, kind)
+	return slices.Contains([]string{"PersistentVolume", "StorageClass", "Node", "GatewayClass", "PriorityClass",
+		"IngressClass"}, kind)
 }
 
 // keep keeps an object of a kind that Set does not hold.
 func (o *object) keep(apiVersion, group string) {
 	spec := field(o.node, "spec")
-	matters := slices.Contains([]string{"networking.istio.io", "extensions.istio.io", "security.istio.io", "gateway.networking.k8s.io"}, group) ||
-		strings.HasSuffix(o.key.Kind, "NetworkPolicy") || o.key.Kind == "Pod" || field(spec, "template") != nil || field(spec, "jobTemplate") != nil
+	matters := slices.Contains([]string{"networking.istio.io", "extensions.istio.io", "security.istio.io",
+		"gateway.networking.k8s.io"}, group) ||
+		strings.HasSuffix(o.key.Kind, "NetworkPolicy") || o.key.Kind == "Pod" || field(spec, "template") != nil ||
+		field(spec, "jobTemplate") != nil
 	if !matters { // nothing of it is asked for: large kinds are not read further
 		o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion})
 		return
@@ -87,7 +92,8 @@ func (o *object) keep(apiVersion, group string) {
 		o.input.leaveOut(o.key.Kind, "it cannot be read: "+err.Error(), o.origin)
 		return
 	}
-	o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion, Fields: fields})
+	o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion,
+		Fields: fields})
 }
 
 // concerns reports whether a problem of that class in the object is a matter of
@@ -141,7 +147,8 @@ const givenAgain = "given again; the first was judged"
 
 func inherit(n *yaml.Node, key, value string) {
 	if n.Kind == yaml.MappingNode && field(n, key) == nil && value != "" {
-		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: n.Line}, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Line: n.Line})
+		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: n.Line},
+			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Line: n.Line})
 	}
 }
 

@@ -123,7 +123,8 @@ type reader struct {
 }
 
 func newReader() *reader {
-	return &reader{contents: map[Key]string{}, survey: &Survey{Set: &Set{Origins: map[Key]Origin{}}, Lines: map[Key]map[string]int{}}, trees: acceptedTrees()}
+	return &reader{contents: map[Key]string{}, survey: &Survey{Set: &Set{Origins: map[Key]Origin{}},
+		Lines: map[Key]map[string]int{}}, trees: acceptedTrees()}
 }
 
 func (r *reader) file(name string, docs []*yaml.Node, err error) {
@@ -131,7 +132,8 @@ func (r *reader) file(name string, docs []*yaml.Node, err error) {
 		r.object(name, doc)
 	}
 	if err != nil {
-		r.problem(Problem{Origin: Origin{name, yamlErrorLine(err)}, Code: CodeSyntax, Message: strings.TrimPrefix(err.Error(), "yaml: ")})
+		r.problem(Problem{Origin: Origin{name, yamlErrorLine(err)}, Code: CodeSyntax,
+			Message: strings.TrimPrefix(err.Error(), "yaml: ")})
 	}
 }
 
@@ -184,7 +186,8 @@ func (r *reader) object(file string, n *yaml.Node) {
 	if impl.clusterScoped {
 		o.key.Namespace = ""
 	} else if key.Namespace == "" {
-		o.fault(n.Line, CodeNoNamespace, "metadata.namespace is missing; without it the object lands wherever kubectl points")
+		o.fault(n.Line, CodeNoNamespace, "metadata.namespace is missing; without it the object lands wherever "+
+			"kubectl points")
 		o.key.Namespace = "default"
 	}
 	o.read(impl)
@@ -203,7 +206,8 @@ func (o *object) fault(line int, code Code, format string, args ...any) {
 	if o.input != nil && !o.concerns(code) {
 		return
 	}
-	o.problem(Problem{Origin: Origin{o.origin.File, line}, Code: code, Object: o.key, Message: fmt.Sprintf(format, args...)})
+	o.problem(Problem{Origin: Origin{o.origin.File, line}, Code: code, Object: o.key, Message: fmt.Sprintf(format,
+		args...)})
 }
 
 // lineOf returns the line of a field, or of its nearest parent.
@@ -229,7 +233,8 @@ func (o *object) other(apiVersion string) {
 		o.fault(o.node.Line, CodeSyntax, "%v", err)
 		return
 	}
-	o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion, Fields: fields})
+	o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion,
+		Fields: fields})
 }
 
 func (o *object) read(impl kindOf) {

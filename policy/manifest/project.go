@@ -161,7 +161,9 @@ func (p *Project) load(stage string) (*Set, error) {
 	}
 	for _, ns := range base.Namespaces {
 		if cell := ns.Labels[labelProject]; cell != "" && !changed[ns.Name] {
-			return nil, fmt.Errorf("%s is missing, and with it what the Cell %s is at this stage; make render writes it", p.path(stagesFolder+"/"+stage+"/"+cell+".yaml"), cell)
+			return nil, fmt.Errorf(
+				"%s is missing, and with it what the Cell %s is at this stage; make render writes it",
+				p.path(stagesFolder+"/"+stage+"/"+cell+".yaml"), cell)
 		}
 	}
 	return base.Overlay(over), nil
@@ -277,7 +279,8 @@ func (r *reader) refuseEmpty(path string, doc *yaml.Node) {
 			}
 		case isNull(n):
 			r.problem(Problem{Origin: Origin{path, n.Line}, Code: CodeCut, Object: key,
-				Message: at + " has no value: what followed was cut off; leave the field out, or write {} or [] if nothing is meant"})
+				Message: at + " has no value: what followed was cut off; leave the field out, or write {} or [] if " +
+					"nothing is meant"})
 		}
 	}
 	if spec := field(doc, "spec"); spec != nil {

@@ -49,7 +49,8 @@ func refused(t *testing.T, next, before *manifest.Project) error {
 }
 
 func protecting(p *manifest.Project) []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(p.Files())), func(name string) bool { return strings.HasPrefix(name, "adversary/") })
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(p.Files())),
+		func(name string) bool { return strings.HasPrefix(name, "adversary/") })
 }
 
 func TestTheSuitesManifestsProtectEveryCell(t *testing.T) {
@@ -130,7 +131,8 @@ func TestNoDeletedFileOpensAnything(t *testing.T) {
 
 func TestWhatProtectsIsGivenUpByAnExplicitActOnly(t *testing.T) {
 	good := suite(t)
-	const cells, cell, component = "istio/cells/orion.yaml", "openchoreo/rendered/orion/cell.yaml", "openchoreo/rendered/orion/guidance-nav.yaml"
+	const cells, cell, component = "istio/cells/orion.yaml", "openchoreo/rendered/orion/cell.yaml",
+		"openchoreo/rendered/orion/guidance-nav.yaml"
 	// Files of somebody's own have no end that could be missed.
 	own := good
 	for _, name := range []string{cells, cell, component, "istio/stages/mtls/orion.yaml"} {
@@ -175,27 +177,42 @@ spec:
 		next *manifest.Project
 		want string // in the reason; empty where it comes into force
 	}{
-		{"no waypoint", without(cells, "\nkind: Gateway\n"), cells + ": at stage zero-trust: no waypoint for " + orionNamespace},
-		{"no default-deny", without(cells, "  name: default-deny\n"), cells + ": at stage zero-trust: no default-deny, an ALLOW without rules, on the waypoint of " + orionNamespace},
-		{"a default-deny that allows", replaced(cells, "      name: waypoint\n      group: gateway.networking.k8s.io\n", "      name: waypoint\n      group: gateway.networking.k8s.io\n  rules: [{}]\n"), "no default-deny"},
-		{"no L4 policy", without(cells, "  name: via-waypoint-only\n"), "no L4 AuthorizationPolicy that keeps everybody out but whom it lists for " + orionNamespace},
-		{"an L4 policy for everybody", replaced(cells, "  rules:\n    - from:\n        - source:\n            serviceAccounts:\n              - waypoint\n", "  rules: [{}]\n"), "more of the namespace"},
-		{"no PeerAuthentication", without(cells, "\nkind: PeerAuthentication\n"), cells + ": at stage mtls: no PeerAuthentication with mTLS STRICT for " + orionNamespace},
+		{"no waypoint", without(cells, "\nkind: Gateway\n"), cells + ": at stage zero-trust: no waypoint for " +
+			orionNamespace},
+		{"no default-deny", without(cells, "  name: default-deny\n"), cells +
+			": at stage zero-trust: no default-deny, an ALLOW without rules, on the waypoint of " + orionNamespace},
+		{"a default-deny that allows", replaced(cells, "      name: waypoint\n      group: gateway.networking.k8s.io\n",
+			"      name: waypoint\n      group: gateway.networking.k8s.io\n  rules: [{}]\n"), "no default-deny"},
+		{"no L4 policy", without(cells, "  name: via-waypoint-only\n"),
+			"no L4 AuthorizationPolicy that keeps everybody out but whom it lists for " + orionNamespace},
+		{"an L4 policy for everybody", replaced(cells, "  rules:\n    - from:\n        - source:\n            "+
+			"serviceAccounts:\n              - waypoint\n", "  rules: [{}]\n"), "more of the namespace"},
+		{"no PeerAuthentication", without(cells, "\nkind: PeerAuthentication\n"),
+			cells + ": at stage mtls: no PeerAuthentication with mTLS STRICT for " + orionNamespace},
 		{"plaintext", replaced(cells, "STRICT", "PERMISSIVE"), "STRICT"},
-		{"a Cell outside of the mesh", replaced(cell, "    istio.io/dataplane-mode: ambient\n", ""), cell + ": at stage zero-trust: not in the mesh"},
-		{"a Cell past its waypoint", replaced(cell, "    istio.io/use-waypoint: waypoint\n", ""), "no waypoint for " + orionNamespace},
+		{"a Cell outside of the mesh", replaced(cell, "    istio.io/dataplane-mode: ambient\n", ""),
+			cell + ": at stage zero-trust: not in the mesh"},
+		{"a Cell past its waypoint", replaced(cell, "    istio.io/use-waypoint: waypoint\n", ""), "no waypoint for " +
+			orionNamespace},
 		{"no namespace", without(cell, "\nkind: Namespace\n"), cell},
-		{"no mTLS at the stage mtls", replaced("istio/stages/mtls/orion.yaml", "    istio.io/dataplane-mode: ambient\n", ""), "istio/stages/mtls/orion.yaml: at stage mtls: not in the mesh"},
-		{"a DENY policy gone", without("istio/cells/own.yaml", "nobody-from-esa"), "istio/cells/own.yaml: at stage open: no DENY policy any more: " + orionNamespace + "/nobody-from-esa"},
-		{"a DENY policy that became an ALLOW", replaced("istio/cells/own.yaml", "DENY", "ALLOW"), "no DENY policy any more"},
-		{"a file of one's own that ends at an object", with(own, cells, own.Files()[cells][:bytes.Index(own.Files()[cells], []byte("  name: default-deny"))]), ""},
+		{"no mTLS at the stage mtls", replaced("istio/stages/mtls/orion.yaml", "    istio.io/dataplane-mode: ambient\n",
+			""), "istio/stages/mtls/orion.yaml: at stage mtls: not in the mesh"},
+		{"a DENY policy gone", without("istio/cells/own.yaml", "nobody-from-esa"),
+			"istio/cells/own.yaml: at stage open: no DENY policy any more: " + orionNamespace + "/nobody-from-esa"},
+		{"a DENY policy that became an ALLOW", replaced("istio/cells/own.yaml", "DENY", "ALLOW"),
+			"no DENY policy any more"},
+		{"a file of one's own that ends at an object",
+			with(own, cells, own.Files()[cells][:bytes.Index(own.Files()[cells], []byte("  name: default-deny"))]), ""},
 		{"a file of one's own that is empty", with(own, "istio/cells/own.yaml", nil), "no DENY policy any more"},
 
 		{"an ALLOW policy gone: that opens nothing", without("istio/cells/own.yaml", "name: everybody"), ""},
 		{"a policy of a component gone: the default-deny answers", without(cells, "  name: guidance-nav-authz\n"), ""},
 		{"a component's NetworkPolicy gone: the Cell's isolates it", without(component, "\nkind: NetworkPolicy\n"), ""},
 		{"a rule widened", replaced(cells, "- /uplink\n", "- /*\n"), ""},
-		{"another policy for everybody at a Service", with(own, "istio/cells/more.yaml", []byte("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: more, namespace: "+orionNamespace+"}\nspec:\n  targetRefs: [{group: \"\", kind: Service, name: guidance-nav}]\n  rules: [{}]\n")), ""},
+		{"another policy for everybody at a Service", with(own, "istio/cells/more.yaml",
+			[]byte("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: more, namespace: "+
+				orionNamespace+"}\nspec:\n  targetRefs: [{group: \"\", kind: Service, name: guidance-nav}]\n  rules: "+
+				"[{}]\n")), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := refused(t, c.next, own)
@@ -225,10 +242,14 @@ spec:
 func TestAFieldWithoutAValueIsNoRuleForEverybody(t *testing.T) {
 	good := suite(t)
 	for name, content := range map[string]string{
-		"spec.rules[0].from":   "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: " + orionNamespace + "}\nspec:\n  rules:\n    - from:\n",
-		"spec.rules[0]":        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: " + orionNamespace + "}\nspec:\n  rules:\n    -\n",
-		"spec.ingress[0].from": "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: " + orionNamespace + "}\nspec:\n  podSelector: {}\n  ingress:\n    - from:\n",
-		"spec.mtls":            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a, namespace: " + orionNamespace + "}\nspec:\n  mtls:\n",
+		"spec.rules[0].from": "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, " +
+			"namespace: " + orionNamespace + "}\nspec:\n  rules:\n    - from:\n",
+		"spec.rules[0]": "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, " +
+			"namespace: " + orionNamespace + "}\nspec:\n  rules:\n    -\n",
+		"spec.ingress[0].from": "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, " +
+			"namespace: " + orionNamespace + "}\nspec:\n  podSelector: {}\n  ingress:\n    - from:\n",
+		"spec.mtls": "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a, " +
+			"namespace: " + orionNamespace + "}\nspec:\n  mtls:\n",
 	} {
 		err := refused(t, with(good, "istio/cells/new.yaml", []byte(content)), good)
 		var problems manifest.Problems
@@ -256,7 +277,8 @@ func TestWhatIsNoFileIsNotWaitedFor(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(root, "istio/cells/pipe.yaml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := manifest.ReadProject(root, false); err == nil || !strings.Contains(err.Error(), "istio/cells/pipe.yaml is no file") {
+	if _, err := manifest.ReadProject(root, false); err == nil || !strings.Contains(err.Error(),
+		"istio/cells/pipe.yaml is no file") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -47,7 +47,8 @@ func isNull(n *yaml.Node) bool {
 // booleanWord reports whether a plain scalar is a boolean for the YAML 1.1 that
 // Kubernetes reads, though it does not look like one.
 func booleanWord(n *yaml.Node) (value, ok bool) {
-	if n.Kind != yaml.ScalarNode || n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) != 0 {
+	if n.Kind != yaml.ScalarNode || n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|
+		yaml.FoldedStyle|yaml.TaggedStyle) != 0 {
 		return false, false
 	}
 	switch n.Value {
@@ -129,7 +130,8 @@ func (w *writer) mapping(n *yaml.Node, path string, depth int) error {
 			child = path + "." + k.Value
 		}
 		if b, ok := booleanWord(k); ok {
-			w.fault(k.Line, CodeYAMLBoolean, "key %s without quotes is the boolean %t in YAML; write %q", child, b, k.Value)
+			w.fault(k.Line, CodeYAMLBoolean, "key %s without quotes is the boolean %t in YAML; write %q", child, b,
+				k.Value)
 		}
 		if first, dup := seen[k.Value]; dup {
 			w.fault(k.Line, CodeDuplicateKey, "%s is given twice, first in line %d", child, first)
@@ -155,7 +157,8 @@ func (w *writer) mapping(n *yaml.Node, path string, depth int) error {
 
 func (w *writer) scalar(n *yaml.Node, path string) error {
 	if b, ok := booleanWord(n); ok {
-		w.fault(n.Line, CodeYAMLBoolean, "%s: %s without quotes is the boolean %t in YAML; write %q if the word is meant, or %t", path, n.Value, b, n.Value, b)
+		w.fault(n.Line, CodeYAMLBoolean, "%s: %s without quotes is the boolean %t in YAML; write %q if the word is "+
+			"meant, or %t", path, n.Value, b, n.Value, b)
 		w.out.WriteString(quote(n.Value)) // go on as the author most likely meant it
 		return nil
 	}

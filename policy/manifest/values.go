@@ -44,16 +44,19 @@ func (o *object) checkMetadata(maps ...map[string]string) {
 			values, known := meshMetadata(name)
 			switch {
 			case !known:
-				o.fault(o.metadataLine(name), CodeNotImplemented, "local mode does not implement the label or annotation %s", name)
+				o.fault(o.metadataLine(name), CodeNotImplemented,
+					"local mode does not implement the label or annotation %s", name)
 			case values != nil && !slices.Contains(values, value):
-				o.fault(o.metadataLine(name), CodeNotImplemented, "local mode does not implement %s: %q, only %q", name, value, values)
+				o.fault(o.metadataLine(name), CodeNotImplemented, "local mode does not implement %s: %q, only %q", name,
+					value, values)
 			}
 		}
 	}
 }
 
 func (o *object) metadataLine(name string) int {
-	for _, parent := range []string{"metadata.labels.", "metadata.annotations.", "spec.template.metadata.labels.", "spec.template.metadata.annotations.", "spec.infrastructure.labels.", "spec.infrastructure.annotations."} {
+	for _, parent := range []string{"metadata.labels.", "metadata.annotations.", "spec.template.metadata.labels.",
+		"spec.template.metadata.annotations.", "spec.infrastructure.labels.", "spec.infrastructure.annotations."} {
 		if l, ok := o.lines[parent+name]; ok {
 			return l
 		}
@@ -94,7 +97,8 @@ func (o *object) checkDeployment(d *appsv1.Deployment) {
 		o.invalid("spec.selector", "does not match the labels of the pod template")
 	}
 	if len(pod.Containers) != 1 {
-		o.refuse("spec.template.spec.containers", "local mode runs exactly one container of a pod, not %d", len(pod.Containers))
+		o.refuse("spec.template.spec.containers", "local mode runs exactly one container of a pod, not %d",
+			len(pod.Containers))
 	}
 	if p := pod.RestartPolicy; p != "" && p != corev1.RestartPolicyAlways {
 		o.refuse("spec.template.spec.restartPolicy", "only Always, not %s", p)
@@ -102,7 +106,8 @@ func (o *object) checkDeployment(d *appsv1.Deployment) {
 	scratch := map[string]bool{}
 	for i, v := range pod.Volumes {
 		if v.EmptyDir == nil {
-			o.refuse(fmt.Sprintf("spec.template.spec.volumes[%d]", i), "local mode mounts no volume but an emptyDir on /tmp")
+			o.refuse(fmt.Sprintf("spec.template.spec.volumes[%d]", i),
+				"local mode mounts no volume but an emptyDir on /tmp")
 			continue
 		}
 		scratch[v.Name] = true
@@ -111,7 +116,8 @@ func (o *object) checkDeployment(d *appsv1.Deployment) {
 		at := fmt.Sprintf("spec.template.spec.containers[%d]", i)
 		for j, m := range c.VolumeMounts {
 			if !scratch[m.Name] || m.MountPath != "/tmp" {
-				o.refuse(fmt.Sprintf("%s.volumeMounts[%d]", at, j), "local mode mounts no volume but an emptyDir on /tmp")
+				o.refuse(fmt.Sprintf("%s.volumeMounts[%d]", at, j),
+					"local mode mounts no volume but an emptyDir on /tmp")
 			}
 		}
 		for j, p := range c.Ports {
@@ -122,7 +128,8 @@ func (o *object) checkDeployment(d *appsv1.Deployment) {
 				o.refuse(fmt.Sprintf("%s.ports[%d].protocol", at, j), "local mode carries TCP only, not %s", p.Protocol)
 			}
 		}
-		for name, probe := range map[string]*corev1.Probe{"startupProbe": c.StartupProbe, "readinessProbe": c.ReadinessProbe, "livenessProbe": c.LivenessProbe} {
+		for name, probe := range map[string]*corev1.Probe{"startupProbe": c.StartupProbe,
+			"readinessProbe": c.ReadinessProbe, "livenessProbe": c.LivenessProbe} {
 			if probe != nil && probe.HTTPGet == nil {
 				o.refuse(at+"."+name, "local mode implements httpGet probes only")
 			}
@@ -140,7 +147,8 @@ func (o *object) checkService(s *corev1.Service) {
 	if len(s.Spec.Selector) == 0 {
 		o.refuse("spec", "local mode implements no Service without a selector")
 	}
-	if len(s.Spec.Ports) == 0 && s.Spec.ClusterIP != corev1.ClusterIPNone && s.Spec.Type != corev1.ServiceTypeExternalName {
+	if len(s.Spec.Ports) == 0 && s.Spec.ClusterIP != corev1.ClusterIPNone &&
+		s.Spec.Type != corev1.ServiceTypeExternalName {
 		o.invalid("spec", "ports are missing")
 	}
 	for i, p := range s.Spec.Ports {
@@ -178,7 +186,8 @@ func (o *object) checkNetworkPolicy(p *networkingv1.NetworkPolicy) {
 	}
 }
 
-func (o *object) checkNetworkRule(at, side string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+func (o *object) checkNetworkRule(at, side string, peers []networkingv1.NetworkPolicyPeer,
+	ports []networkingv1.NetworkPolicyPort) {
 	for i, peer := range peers {
 		path := fmt.Sprintf("%s.%s[%d]", at, side, i)
 		o.checkSelector(path+".podSelector", peer.PodSelector)
@@ -194,13 +203,15 @@ func (o *object) checkNetworkRule(at, side string, peers []networkingv1.NetworkP
 	}
 	for i, p := range ports {
 		path := fmt.Sprintf("%s.ports[%d]", at, i)
-		if p.Protocol != nil && !slices.Contains([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}, *p.Protocol) {
+		if p.Protocol != nil && !slices.Contains([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP,
+			corev1.ProtocolSCTP}, *p.Protocol) {
 			o.invalid(path+".protocol", "%q is no protocol", *p.Protocol)
 		}
 		if p.Port != nil && p.Port.Type == intstr.Int && (p.Port.IntVal < 1 || p.Port.IntVal > 65535) {
 			o.invalid(path+".port", "%d is no port", p.Port.IntVal)
 		}
-		if p.EndPort != nil && (p.Port == nil || p.Port.Type != intstr.Int || *p.EndPort < p.Port.IntVal || *p.EndPort > 65535) {
+		if p.EndPort != nil && (p.Port == nil || p.Port.Type != intstr.Int || *p.EndPort < p.Port.IntVal ||
+			*p.EndPort > 65535) {
 			o.invalid(path+".endPort", "needs a numeric port not above it")
 		}
 	}
@@ -209,7 +220,8 @@ func (o *object) checkNetworkRule(at, side string, peers []networkingv1.NetworkP
 func (o *object) checkGateway(g *gatewayv1.Gateway) {
 	class := string(g.Spec.GatewayClassName)
 	if class != catalog.WaypointClass && class != catalog.IngressClass {
-		o.refuse("spec.gatewayClassName", "local mode knows %s and %s, not %q", catalog.WaypointClass, catalog.IngressClass, class)
+		o.refuse("spec.gatewayClassName", "local mode knows %s and %s, not %q", catalog.WaypointClass,
+			catalog.IngressClass, class)
 	}
 	if infra := g.Spec.Infrastructure; infra != nil {
 		names, annotations := map[string]string{}, map[string]string{}
@@ -225,12 +237,14 @@ func (o *object) checkGateway(g *gatewayv1.Gateway) {
 		at := fmt.Sprintf("spec.listeners[%d]", i)
 		switch {
 		case class == catalog.WaypointClass && (l.Protocol != "HBONE" || l.Port != catalog.HBONEPort):
-			o.refuse(at, "a waypoint listens on port %d, protocol HBONE, not on %d, %s", catalog.HBONEPort, l.Port, l.Protocol)
+			o.refuse(at, "a waypoint listens on port %d, protocol HBONE, not on %d, %s", catalog.HBONEPort, l.Port,
+				l.Protocol)
 		case class == "istio" && l.Protocol != gatewayv1.HTTPProtocolType:
 			o.refuse(at+".protocol", "the local gateway speaks HTTP, not %s", l.Protocol)
 		}
 		if l.AllowedRoutes != nil && l.AllowedRoutes.Namespaces != nil && l.AllowedRoutes.Namespaces.From != nil {
-			if from := *l.AllowedRoutes.Namespaces.From; from != gatewayv1.NamespacesFromAll && from != gatewayv1.NamespacesFromSame {
+			if from := *l.AllowedRoutes.Namespaces.From; from != gatewayv1.NamespacesFromAll &&
+				from != gatewayv1.NamespacesFromSame {
 				o.refuse(at+".allowedRoutes.namespaces.from", "local mode knows All and Same, not %s", from)
 			}
 		}
@@ -246,8 +260,10 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 	for i, rule := range r.Spec.Rules {
 		at := fmt.Sprintf("spec.rules[%d]", i)
 		for j, m := range rule.Matches {
-			if m.Path != nil && m.Path.Type != nil && *m.Path.Type != gatewayv1.PathMatchPathPrefix && *m.Path.Type != gatewayv1.PathMatchExact {
-				o.refuse(fmt.Sprintf("%s.matches[%d].path.type", at, j), "local mode knows PathPrefix and Exact, not %s", *m.Path.Type)
+			if m.Path != nil && m.Path.Type != nil && *m.Path.Type != gatewayv1.PathMatchPathPrefix &&
+				*m.Path.Type != gatewayv1.PathMatchExact {
+				o.refuse(fmt.Sprintf("%s.matches[%d].path.type", at, j),
+					"local mode knows PathPrefix and Exact, not %s", *m.Path.Type)
 			}
 		}
 		for j, f := range rule.Filters {
@@ -256,12 +272,15 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 				o.refuse(path+".type", "local mode implements the filter URLRewrite only, not %s", f.Type)
 				continue
 			}
-			if f.URLRewrite == nil || f.URLRewrite.Path == nil || f.URLRewrite.Path.Type != gatewayv1.PrefixMatchHTTPPathModifier || f.URLRewrite.Path.ReplacePrefixMatch == nil {
+			if f.URLRewrite == nil || f.URLRewrite.Path == nil ||
+				f.URLRewrite.Path.Type != gatewayv1.PrefixMatchHTTPPathModifier ||
+				f.URLRewrite.Path.ReplacePrefixMatch == nil {
 				o.refuse(path, "local mode rewrites by ReplacePrefixMatch only")
 			}
 		}
 		if len(rule.BackendRefs) != 1 {
-			o.refuse(at+".backendRefs", "local mode routes a rule to exactly one backend, not %d", len(rule.BackendRefs))
+			o.refuse(at+".backendRefs", "local mode routes a rule to exactly one backend, not %d",
+				len(rule.BackendRefs))
 		}
 		for j, b := range rule.BackendRefs {
 			path := fmt.Sprintf("%s.backendRefs[%d]", at, j)
@@ -269,7 +288,8 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 				o.refuse(path, "local mode routes to Services only")
 			}
 			if b.Namespace != nil && string(*b.Namespace) != o.key.Namespace {
-				o.refuse(path+".namespace", "local mode implements no ReferenceGrant: the Service must be in the route's namespace")
+				o.refuse(path+".namespace", "local mode implements no ReferenceGrant: the Service must be in the "+
+					"route's namespace")
 			}
 			if b.Port == nil && (b.Kind == nil || *b.Kind == "Service") {
 				o.invalid(path, "port is missing")

@@ -161,7 +161,8 @@ func (h *Head) ParseResponse(raw, method string) error {
 	if h.Minor, err = minor(version); err != nil {
 		return err
 	}
-	if len(code) != 3 || code[0] < '1' || code[0] > '9' || code[1] < '0' || code[1] > '9' || code[2] < '0' || code[2] > '9' {
+	if len(code) != 3 || code[0] < '1' || code[0] > '9' || code[1] < '0' || code[1] > '9' || code[2] < '0' ||
+		code[2] > '9' {
 		return Malformed("status")
 	}
 	if !ValidValue(reason) {
@@ -355,7 +356,9 @@ func (h *Head) readNominated() error {
 		h.Upgrade, h.upgrading = "", false
 		h.nominated = append(h.nominated, "http2-settings")
 	} else {
-		h.nominated = slices.DeleteFunc(h.nominated, func(n string) bool { return strings.EqualFold(n, "http2-settings") })
+		h.nominated = slices.DeleteFunc(h.nominated, func(n string) bool {
+			return strings.EqualFold(n, "http2-settings")
+		})
 	}
 	if h.upgrading {
 		h.connection, _ = h.Joined("connection")
@@ -366,7 +369,8 @@ func (h *Head) readNominated() error {
 		return nil
 	}
 	for _, n := range h.nominated {
-		if n[0] == ':' || strings.EqualFold(n, "x-forwarded-for") || strings.EqualFold(n, "x-forwarded-host") || strings.EqualFold(n, "x-forwarded-proto") {
+		if n[0] == ':' || strings.EqualFold(n, "x-forwarded-for") || strings.EqualFold(n, "x-forwarded-host") ||
+			strings.EqualFold(n, "x-forwarded-proto") {
 			return Malformed("connection names %s", n)
 		}
 	}
@@ -420,7 +424,8 @@ func (h *Head) Get(name string) string {
 func (h *Head) hopByHop(name string) bool {
 	switch len(name) {
 	case 2, 7, 10, 16:
-		if strings.EqualFold(name, "te") || strings.EqualFold(name, "upgrade") || strings.EqualFold(name, "connection") || strings.EqualFold(name, "keep-alive") || strings.EqualFold(name, "proxy-connection") {
+		if strings.EqualFold(name, "te") || strings.EqualFold(name, "upgrade") || strings.EqualFold(name,
+			"connection") || strings.EqualFold(name, "keep-alive") || strings.EqualFold(name, "proxy-connection") {
 			return true
 		}
 	}

@@ -31,7 +31,8 @@ func see(t *testing.T, w message.Waypoint, raw string) view {
 	var h message.Head
 	err := h.ParseRequest(raw)
 	refused := message.Refuse(err)
-	q := authz.Request{Principal: caller, SourceIP: netip.MustParseAddr("10.244.1.5"), Header: http.Header{}, HTTP: true}
+	q := authz.Request{Principal: caller, SourceIP: netip.MustParseAddr("10.244.1.5"), Header: http.Header{},
+		HTTP: true}
 	if err == nil {
 		_, refused = w.See(&h, &q)
 	} else if refused == nil {
@@ -62,14 +63,20 @@ func TestWhatPoliciesSeeOfTheHeader(t *testing.T) {
 		{"spaces around a value go", "x-a: \t a b \t", "X-A: a b"},
 		{"an empty value stays", "x-a:", "X-A: "},
 		{"bytes beyond ASCII stay", "x-a: \xe9", "X-A: \xe9"},
-		{"who calls is what the waypoint says", "X-Forwarded-Client-Cert: By=x;URI=spiffe://cluster.local/ns/n/sa/forged", ""},
+		{"who calls is what the waypoint says", "X-Forwarded-Client-Cert: " +
+			"By=x;URI=spiffe://cluster.local/ns/n/sa/forged", ""},
 		{"a header that Connection names goes", "x-role: admin|x-other: 1|Connection: x-role", "X-Other: 1"},
-		{"whatever its case, each line, among others", "x-role: a|X-ROLE: b|x-c: 1|connection: close|connection: keep-alive , X-Role,|connection: x-c", ""},
+		{"whatever its case, each line, among others",
+			"x-role: a|X-ROLE: b|x-c: 1|connection: close|connection: keep-alive , X-Role,|connection: x-c", ""},
 		{"an option in quotes names nothing", "x-role: admin|connection: \"x-role\"", "X-Role: admin"},
-		{"what concerns the connection goes", "connection: keep-alive|keep-alive: 5|proxy-connection: x|upgrade: websocket", ""},
-		{"http2-settings is not taken off by its name", "connection: http2-settings|http2-settings: x", "Http2-Settings: x"},
-		{"an upgrade to h2c is none", "connection: Upgrade, HTTP2-Settings|upgrade: h2c|http2-settings: x|x-a: 1", "X-A: 1"},
-		{"an upgrade stays, and all that Connection names", "connection: upgrade, x-role|upgrade: WebSocket|x-role: 1|keep-alive: 5", "Connection: upgrade, x-role|Upgrade: WebSocket|X-Role: 1"},
+		{"what concerns the connection goes",
+			"connection: keep-alive|keep-alive: 5|proxy-connection: x|upgrade: websocket", ""},
+		{"http2-settings is not taken off by its name", "connection: http2-settings|http2-settings: x",
+			"Http2-Settings: x"},
+		{"an upgrade to h2c is none", "connection: Upgrade, HTTP2-Settings|upgrade: h2c|http2-settings: x|x-a: 1",
+			"X-A: 1"},
+		{"an upgrade stays, and all that Connection names", "connection: upgrade, x-role|upgrade: WebSocket|x-role: " +
+			"1|keep-alive: 5", "Connection: upgrade, x-role|Upgrade: WebSocket|X-Role: 1"},
 		{"te other than trailers goes", "te: gzip", ""},
 		{"of te trailers stay", "te: gzip , trailers", "Te: trailers"},
 		{"trailers with a weight go", "te: trailers;q=1", ""},
@@ -77,27 +84,37 @@ func TestWhatPoliciesSeeOfTheHeader(t *testing.T) {
 		{"te that Connection names keeps trailers", "te: Trailers|connection: te", "Te: trailers"},
 		{"an empty te stays", "te:", "Te: "},
 		{"te in two lines is one", "te: a|te: trailers", "Te: trailers"},
-		{"te of an upgrade stays as it is", "te: gzip|connection: upgrade|upgrade: websocket", "Te: gzip|Connection: upgrade|Upgrade: websocket"},
+		{"te of an upgrade stays as it is", "te: gzip|connection: upgrade|upgrade: websocket",
+			"Te: gzip|Connection: upgrade|Upgrade: websocket"},
 		{"chunks are no header", "transfer-encoding: chunked", ""},
 		{"a length is one", "content-length: 0", "Content-Length: 0"},
 		{"Expect stays: the pod answers it", "expect: 100-Continue", "Expect: 100-Continue"},
 		{"x-forwarded-proto stays as it is sent", "x-forwarded-proto: gopher", "X-Forwarded-Proto: gopher"},
 		{"an empty x-forwarded-proto stays", "x-forwarded-proto:", "X-Forwarded-Proto: "},
 		{"x-request-id stays as it is sent", "x-request-id: 7", "X-Request-Id: 7"},
-		{"a referer that is a URL stays", "referer: https://app.example:8080/a?b", "Referer: https://app.example:8080/a?b"},
+		{"a referer that is a URL stays", "referer: https://app.example:8080/a?b",
+			"Referer: https://app.example:8080/a?b"},
 		{"a referer that is a path stays", "referer: /x", "Referer: /x"},
-		{"a referer is a URL only behind a scheme", "referer: a/b:c,https://h:99999/", "Referer: a/b:c,https://h:99999/"},
+		{"a referer is a URL only behind a scheme", "referer: a/b:c,https://h:99999/",
+			"Referer: a/b:c,https://h:99999/"},
 		{"a relative referer has no brackets", "referer: /x,https://[::1]/x", ""},
 		{"a referer with a name goes", "referer: http://u@h/x", ""},
 		{"a referer with a fragment goes", "referer: https://h/#f", ""},
 		{"a referer that is no URL goes", "referer: about:blank", ""},
 		{"a referer with a bad port goes", "referer: https://h:99999/", ""},
-		{"Envoy's own orders to itself go", "x-envoy-max-retries: 5|x-envoy-retry-on: 5xx|x-envoy-internal: true|x-envoy-force-trace: 1|X-Envoy-Upstream-Rq-Timeout-Ms: 1|" +
-			"x-envoy-upstream-rq-per-try-timeout-ms: 1|x-envoy-upstream-alt-stat-name: a|x-envoy-upstream-rq-timeout-alt-response: 1|x-envoy-expected-rq-timeout-ms: 1|x-envoy-ip-tags: a|" +
-			"x-envoy-original-url: /|x-envoy-retriable-header-names: a|x-envoy-retriable-status-codes: 1|x-envoy-retry-grpc-on: a|x-envoy-hedge-on-per-try-timeout: 1|x-envoy-upstream-stream-duration-ms: 1", ""},
+		{"Envoy's own orders to itself go", "x-envoy-max-retries: 5|x-envoy-retry-on: 5xx|x-envoy-internal: " +
+			"true|x-envoy-force-trace: 1|X-Envoy-Upstream-Rq-Timeout-Ms: 1|" +
+			"x-envoy-upstream-rq-per-try-timeout-ms: 1|x-envoy-upstream-alt-stat-name: " +
+			"a|x-envoy-upstream-rq-timeout-alt-response: 1|x-envoy-expected-rq-timeout-ms: 1|x-envoy-ip-tags: a|" +
+			"x-envoy-original-url: /|x-envoy-retriable-header-names: a|x-envoy-retriable-status-codes: " +
+			"1|x-envoy-retry-grpc-on: a|x-envoy-hedge-on-per-try-timeout: 1|x-envoy-upstream-stream-duration-ms: 1",
+			""},
 		{"the name of an operation for traces goes", "x-envoy-decorator-operation: a", ""},
-		{"what only a proxy at the edge takes off stays", "x-envoy-external-address: 1.2.3.4|x-envoy-original-path: /|x-envoy-downstream-service-cluster: a|x-envoy-attempt-count: 9|x-envoy-peer-metadata: a|x-forwarded-for: 10.0.0.1",
-			"X-Envoy-External-Address: 1.2.3.4|X-Envoy-Original-Path: /|X-Envoy-Downstream-Service-Cluster: a|X-Envoy-Attempt-Count: 9|X-Envoy-Peer-Metadata: a|X-Forwarded-For: 10.0.0.1"},
+		{"what only a proxy at the edge takes off stays", "x-envoy-external-address: 1.2.3.4|x-envoy-original-path: " +
+			"/|x-envoy-downstream-service-cluster: a|x-envoy-attempt-count: 9|x-envoy-peer-metadata: " +
+			"a|x-forwarded-for: 10.0.0.1",
+			"X-Envoy-External-Address: 1.2.3.4|X-Envoy-Original-Path: /|X-Envoy-Downstream-Service-Cluster: " +
+				"a|X-Envoy-Attempt-Count: 9|X-Envoy-Peer-Metadata: a|X-Forwarded-For: 10.0.0.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want := view{Method: "GET", Scheme: "http", Host: "h", Path: "/x", Header: http.Header{
@@ -122,7 +139,8 @@ func TestWhatPoliciesSeeOfTheHeader(t *testing.T) {
 }
 
 func TestWithoutTheAnnotationNobodyIsNamed(t *testing.T) {
-	got := see(t, message.Waypoint{Identity: waypoint}, "GET /x HTTP/1.1\r\nHost: h\r\nx-forwarded-client-cert: forged\r\n")
+	got := see(t, message.Waypoint{Identity: waypoint},
+		"GET /x HTTP/1.1\r\nHost: h\r\nx-forwarded-client-cert: forged\r\n")
 	if v, ok := got.Header["X-Forwarded-Client-Cert"]; ok {
 		t.Errorf("policies see %q", v)
 	}
@@ -197,7 +215,8 @@ func TestWhatPoliciesSeeOfTheRequestLineAndTheHost(t *testing.T) {
 		{"GET /x HTTP/1.0|X-A: 1", view{Status: 426, Body: "Upgrade Required"}},
 		{"GET /x HTTP/1.1|Host: h|X A: 1", bad},
 		{"GET /x HTTP/1.1|Host: h|:path: /y", bad},
-		{"GET /x HTTP/1.1|Host: h" + strings.Repeat("|X-A: 1", 100), view{Status: 431, Body: "Request Header Fields Too Large"}},
+		{"GET /x HTTP/1.1|Host: h" + strings.Repeat("|X-A: 1", 100),
+			view{Status: 431, Body: "Request Header Fields Too Large"}},
 	} {
 		t.Run(c.raw[:min(len(c.raw), 60)], func(t *testing.T) {
 			got := see(t, vouching, strings.ReplaceAll(c.raw, "|", "\r\n")+"\r\n")
@@ -223,9 +242,11 @@ func TestAskedRequestsAreReadAsSentOnes(t *testing.T) {
 		t.Errorf("%+v, %v", h, refused)
 	}
 	for _, c := range []struct{ method, target, value string }{
-		{"get", "/x", "1"}, {"GET", "/x y", "1"}, {"GET", "/x\r\nX-Role: admin", "1"}, {"GET", "/x", "1\r\nX-Role: admin"},
+		{"get", "/x", "1"}, {"GET", "/x y", "1"}, {"GET", "/x\r\nX-Role: admin", "1"},
+		{"GET", "/x", "1\r\nX-Role: admin"},
 	} {
-		if h, refused := message.Ask(c.method, c.target, "h", http.Header{"X-A": {c.value}}); refused == nil || refused.Status != 400 {
+		if h, refused := message.Ask(c.method, c.target, "h", http.Header{"X-A": {c.value}}); refused == nil ||
+			refused.Status != 400 {
 			t.Errorf("%q: %+v, %v", c, h, refused)
 		}
 	}

@@ -244,7 +244,9 @@ func isHostPort(s string) bool {
 		if a, err := netip.ParseAddr(inner); !ok || err != nil || !a.Is6() || a.Zone() != "" {
 			return false
 		}
-	} else if host == "" || !each(host, func(c byte) bool { return isLetter(c) || isDigit(c) || c == '-' || c == '.' }) {
+	} else if host == "" || !each(host, func(c byte) bool {
+		return isLetter(c) || isDigit(c) || c == '-' || c == '.'
+	}) {
 		return false
 	}
 	if !given {

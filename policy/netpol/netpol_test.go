@@ -13,7 +13,8 @@ import (
 )
 
 func policy(name, namespace, spec string) string {
-	return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: " + name + ", namespace: " + namespace + "}\nspec:\n  " +
+	return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: " + name + ", namespace: " +
+		namespace + "}\nspec:\n  " +
 		strings.ReplaceAll(strings.TrimSpace(spec), "\n", "\n  ") + "\n"
 }
 
@@ -52,7 +53,8 @@ func TestDecide(t *testing.T) {
 	admitted := netpol.Result{Allowed: true, Policy: "orion/p"}
 	refused := netpol.Result{Direction: netpol.Ingress, Policy: "orion/p"}
 	ingress := func(rule string) string {
-		return policy("p", "orion", "podSelector: {matchLabels: {app: nav}}\npolicyTypes: [Ingress]\ningress: ["+rule+"]")
+		return policy("p", "orion", "podSelector: {matchLabels: {app: nav}}\npolicyTypes: [Ingress]\ningress: ["+rule+
+			"]")
 	}
 	peer := func(p string) string { return ingress("{from: [" + p + "]}") }
 	port := func(p string) string { return ingress("{ports: [" + p + "]}") }
@@ -63,30 +65,45 @@ func TestDecide(t *testing.T) {
 		want           netpol.Result
 	}{
 		{"without policies everything is open", "", capcom, 8080, open},
-		{"a policy for other pods closes nothing here", policy("p", "orion", "podSelector: {matchLabels: {app: comms}}"), capcom, 8080, open},
-		{"a policy of another namespace closes nothing here", policy("p", "houston", "podSelector: {}"), comms, 8080, open},
-		{"an empty selector is every pod of the namespace", policy("p", "orion", "podSelector: {}"), comms, 8080, refused},
+		{"a policy for other pods closes nothing here", policy("p", "orion",
+			"podSelector: {matchLabels: {app: comms}}"), capcom, 8080, open},
+		{"a policy of another namespace closes nothing here", policy("p", "houston", "podSelector: {}"), comms, 8080,
+			open},
+		{"an empty selector is every pod of the namespace", policy("p", "orion", "podSelector: {}"), comms, 8080,
+			refused},
 		{"without rules nothing is admitted", ingress(""), comms, 8080, refused},
 		{"an empty rule admits everything", ingress("{}"), outside, 1, admitted},
-		{"rules are alternatives", ingress("{from: [{podSelector: {matchLabels: {app: x}}}]}, {from: [{podSelector: {matchLabels: {app: comms}}}]}"), comms, 8080, admitted},
-		{"policies add up", ingress("") + policy("q", "orion", "podSelector: {}\ningress: [{}]"), comms, 8080, netpol.Result{Allowed: true, Policy: "orion/q"}},
-		{"peer and port go together", ingress("{from: [{podSelector: {}}], ports: [{port: 9090}]}"), comms, 8080, refused},
+		{"rules are alternatives", ingress("{from: [{podSelector: {matchLabels: {app: x}}}]}, {from: [{podSelector: " +
+			"{matchLabels: {app: comms}}}]}"), comms, 8080, admitted},
+		{"policies add up", ingress("") + policy("q", "orion", "podSelector: {}\ningress: [{}]"), comms, 8080,
+			netpol.Result{Allowed: true, Policy: "orion/q"}},
+		{"peer and port go together", ingress("{from: [{podSelector: {}}], ports: [{port: 9090}]}"), comms, 8080,
+			refused},
 
 		{"a pod selector is of the policy's namespace", peer("{podSelector: {}}"), comms, 8080, admitted},
 		{"a pod selector is of no other namespace", peer("{podSelector: {}}"), capcom, 8080, refused},
-		{"a namespace selector admits its pods", peer("{namespaceSelector: {matchLabels: {cell: houston}}}"), capcom, 8080, admitted},
-		{"a namespace selector refuses others", peer("{namespaceSelector: {matchLabels: {cell: houston}}}"), comms, 8080, refused},
+		{"a namespace selector admits its pods", peer("{namespaceSelector: {matchLabels: {cell: houston}}}"), capcom,
+			8080, admitted},
+		{"a namespace selector refuses others", peer("{namespaceSelector: {matchLabels: {cell: houston}}}"), comms,
+			8080, refused},
 		{"an empty namespace selector is every pod", peer("{namespaceSelector: {}}"), capcom, 8080, admitted},
 		{"an empty namespace selector is no outsider", peer("{namespaceSelector: {}}"), outside, 8080, refused},
-		{"namespace and pod selector of one peer go together", peer("{namespaceSelector: {matchLabels: {cell: houston}}, podSelector: {matchLabels: {app: nobody}}}"), capcom, 8080, refused},
-		{"as two peers they are alternatives", peer("{namespaceSelector: {matchLabels: {cell: houston}}}, {podSelector: {matchLabels: {app: nobody}}}"), capcom, 8080, admitted},
-		{"In", peer("{podSelector: {matchExpressions: [{key: app, operator: In, values: [a, comms]}]}}"), comms, 8080, admitted},
-		{"NotIn", peer("{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [comms]}]}}"), comms, 8080, refused},
-		{"NotIn matches without the label", peer("{podSelector: {matchExpressions: [{key: other, operator: NotIn, values: [x]}]}}"), comms, 8080, admitted},
+		{"namespace and pod selector of one peer go together", peer("{namespaceSelector: {matchLabels: {cell: " +
+			"houston}}, podSelector: {matchLabels: {app: nobody}}}"), capcom, 8080, refused},
+		{"as two peers they are alternatives", peer("{namespaceSelector: {matchLabels: {cell: houston}}}, " +
+			"{podSelector: {matchLabels: {app: nobody}}}"), capcom, 8080, admitted},
+		{"In", peer("{podSelector: {matchExpressions: [{key: app, operator: In, values: [a, comms]}]}}"), comms, 8080,
+			admitted},
+		{"NotIn", peer("{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [comms]}]}}"), comms,
+			8080, refused},
+		{"NotIn matches without the label", peer("{podSelector: {matchExpressions: [{key: other, operator: NotIn, " +
+			"values: [x]}]}}"), comms, 8080, admitted},
 		{"Exists", peer("{podSelector: {matchExpressions: [{key: tier, operator: Exists}]}}"), comms, 8080, admitted},
-		{"DoesNotExist", peer("{podSelector: {matchExpressions: [{key: tier, operator: DoesNotExist}]}}"), comms, 8080, refused},
+		{"DoesNotExist", peer("{podSelector: {matchExpressions: [{key: tier, operator: DoesNotExist}]}}"), comms, 8080,
+			refused},
 		{"an ipBlock admits its addresses", peer("{ipBlock: {cidr: 192.0.2.0/24}}"), outside, 8080, admitted},
-		{"an ipBlock's exception is refused", peer("{ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.0/29]}}"), outside, 8080, refused},
+		{"an ipBlock's exception is refused", peer("{ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.0/29]}}"), outside,
+			8080, refused},
 		{"an ipBlock admits pods by their address", peer("{ipBlock: {cidr: 10.244.1.0/24}}"), capcom, 8080, admitted},
 
 		{"a port admits", port("{port: 8080}"), capcom, 8080, admitted},
@@ -99,12 +116,19 @@ func TestDecide(t *testing.T) {
 		{"a UDP port is not for TCP", port("{protocol: UDP, port: 8080}"), capcom, 8080, refused},
 
 		{"a policy without types closes ingress", policy("p", "orion", "podSelector: {}"), capcom, 8080, refused},
-		{"egress rules alone close ingress, too", policy("p", "orion", "podSelector: {}\negress: [{}]"), capcom, 8080, refused},
-		{"policyTypes Egress leaves ingress open", policy("p", "orion", "podSelector: {}\npolicyTypes: [Egress]"), capcom, 8080, open},
-		{"the caller's egress counts", policy("p", "houston", "podSelector: {}\npolicyTypes: [Egress]"), capcom, 8080, netpol.Result{Direction: netpol.Egress, Policy: "houston/p"}},
-		{"the caller's egress to the right peer", policy("p", "houston", "podSelector: {}\npolicyTypes: [Egress]\negress: [{to: [{namespaceSelector: {matchLabels: {cell: orion}}}], ports: [{port: http}]}]"), capcom, 8080, open},
-		{"both ends have to agree", policy("p", "houston", "podSelector: {}\npolicyTypes: [Egress]\negress: [{}]") + policy("p", "orion", "podSelector: {}"), capcom, 8080, refused},
-		{"an outsider has no egress policy", policy("p", "houston", "podSelector: {}\npolicyTypes: [Egress]"), outside, 8080, open},
+		{"egress rules alone close ingress, too", policy("p", "orion", "podSelector: {}\negress: [{}]"), capcom, 8080,
+			refused},
+		{"policyTypes Egress leaves ingress open", policy("p", "orion", "podSelector: {}\npolicyTypes: [Egress]"),
+			capcom, 8080, open},
+		{"the caller's egress counts", policy("p", "houston", "podSelector: {}\npolicyTypes: [Egress]"), capcom, 8080,
+			netpol.Result{Direction: netpol.Egress, Policy: "houston/p"}},
+		{"the caller's egress to the right peer", policy("p", "houston", "podSelector: {}\npolicyTypes: "+
+			"[Egress]\negress: [{to: [{namespaceSelector: {matchLabels: {cell: orion}}}], ports: [{port: http}]}]"),
+			capcom, 8080, open},
+		{"both ends have to agree", policy("p", "houston", "podSelector: {}\npolicyTypes: [Egress]\negress: [{}]") +
+			policy("p", "orion", "podSelector: {}"), capcom, 8080, refused},
+		{"an outsider has no egress policy", policy("p", "houston", "podSelector: {}\npolicyTypes: [Egress]"), outside,
+			8080, open},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, netpol.New(policies(t, c.policies)).Decide(c.src, nav, c.port)); diff != "" {
@@ -136,7 +160,8 @@ ingress:
   ports: [{port: 8080, protocol: TCP}]
 `))
 	for i := range n {
-		b.WriteString(policy(fmt.Sprintf("other-%d", i), "orion", fmt.Sprintf("podSelector: {matchLabels: {app: other-%d}}", i)))
+		b.WriteString(policy(fmt.Sprintf("other-%d", i), "orion",
+			fmt.Sprintf("podSelector: {matchLabels: {app: other-%d}}", i)))
 	}
 	return b.String()
 }

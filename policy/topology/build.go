@@ -80,7 +80,8 @@ func (b *builder) workloads() error {
 	}
 	list := b.Set.AllWorkloads()
 	slices.SortStableFunc(list, func(a, c manifest.Workload) int {
-		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name), strings.Compare(a.Kind, c.Kind))
+		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name),
+			strings.Compare(a.Kind, c.Kind))
 	})
 	for _, w := range list {
 		if w.Replicas == 0 || w.Owner.Kind == "Gateway" && gateways[Ref{w.Namespace, w.Owner.Name}] {
@@ -148,7 +149,8 @@ func (b *builder) addPod(p *Pod) error {
 	mode := cmp.Or(p.Labels[LabelDataplaneMode], of[LabelDataplaneMode])
 	p.Meshed = p.Kind == App && mode == ModeAmbient
 	p.Cell = cmp.Or(p.Labels[LabelProject], of[LabelProject])
-	p.Endpoint.IP, p.Endpoint.Namespace, p.Endpoint.NamespaceLabels, p.Endpoint.PodLabels = p.IP, p.Namespace, of, p.Labels
+	p.Endpoint.IP, p.Endpoint.Namespace, p.Endpoint.NamespaceLabels, p.Endpoint.PodLabels = p.IP, p.Namespace, of,
+		p.Labels
 	b.Pods = append(b.Pods, p)
 	b.byRef[p.Ref], b.byIP[p.IP] = p, p
 	if b.accounts[p.Identity] == nil {
@@ -212,7 +214,8 @@ func (b *builder) gateways() error {
 		}
 	}
 	if b.Gateway == nil && b.hasDefaultGateway() {
-		return b.addGateway(&Pod{Ref: Ref{GatewayNamespace, GatewayName}, Labels: map[string]string{LabelGatewayName: GatewayName}})
+		return b.addGateway(&Pod{Ref: Ref{GatewayNamespace, GatewayName},
+			Labels: map[string]string{LabelGatewayName: GatewayName}})
 	}
 	return nil
 }
@@ -262,7 +265,8 @@ func (b *builder) findServices() error {
 			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
 				continue // no mesh carries it
 			}
-			s.Ports = append(s.Ports, Port{Name: p.Name, Number: uint16(p.Port), Protocol: protocol(p), HTTP2: http2(p)})
+			s.Ports = append(s.Ports, Port{Name: p.Name, Number: uint16(p.Port), Protocol: protocol(p),
+				HTTP2: http2(p)})
 			s.backends[uint16(p.Port)] = nil
 		}
 		if len(in.Spec.Selector) > 0 {
@@ -293,7 +297,8 @@ func (b *builder) findServices() error {
 // address returns the virtual address of a Service: the cluster's own where the
 // manifest has it.
 func (b *builder) address(in *corev1.Service) (netip.Addr, error) {
-	if given, err := netip.ParseAddr(in.Spec.ClusterIP); err == nil && b.Set.Foreign && b.byVIP[given] == nil && b.byIP[given] == nil {
+	if given, err := netip.ParseAddr(in.Spec.ClusterIP); err == nil && b.Set.Foreign && b.byVIP[given] == nil &&
+		b.byIP[given] == nil {
 		return given, nil
 	}
 	return b.alloc.Service(Ref{in.Namespace, in.Name})
@@ -362,7 +367,8 @@ func (b *builder) bind(s *Service) {
 		return
 	}
 	s.Waypoint = b.waypointOf(s.Namespace, s.Labels, func(w *WaypointGateway) bool { return w.Services })
-	if s.Waypoint != nil && cmp.Or(s.Labels[LabelIngressWaypoint], b.namespaceLabels(s.Namespace)[LabelIngressWaypoint]) == "true" {
+	if s.Waypoint != nil && cmp.Or(s.Labels[LabelIngressWaypoint],
+		b.namespaceLabels(s.Namespace)[LabelIngressWaypoint]) == "true" {
 		s.IngressWaypoint = s.Waypoint
 	}
 }
@@ -379,7 +385,8 @@ func (b *builder) namespaceLabels(name string) map[string]string {
 // beats its namespace's, and "none" opts out; the waypoint may be another
 // namespace's where that admits this one. One that does not exist, or serves
 // something else, is none: callers then go to the pods.
-func (b *builder) waypointOf(namespace string, own map[string]string, serves func(*WaypointGateway) bool) *WaypointGateway {
+func (b *builder) waypointOf(namespace string, own map[string]string,
+	serves func(*WaypointGateway) bool) *WaypointGateway {
 	from := own
 	if _, ok := own[LabelUseWaypoint]; !ok {
 		from = b.namespaceLabels(namespace)
@@ -399,7 +406,9 @@ func (b *builder) waypointOf(namespace string, own map[string]string, serves fun
 // admits reports whether a Gateway takes routes, or a waypoint Services, of a
 // namespace; with a listener's name, whether that one does.
 func (b *builder) admits(at Ref, namespace string, section *gatewayv1.SectionName) bool {
-	i := slices.IndexFunc(b.Set.Gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == at.Namespace && g.Name == at.Name })
+	i := slices.IndexFunc(b.Set.Gateways, func(g *gatewayv1.Gateway) bool {
+		return g.Namespace == at.Namespace && g.Name == at.Name
+	})
 	if i < 0 {
 		return true // OpenChoreo's own, which takes everybody's
 	}

@@ -116,7 +116,8 @@ func TestSomebodysWorld(t *testing.T) {
 	}
 	var got []string
 	for _, p := range w.Pods {
-		got = append(got, fmt.Sprintf("pod %s of %s, meshed %t, %s, waypoint %s", p.Ref, p.Workload.Kind, p.Meshed, p.Identity[len("spiffe://cluster.local/"):], waypoint(p.Waypoint)))
+		got = append(got, fmt.Sprintf("pod %s of %s, meshed %t, %s, waypoint %s", p.Ref, p.Workload.Kind, p.Meshed,
+			p.Identity[len("spiffe://cluster.local/"):], waypoint(p.Waypoint)))
 	}
 	for _, s := range w.Services {
 		line := fmt.Sprintf("service %s at %t, waypoint %s", s.Ref, s.VIP.IsValid(), waypoint(s.Waypoint))
@@ -157,7 +158,8 @@ func TestSomebodysWorld(t *testing.T) {
 		t.Errorf("shop/web is at %s, want the cluster's own address", s.VIP)
 	}
 	db := w.Pod(topology.Ref{Namespace: "data", Name: "db"})
-	way := w.Way(w.Pod(topology.Ref{Namespace: "shop", Name: "web"}).Caller(), topology.Destination{Pod: db, Port: 3306}, topology.Live{})
+	way := w.Way(w.Pod(topology.Ref{Namespace: "shop", Name: "web"}).Caller(), topology.Destination{Pod: db,
+		Port: 3306}, topology.Live{})
 	if len(way.Legs) != 2 || way.Legs[0].Waypoint == nil || way.Legs[0].Authority.Addr() != db.IP {
 		t.Errorf("a call to the pod's address with a waypoint for all: %+v", way.Legs)
 	}

@@ -50,7 +50,8 @@ func read(text string) (reading, error) {
 		r.identity = "spiffe://" + TrustDomain.String() + "/ns/" + namespace + "/sa/" + account
 		return r, nil
 	}
-	if part := strings.Split(strings.TrimPrefix(text, "spiffe://"), "/"); strings.HasPrefix(text, "spiffe://") || len(part) == 5 && part[1] == "ns" && part[3] == "sa" {
+	if part := strings.Split(strings.TrimPrefix(text, "spiffe://"), "/"); strings.HasPrefix(text, "spiffe://") ||
+		len(part) == 5 && part[1] == "ns" && part[3] == "sa" {
 		r.identity = "spiffe://" + strings.TrimPrefix(text, "spiffe://")
 		return r, nil
 	}
@@ -182,7 +183,8 @@ func unknown(text string, r *reading, all []Named) error {
 	case len(names) == 0:
 		return fmt.Errorf("nobody is called %s: there is nothing to name", text)
 	case len(names) > 30:
-		return fmt.Errorf("nobody is called %s; there are %s and %d more", text, strings.Join(names[:30], ", "), len(names)-30)
+		return fmt.Errorf("nobody is called %s; there are %s and %d more", text, strings.Join(names[:30], ", "),
+			len(names)-30)
 	}
 	return fmt.Errorf("nobody is called %s; there are %s", text, strings.Join(names, ", "))
 }
@@ -299,7 +301,8 @@ func (w *World) FindDestination(text string, port uint16) (to Destination, path 
 	case 1:
 	case 0:
 		if w.isWaypoint(&r) {
-			return to, "", fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to the Services that it serves", text)
+			return to, "", fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to "+
+				"the Services that it serves", text)
 		}
 		return to, "", unknown(text, &r, names)
 	default:
@@ -311,7 +314,8 @@ func (w *World) FindDestination(text string, port uint16) (to Destination, path 
 	}
 	s := services[0]
 	if behind := s.pods(); len(behind) > 0 && behind[0].Kind == Waypoint {
-		return to, "", fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to the Services that it serves", text)
+		return to, "", fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to the "+
+			"Services that it serves", text)
 	}
 	if port == 0 && len(s.Ports) > 0 {
 		port = s.Ports[0].Number

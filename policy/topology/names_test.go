@@ -51,9 +51,12 @@ func TestNamesInEveryForm(t *testing.T) {
 	}
 	nav := w.Pod(topology.Ref{Namespace: "orion-ns", Name: "guidance-nav-1a2b"})
 	for _, text := range []string{
-		"orion/guidance-nav", "orion-ns/guidance-nav", "orion-ns/guidance-nav-1a2b", "guidance-nav", "guidance-nav.orion-ns",
-		"guidance-nav.orion-ns.svc.cluster.local", "http://guidance-nav.orion-ns:8080/x", "spiffe://cluster.local/ns/orion-ns/sa/guidance-nav",
-		"cluster.local/ns/orion-ns/sa/guidance-nav", "system:serviceaccount:orion-ns:guidance-nav", "pod:orion/guidance-nav", nav.IP.String(),
+		"orion/guidance-nav", "orion-ns/guidance-nav", "orion-ns/guidance-nav-1a2b", "guidance-nav",
+		"guidance-nav.orion-ns",
+		"guidance-nav.orion-ns.svc.cluster.local", "http://guidance-nav.orion-ns:8080/x",
+		"spiffe://cluster.local/ns/orion-ns/sa/guidance-nav",
+		"cluster.local/ns/orion-ns/sa/guidance-nav", "system:serviceaccount:orion-ns:guidance-nav",
+		"pod:orion/guidance-nav", nav.IP.String(),
 	} {
 		if c, err := w.FindCaller(text); err != nil || c.Pod != nav {
 			t.Errorf("caller %s: %v, %v", text, c.Pod, err)
@@ -89,14 +92,15 @@ func TestNamesInEveryForm(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"orion/guidence-nav":    "nobody is called orion/guidence-nav; did you mean orion/guidance-nav?",
-		"guidance-nv":           "nobody is called guidance-nv; did you mean orion/guidance-nav?",
-		"curl":                  "curl can mean default/curl or other/curl: say which",
-		"houston/guidance-nav":  "nobody is called houston/guidance-nav; did you mean orion/guidance-nav?",
-		"ftp://guidance-nav/":   "ftp://guidance-nav/: a URL begins with http:// or https://",
-		"a/b/c":                 "a/b/c: write CELL/COMPONENT or NAMESPACE/NAME",
-		"nobody/at-all-like-it": "nobody is called nobody/at-all-like-it; there are default/curl, orion/guidance-nav, other/curl",
-		"ingress":               "ingress: no Gateway of class istio is among the files",
+		"orion/guidence-nav":   "nobody is called orion/guidence-nav; did you mean orion/guidance-nav?",
+		"guidance-nv":          "nobody is called guidance-nv; did you mean orion/guidance-nav?",
+		"curl":                 "curl can mean default/curl or other/curl: say which",
+		"houston/guidance-nav": "nobody is called houston/guidance-nav; did you mean orion/guidance-nav?",
+		"ftp://guidance-nav/":  "ftp://guidance-nav/: a URL begins with http:// or https://",
+		"a/b/c":                "a/b/c: write CELL/COMPONENT or NAMESPACE/NAME",
+		"nobody/at-all-like-it": "nobody is called nobody/at-all-like-it; there are default/curl, " +
+			"orion/guidance-nav, other/curl",
+		"ingress": "ingress: no Gateway of class istio is among the files",
 	} {
 		_, err := w.FindCaller(text)
 		if err == nil || err.Error() != want {
@@ -104,7 +108,8 @@ func TestNamesInEveryForm(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"orion/waypoint":           "orion/waypoint is a waypoint, which nobody calls by that name: calls come through it to the Services that it serves",
+		"orion/waypoint": "orion/waypoint is a waypoint, which nobody calls by that name: calls come " +
+			"through it to the Services that it serves",
 		"orion/guidance-nav:99":    "orion/guidance-nav:99 has no port 99; it has 8080, 80",
 		"orion/guidance-nav:x":     "orion/guidance-nav:x: \"x\" is no port",
 		"http://nowhere.orion-ns/": "nobody is called http://nowhere.orion-ns/; there are orion/guidance-nav",

@@ -18,7 +18,8 @@ func (w *World) Resolve(namespace, name string) (addrs []netip.Addr, ok bool) {
 	if full, rooted := strings.CutSuffix(name, "."); rooted {
 		return w.lookup(full)
 	}
-	for _, search := range []string{"." + namespace + ".svc." + clusterDomain, ".svc." + clusterDomain, "." + clusterDomain, ""} {
+	for _, search := range []string{"." + namespace + ".svc." + clusterDomain, ".svc." + clusterDomain,
+		"." + clusterDomain, ""} {
 		if addrs, ok := w.lookup(name + search); ok {
 			return addrs, true
 		}

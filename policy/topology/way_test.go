@@ -32,10 +32,13 @@ metadata: {name: waypoint, namespace: cell, labels: {istio.io/waypoint-for: serv
 spec:
   gatewayClassName: istio-waypoint
   listeners: [{name: mesh, port: 15008, protocol: HBONE}]
----` + deployment("cell", "ship", 8080) + deployment("cell", "probe", 8080) + deployment("meshed", "tower", 8080) + deployment("plain", "ground", 8080) +
-	service("cell", "ship", "ship", "", "{name: http, port: 80, targetPort: 8080}, {name: tcp-raw, port: 81, targetPort: 8080}, {name: any, port: 82, targetPort: 8080}") +
+---` + deployment("cell", "ship", 8080) + deployment("cell", "probe", 8080) + deployment("meshed", "tower", 8080) +
+	deployment("plain", "ground", 8080) +
+	service("cell", "ship", "ship", "", "{name: http, port: 80, targetPort: 8080}, {name: tcp-raw, port: 81, "+
+		"targetPort: 8080}, {name: any, port: 82, targetPort: 8080}") +
 	service("cell", "ship-open", "ship", "istio.io/use-waypoint: none", "{name: http, port: 80, targetPort: 8080}") +
-	service("cell", "ship-ingress", "ship", `istio.io/ingress-use-waypoint: "true"`, "{name: http, port: 80, targetPort: 8080}") +
+	service("cell", "ship-ingress", "ship", `istio.io/ingress-use-waypoint: "true"`,
+		"{name: http, port: 80, targetPort: 8080}") +
 	service("cell", "ship-lost", "ship", "istio.io/use-waypoint: nowhere", "{name: http, port: 80, targetPort: 8080}") +
 	service("cell", "nobody", "nobody", "", "{name: http, port: 80}") +
 	service("meshed", "tower", "tower", "", "{name: grpc, port: 80, targetPort: 8080}") +
@@ -82,7 +85,8 @@ metadata: {name: %[2]s, namespace: %[1]s}
 }
 
 func service(ns, name, app, label, ports string) string {
-	return fmt.Sprintf("\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s, labels: {%s}}\nspec:\n  selector: {app: %s}\n  ports: [%s]\n---", name, ns, label, app, ports)
+	return fmt.Sprintf("\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s, labels: {%s}}\nspec:\n  "+
+		"selector: {app: %s}\n  ports: [%s]\n---", name, ns, label, app, ports)
 }
 
 func build(t *testing.T, text string) *topology.World {
@@ -118,7 +122,8 @@ func told(w *topology.World, way *topology.Way) []string {
 		}
 		if l.HBONE {
 			_, account, _ := strings.Cut(l.Identity(), "/sa/")
-			line += fmt.Sprintf(" as %s, tunnel to %s:%d for %s:%d", account, l.Pod.Name, l.Port, names[l.Authority.Addr()], l.Authority.Port())
+			line += fmt.Sprintf(" as %s, tunnel to %s:%d for %s:%d", account, l.Pod.Name, l.Port,
+				names[l.Authority.Addr()], l.Authority.Port())
 		} else {
 			line += fmt.Sprintf("%s, plaintext to %s:%d", l.Identity(), l.Pod.Name, l.Port)
 		}
@@ -169,8 +174,9 @@ func TestTheOneWayOfACall(t *testing.T) {
 	}
 	neverReady := topology.Live{Ready: func(*topology.WaypointGateway) bool { return false }}
 	const (
-		probeToWaypoint = "probe as probe, tunnel to waypoint:15008 for Service ship:%d; the waypoint judges %s for ship"
-		waypointToShip  = "waypoint as waypoint, tunnel to ship:15008 for pod ship:8080; the node proxy judges"
+		probeToWaypoint = "probe as probe, tunnel to waypoint:15008 for Service ship:%d; the waypoint judges %s for " +
+			"ship"
+		waypointToShip = "waypoint as waypoint, tunnel to ship:15008 for pod ship:8080; the node proxy judges"
 	)
 	for _, c := range []struct {
 		name string
@@ -188,36 +194,49 @@ func TestTheOneWayOfACall(t *testing.T) {
 		{"a port that the Service has not", pod("cell", "probe"), to("cell", "ship", 8080), topology.Live{},
 			[]string{"Service cell/ship has no port 8080"}},
 		{"a caller of another namespace of the mesh", pod("meshed", "tower"), to("cell", "ship", 80), topology.Live{},
-			[]string{"tower as tower, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship", waypointToShip}},
+			[]string{"tower as tower, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship",
+				waypointToShip}},
 		{"the pod calls itself by its Service", pod("cell", "ship"), to("cell", "ship", 80), topology.Live{},
-			[]string{"ship as ship, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship", waypointToShip}},
+			[]string{"ship as ship, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship",
+				waypointToShip}},
 		{"a caller outside of the mesh", pod("plain", "ground"), to("cell", "ship", 80), topology.Live{},
 			[]string{"ground, plaintext to ship:8080; the node proxy judges"}},
-		{"a caller outside of the cluster", topology.Outside(netip.MustParseAddr("192.0.2.1")), to("cell", "ship", 80), topology.Live{},
+		{"a caller outside of the cluster", topology.Outside(netip.MustParseAddr("192.0.2.1")), to("cell", "ship", 80),
+			topology.Live{},
 			[]string{"stranger, plaintext to ship:8080; the node proxy judges"}},
-		{"an account without a pod, in the mesh", identity("spiffe://cluster.local/ns/meshed/sa/new"), to("cell", "ship", 80), topology.Live{},
-			[]string{"stranger as new, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship", waypointToShip}},
-		{"an account without a pod, outside of it", identity("spiffe://cluster.local/ns/plain/sa/new"), to("cell", "ship", 80), topology.Live{},
+		{"an account without a pod, in the mesh", identity("spiffe://cluster.local/ns/meshed/sa/new"),
+			to("cell", "ship", 80), topology.Live{},
+			[]string{"stranger as new, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship",
+				waypointToShip}},
+		{"an account without a pod, outside of it", identity("spiffe://cluster.local/ns/plain/sa/new"),
+			to("cell", "ship", 80), topology.Live{},
 			[]string{"stranger, plaintext to ship:8080; the node proxy judges"}},
-		{"an account of another trust domain", identity("spiffe://elsewhere/ns/plain/sa/new"), to("cell", "ship", 80), topology.Live{},
-			[]string{"stranger as new, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship", waypointToShip}},
+		{"an account of another trust domain", identity("spiffe://elsewhere/ns/plain/sa/new"), to("cell", "ship", 80),
+			topology.Live{},
+			[]string{"stranger as new, tunnel to waypoint:15008 for Service ship:80; the waypoint judges HTTP for ship",
+				waypointToShip}},
 		{"a Service that opts out of the waypoint", pod("cell", "probe"), to("cell", "ship-open", 80), topology.Live{},
 			[]string{"probe as probe, tunnel to ship:15008 for pod ship:8080; the node proxy judges"}},
 		{"a Service whose waypoint does not exist", pod("cell", "probe"), to("cell", "ship-lost", 80), topology.Live{},
 			[]string{"probe as probe, tunnel to ship:15008 for pod ship:8080; the node proxy judges"}},
 		{"a waypoint that was never ready", pod("cell", "probe"), to("cell", "ship", 80), neverReady,
 			[]string{"probe as probe, tunnel to ship:15008 for pod ship:8080; the node proxy judges"}},
-		{"a headless Service: its pods, at the port that the caller dials", pod("cell", "probe"), to("cell", "ship-headless", 80), topology.Live{},
+		{"a headless Service: its pods, at the port that the caller dials", pod("cell", "probe"),
+			to("cell", "ship-headless", 80), topology.Live{},
 			[]string{"probe as probe, tunnel to ship:15008 for pod ship:80; the node proxy judges"}},
 		{"the pod's own address", pod("cell", "probe"), address("cell", "ship", 8080), topology.Live{},
 			[]string{"probe as probe, tunnel to ship:15008 for pod ship:8080; the node proxy judges"}},
-		{"the pod's own address, a port that nobody names", pod("cell", "probe"), address("cell", "ship", 6060), topology.Live{},
+		{"the pod's own address, a port that nobody names", pod("cell", "probe"), address("cell", "ship", 6060),
+			topology.Live{},
 			[]string{"probe as probe, tunnel to ship:15008 for pod ship:6060; the node proxy judges"}},
-		{"the pod's own address, from outside of the mesh", pod("plain", "ground"), address("cell", "ship", 8080), topology.Live{},
+		{"the pod's own address, from outside of the mesh", pod("plain", "ground"), address("cell", "ship", 8080),
+			topology.Live{},
 			[]string{"ground, plaintext to ship:8080; the node proxy judges"}},
 		{"a Service without pods, behind a waypoint", pod("cell", "probe"), to("cell", "nobody", 80), topology.Live{},
-			[]string{"probe as probe, tunnel to waypoint:15008 for Service nobody:80; the waypoint judges HTTP for nobody", "Service cell/nobody has no pod for port 80"}},
-		{"a Service without pods, from outside of the mesh", pod("plain", "ground"), to("cell", "nobody", 80), topology.Live{},
+			[]string{"probe as probe, tunnel to waypoint:15008 for Service nobody:80; the waypoint judges HTTP for " +
+				"nobody", "Service cell/nobody has no pod for port 80"}},
+		{"a Service without pods, from outside of the mesh", pod("plain", "ground"), to("cell", "nobody", 80),
+			topology.Live{},
 			[]string{"Service cell/nobody has no pod for port 80"}},
 		{"a Service without a waypoint", pod("cell", "probe"), to("meshed", "tower", 80), topology.Live{},
 			[]string{"probe as probe, tunnel to tower:15008 for pod tower:8080; the node proxy judges"}},
@@ -230,11 +249,15 @@ func TestTheOneWayOfACall(t *testing.T) {
 		{"the waypoint itself", pod("cell", "waypoint"), to("cell", "ship", 80), topology.Live{},
 			[]string{waypointToShip}},
 		{"the gateway, past the waypoint", w.Gateway.Caller(), route("/ship"), topology.Live{},
-			[]string{"gateway-default as gateway-default-istio, tunnel to ship:15008 for pod ship:8080; the node proxy judges"}},
+			[]string{"gateway-default as gateway-default-istio, tunnel to ship:15008 for pod ship:8080; the node " +
+				"proxy judges"}},
 		{"the gateway, through the waypoint", w.Gateway.Caller(), route("/ingress"), topology.Live{},
-			[]string{"gateway-default as gateway-default-istio, tunnel to waypoint:15008 for Service ship-ingress:80; the waypoint judges HTTP for ship-ingress", waypointToShip}},
-		{"the gateway to a headless Service: it knows the pods' ports", w.Gateway.Caller(), route("/headless"), topology.Live{},
-			[]string{"gateway-default as gateway-default-istio, tunnel to ship:15008 for pod ship:8080; the node proxy judges"}},
+			[]string{"gateway-default as gateway-default-istio, tunnel to waypoint:15008 for Service " +
+				"ship-ingress:80; the waypoint judges HTTP for ship-ingress", waypointToShip}},
+		{"the gateway to a headless Service: it knows the pods' ports", w.Gateway.Caller(), route("/headless"),
+			topology.Live{},
+			[]string{"gateway-default as gateway-default-istio, tunnel to ship:15008 for pod ship:8080; the node " +
+				"proxy judges"}},
 		{"a pod asks for the gateway's route", pod("cell", "probe"), route("/ship"), topology.Live{},
 			[]string{"HTTPRoute cell/to-ship is for the gateway's callers"}},
 	} {
@@ -262,7 +285,8 @@ func TestEveryWayToAPod(t *testing.T) {
 		}
 	}
 	want := []string{
-		"Service ship:80", "Service ship:81", "Service ship:82", "Service ship-headless:80", "Service ship-ingress:80", "Service ship-lost:80", "Service ship-open:80",
+		"Service ship:80", "Service ship:81", "Service ship:82", "Service ship-headless:80", "Service ship-ingress:80",
+		"Service ship-lost:80", "Service ship-open:80",
 		"pod address :8080", "route /headless", "route /ingress", "route /ship",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -273,7 +297,8 @@ func TestEveryWayToAPod(t *testing.T) {
 // TestWaysAreOneForEachPod has two workloads behind one Service, one of them
 // outside of the mesh.
 func TestWaysAreOneForEachPod(t *testing.T) {
-	twin := strings.ReplaceAll(deployment("meshed", "twin", 8080), "{app: twin}", "{app: tower, twin: yes-it-is, istio.io/dataplane-mode: none}")
+	twin := strings.ReplaceAll(deployment("meshed", "twin", 8080), "{app: twin}",
+		"{app: tower, twin: yes-it-is, istio.io/dataplane-mode: none}")
 	w := build(t, roads+"---"+strings.TrimSuffix(twin, "---"))
 	var got [][]string
 	for _, way := range w.Ways(w.Pod(topology.Ref{Namespace: "cell", Name: "probe"}).Caller(),

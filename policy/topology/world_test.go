@@ -68,13 +68,17 @@ spec:
 `
 
 func service(namespace, name, labels, spec string) string {
-	return fmt.Sprintf("\n---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s, labels: {%s}}\nspec: {%s}\n", name, namespace, labels, spec)
+	return fmt.Sprintf("\n---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s, labels: "+
+		"{%s}}\nspec: {%s}\n", name, namespace, labels, spec)
 }
 
-var services = service("cell", "nav", "istio.io/ingress-use-waypoint: \"true\"", "selector: {app: nav}, ports: [{name: http, port: 8080, targetPort: http}]") +
+var services = service("cell", "nav", "istio.io/ingress-use-waypoint: \"true\"",
+	"selector: {app: nav}, ports: [{name: http, port: 8080, targetPort: http}]") +
 	service("cell", "headless", "a: b", "clusterIP: None, selector: {app: nav}, ports: [{name: http, port: 8081}]") +
-	service("cell", "shadow", "istio.io/use-waypoint: none", "selector: {app: nav}, ports: [{name: http, port: 8080, targetPort: 8081}]") +
-	service("cell", "ports", "a: b", "selector: {app: nav}, ports: [{name: tcp-x, port: 1, targetPort: 8081}, {name: http-y, port: 2, targetPort: 8081}, {name: odd, port: 3, targetPort: missing}]") +
+	service("cell", "shadow", "istio.io/use-waypoint: none",
+		"selector: {app: nav}, ports: [{name: http, port: 8080, targetPort: 8081}]") +
+	service("cell", "ports", "a: b", "selector: {app: nav}, ports: [{name: tcp-x, port: 1, targetPort: 8081}, {name: "+
+		"http-y, port: 2, targetPort: 8081}, {name: odd, port: 3, targetPort: missing}]") +
 	service("plain", "nav", "a: b", "selector: {app: nav}, ports: [{port: 80}]")
 
 func build(t *testing.T, alloc *Allocator, yaml string) *World {
@@ -102,11 +106,13 @@ func TestPodsFollowTheirManifests(t *testing.T) {
 		got = append(got, row{p.Ref.String(), p.Identity, p.Cell, p.Component, p.Meshed, p.Ports})
 	}
 	want := []row{
-		{"cell/nav", "spiffe://cluster.local/ns/cell/sa/guidance-nav", "orion", "guidance-nav", true, []uint16{8081, 9090}},
+		{"cell/nav", "spiffe://cluster.local/ns/cell/sa/guidance-nav", "orion", "guidance-nav", true,
+			[]uint16{8081, 9090}},
 		{"cell/opted-out", "spiffe://cluster.local/ns/cell/sa/default", "orion", "opted-out", false, nil},
 		{"plain/lonely", "spiffe://cluster.local/ns/plain/sa/default", "", "lonely", false, []uint16{80}},
 		{"cell/waypoint", "spiffe://cluster.local/ns/cell/sa/waypoint", "orion", "waypoint", false, nil},
-		{"openchoreo-data-plane/gateway-default", "spiffe://cluster.local/ns/openchoreo-data-plane/sa/gateway-default-istio", "", "ingress", false, nil},
+		{"openchoreo-data-plane/gateway-default",
+			"spiffe://cluster.local/ns/openchoreo-data-plane/sa/gateway-default-istio", "", "ingress", false, nil},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pods (-want +got):\n%s", diff)
@@ -127,7 +133,8 @@ func TestServicesFindTheirPodsAndWaypoints(t *testing.T) {
 	}
 	var got []row
 	for _, s := range w.Services {
-		r := row{Service: s.Ref.String(), VIP: s.VIP.IsValid(), Waypoint: s.Waypoint != nil, Ingress: s.IngressWaypoint != nil}
+		r := row{Service: s.Ref.String(), VIP: s.VIP.IsValid(), Waypoint: s.Waypoint != nil,
+			Ingress: s.IngressWaypoint != nil}
 		var backends []string
 		for _, p := range s.Ports {
 			r.Protocols = append(r.Protocols, p.Protocol)
@@ -186,7 +193,8 @@ func TestNamesResolveAsInAPod(t *testing.T) {
 func TestAddressesStay(t *testing.T) {
 	alloc := NewAllocator()
 	first := build(t, alloc, cell+services)
-	second := build(t, alloc, cell+service("cell", "a-new-one", "a: b", "selector: {app: nav}, ports: [{name: http, port: 1}]")+services)
+	second := build(t, alloc, cell+service("cell", "a-new-one", "a: b",
+		"selector: {app: nav}, ports: [{name: http, port: 1}]")+services)
 	for _, p := range first.Pods {
 		if got := second.Pod(p.Ref).IP; got != p.IP {
 			t.Errorf("%s moved from %s to %s", p.Ref, p.IP, got)

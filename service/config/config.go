@@ -66,8 +66,10 @@ func Load(environ []string) (Config, error) {
 	}{
 		{c.TimeScale >= 1 && c.TimeScale <= 1e7, "MISSION_TIME_SCALE", "a number from 1 to 1e7"},
 		{c.Countdown > 0 && c.Countdown <= time.Hour, "MISSION_COUNTDOWN", "a duration up to 1h"},
-		{c.Cycle >= 10*time.Millisecond && c.Cycle <= time.Minute, "MISSION_TELEMETRY_CYCLE", "a duration from 10ms to 1m"},
-		{c.PeerTimeout >= 10*time.Millisecond && c.PeerTimeout <= time.Minute, "PEER_TIMEOUT", "a duration from 10ms to 1m"},
+		{c.Cycle >= 10*time.Millisecond && c.Cycle <= time.Minute, "MISSION_TELEMETRY_CYCLE",
+			"a duration from 10ms to 1m"},
+		{c.PeerTimeout >= 10*time.Millisecond && c.PeerTimeout <= time.Minute, "PEER_TIMEOUT",
+			"a duration from 10ms to 1m"},
 		{c.ShutdownGrace > 0 && c.ShutdownGrace <= 10*time.Minute, "SHUTDOWN_GRACE", "a duration up to 10m"},
 	} {
 		if !check.ok && !mentions(problems, check.name) {
@@ -79,7 +81,8 @@ func Load(environ []string) (Config, error) {
 		name := catalog.URLVariable(peer.Name)
 		u, err := PeerURL(vars[name])
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %v (the address of %s, injected for a declared dependency)", name, err, peer.Caller()))
+			problems = append(problems, fmt.Sprintf("%s: %v (the address of %s, injected for a declared dependency)",
+				name, err, peer.Caller()))
 			continue
 		}
 		c.Peers[peer.Name] = u

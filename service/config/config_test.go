@@ -15,7 +15,8 @@ func TestDefaultsFlyTenDaysInTenMinutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if flight := time.Duration(float64(10*24*time.Hour) / c.TimeScale); flight != 10*time.Minute || c.Port != 8080 || c.AdminPort != 9090 || len(c.Peers) != 0 {
+	if flight := time.Duration(float64(10*24*time.Hour) / c.TimeScale); flight != 10*time.Minute || c.Port != 8080 ||
+		c.AdminPort != 9090 || len(c.Peers) != 0 {
 		t.Errorf("%s, %+v", flight, c)
 	}
 }
@@ -23,7 +24,8 @@ func TestDefaultsFlyTenDaysInTenMinutes(t *testing.T) {
 func TestPeersAreExactlyTheDeclaredDependencies(t *testing.T) {
 	t.Parallel()
 	for _, s := range catalog.Services() {
-		env := []string{"SERVICE_ROLE=" + s.Name, "EVIL_URL=http://evil", "CAPCOM_URL=http://capcom.ns.svc.cluster.local:8080"}
+		env := []string{"SERVICE_ROLE=" + s.Name, "EVIL_URL=http://evil",
+			"CAPCOM_URL=http://capcom.ns.svc.cluster.local:8080"}
 		for _, d := range catalog.Dependencies(s.Name) {
 			env = append(env, catalog.URLVariable(d.Name)+"=http://"+d.Name+".ns.svc.cluster.local:8080")
 		}

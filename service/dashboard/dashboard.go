@@ -16,7 +16,8 @@ var files embed.FS
 
 // contentSecurityPolicy lets the page load what its own origin serves, and
 // nothing else from anywhere.
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+	"font-src 'self'; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Secure sets the headers that keep the page to itself: what it may load, who

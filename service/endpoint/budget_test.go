@@ -19,7 +19,8 @@ func TestABudgetEndsLikeAnyDeadline(t *testing.T) {
 	child, cancel := context.WithTimeout(b, time.Hour)
 	defer cancel()
 	<-child.Done()
-	if !errors.Is(child.Err(), context.DeadlineExceeded) || !errors.Is(b.Err(), context.DeadlineExceeded) || child.Value(key{}) != "kept" {
+	if !errors.Is(child.Err(), context.DeadlineExceeded) || !errors.Is(b.Err(), context.DeadlineExceeded) ||
+		child.Value(key{}) != "kept" {
 		t.Errorf("after: %v, %v", child.Err(), b.Err())
 	}
 	unwaited := &budgeted{Context: parent, deadline: time.Now().Add(-time.Second)}

@@ -36,7 +36,8 @@ type Endpoint struct {
 
 // Get answers GET without a body.
 func Get(path string, answer func(ctx context.Context) (any, error)) Endpoint {
-	return Endpoint{Method: http.MethodGet, Path: path, answer: func(ctx context.Context, _ *http.Request) (any, error) {
+	return Endpoint{Method: http.MethodGet, Path: path, answer: func(ctx context.Context, _ *http.Request) (any,
+		error) {
 		return answer(ctx)
 	}}
 }
@@ -56,7 +57,8 @@ func Post[In any](path string, answer func(ctx context.Context, in In) (any, err
 // PostOr is Post for an endpoint that takes an empty body, whatever its content
 // type, for an order of its own: curl -X POST alone is one.
 func PostOr[In any](path string, empty In, answer func(ctx context.Context, in In) (any, error)) Endpoint {
-	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any, error) {
+	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any,
+		error) {
 		in, err := read(r, empty)
 		if err != nil {
 			return nil, err
@@ -69,7 +71,8 @@ func PostOr[In any](path string, empty In, answer func(ctx context.Context, in I
 // slash, raw. An error of code NotFound says that nothing is there.
 func PostUnder[In any](path string, answer func(ctx context.Context, rest string, in In) (any, error)) Endpoint {
 	prefix := strings.TrimSuffix(path, "*")
-	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any, error) {
+	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any,
+		error) {
 		var empty In
 		in, err := read(r, empty)
 		if err != nil {
@@ -121,7 +124,8 @@ func Decode(body []byte, into any) error {
 		case errors.As(err, &p):
 			return p
 		case errors.As(err, &wrong):
-			return problem.New(problem.WrongType, "field %q: want %s, have %s", wrong.Field, kind(wrong), wrong.Value).In(wrong.Field)
+			return problem.New(problem.WrongType, "field %q: want %s, have %s", wrong.Field, kind(wrong),
+				wrong.Value).In(wrong.Field)
 		}
 		if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 			field = strings.Trim(field, `"`)
@@ -184,5 +188,6 @@ func OneOf[T ~string](field string, value T, known ...T) error {
 	for i, k := range known {
 		names[i] = string(k)
 	}
-	return problem.New(problem.OutOfRange, "field %q: want one of %s, have %s", field, strings.Join(names, ", "), fmt.Sprintf("%.40q", string(value))).In(field)
+	return problem.New(problem.OutOfRange, "field %q: want one of %s, have %s", field, strings.Join(names, ", "),
+		fmt.Sprintf("%.40q", string(value))).In(field)
 }

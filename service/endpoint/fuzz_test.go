@@ -13,7 +13,8 @@ import (
 // of the caller's.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
-		`{"type":"abort","reason":"x","deltaV":{"x":1.5}}`, `{"type":"a"}{"type":"b"}`, `[]`, `null`, "", " \t{}\n", `{"type":7}`, `{"Type":"a","TYPE":"b"}`,
+		`{"type":"abort","reason":"x","deltaV":{"x":1.5}}`, `{"type":"a"}{"type":"b"}`, `[]`, `null`, "", " \t{}\n",
+		`{"type":7}`, `{"Type":"a","TYPE":"b"}`,
 		`{"deltaV":{"x":1e999}}`, `{"unknown":1}`, `{"type":"\ud800"}`,
 	} {
 		f.Add([]byte(s))

@@ -149,9 +149,11 @@ func (s *Server) serve(e Endpoint, hears bool) http.Handler {
 		}
 		var span oteltrace.Span
 		if s.Tracing.On() {
-			ctx, span = s.Tracing.Tracer.Start(ctx, name, oteltrace.WithSpanKind(oteltrace.SpanKindServer), oteltrace.WithAttributes(
-				attribute.String("http.request.method", r.Method), attribute.String("http.route", e.Path),
-				attribute.String("artemis.caller", x.caller.Identity), attribute.Bool("artemis.caller.claimed", x.caller.Claimed)))
+			ctx, span = s.Tracing.Tracer.Start(ctx, name, oteltrace.WithSpanKind(oteltrace.SpanKindServer),
+				oteltrace.WithAttributes(
+					attribute.String("http.request.method", r.Method), attribute.String("http.route", e.Path),
+					attribute.String("artemis.caller", x.caller.Identity), attribute.Bool("artemis.caller.claimed",
+						x.caller.Claimed)))
 		}
 		var status int
 		if e.stream != nil {

@@ -233,7 +233,8 @@ func (f *Flight) nominal() {
 	}
 	// The core's upper stage raises the apogee; the injection is the service
 	// module's, in the published plan as here.
-	f.burns = []spent{{f.injection, f.injection + injectionTime, 1000 * (first.Speed() - high(injectionPerigee).Speed())}}
+	f.burns = []spent{{f.injection, f.injection + injectionTime,
+		1000 * (first.Speed() - high(injectionPerigee).Speed())}}
 	f.coast(atFlyby(), thrust{}, nominalReturnBurn)
 }
 
@@ -285,10 +286,11 @@ func (f *Flight) coast(from State, burn thrust, hint float64) {
 			dv, _ = solveReturn(reached) // 0 when there is none: fly on as it comes
 		}
 		f.spend(reached.T, returnBurnFor, 1000*dv)
-		propagate(reached, longest, thrust{reached.T, reached.T + returnBurnFor, dv / returnBurnFor}, func(s State) bool {
-			path = append(path, s)
-			return s.DistanceEarth() > EarthRadius+entryAltitude && s.DistanceMoon() > MoonRadius
-		})
+		propagate(reached, longest, thrust{reached.T, reached.T + returnBurnFor, dv / returnBurnFor},
+			func(s State) bool {
+				path = append(path, s)
+				return s.DistanceEarth() > EarthRadius+entryAltitude && s.DistanceMoon() > MoonRadius
+			})
 	}
 	f.land(path)
 }
@@ -297,7 +299,8 @@ func (f *Flight) coast(from State, burn thrust, hint float64) {
 // perigee to where the entry wants it, by bisection between bounds.
 func solveReturn(s State) (float64, bool) {
 	miss := func(dv float64) float64 {
-		return nextPerigee(s, 9*24*3600, thrust{s.T, s.T + returnBurnFor, dv / returnBurnFor}) - (EarthRadius + entryPerigee)
+		return nextPerigee(s, 9*24*3600, thrust{s.T, s.T + returnBurnFor, dv / returnBurnFor}) - (EarthRadius +
+			entryPerigee)
 	}
 	// The perigee falls as the angular momentum is taken away; look outwards
 	// from no burn at all for a change of sign.
@@ -350,7 +353,8 @@ func (f *Flight) land(path []State) {
 	start := lookUp(path, hi)
 	down, lasts := descentFrom(start)
 	f.end = f.entry + lasts
-	f.segments = append(f.segments, segment{f.entry, func(t float64) State { return lookUp(path, t) }}, segment{f.end, down})
+	f.segments = append(f.segments, segment{f.entry, func(t float64) State { return lookUp(path, t) }},
+		segment{f.end, down})
 }
 
 // descentFrom falls through the atmosphere to the sea: height and speed fade

@@ -100,7 +100,8 @@ func TestEnergyIsConstantInFreeFall(t *testing.T) {
 	// frame, with the indirect term of a frame that falls with Earth.
 	jacobi := func(s State) float64 {
 		m := MoonAt(s.T)
-		potential := EarthGM/s.DistanceEarth() + MoonGM/s.DistanceMoon() - MoonGM*(s.X*m.X+s.Y*m.Y)/(MoonOrbit*MoonOrbit*MoonOrbit)
+		potential := EarthGM/s.DistanceEarth() + MoonGM/s.DistanceMoon() - MoonGM*(s.X*m.X+
+			s.Y*m.Y)/(MoonOrbit*MoonOrbit*MoonOrbit)
 		return (s.VX*s.VX+s.VY*s.VY)/2 - moonRate*(s.X*s.VY-s.Y*s.VX) - potential
 	}
 	start := jacobi(f.At(95000))
@@ -116,7 +117,8 @@ func TestACorrectionChangesTheFlightFromThenOn(t *testing.T) {
 		return math.Hypot(a.X-b.X, a.Y-b.Y)
 	}
 	near(t, "distance before the burn in km", apart(149000), 0, 1e-9)
-	near(t, "speed gained in m/s", (burned.At(150000+correctionFor).Speed()-plain.At(150000+correctionFor).Speed())*1000, 2.3, 0.05)
+	near(t, "speed gained in m/s", (burned.At(150000+correctionFor).Speed()-plain.At(150000+
+		correctionFor).Speed())*1000, 2.3, 0.05)
 	if d := apart(250000); d < 100 || d > 2000 {
 		t.Errorf("a day later the flights are %.0f km apart, want some hundred", d)
 	}
@@ -182,7 +184,8 @@ func TestPhasesComeInOrder(t *testing.T) {
 			seen = append(seen, p)
 		}
 	}
-	want := []string{"pre-launch", "ascent", "earth-orbit", "trans-lunar-injection", "outbound", "flyby", "return", "entry", "splashdown"}
+	want := []string{"pre-launch", "ascent", "earth-orbit", "trans-lunar-injection", "outbound", "flyby", "return",
+		"entry", "splashdown"}
 	if len(seen) != len(want) {
 		t.Fatalf("phases %v, want %v", seen, want)
 	}
@@ -250,7 +253,8 @@ func TestTheCrewIsAlive(t *testing.T) {
 	f := mustFly(t)
 	scan(f, 600, func(s State) {
 		for _, v := range VitalsOf(s.T, f.Load(s.T), 7) {
-			if v.HeartRateBpm < 40 || v.HeartRateBpm > 160 || v.SpO2Percent < 93 || v.SpO2Percent > 100 || v.TemperatureC < 35.8 || v.TemperatureC > 38 || v.BreathsMin < 8 || v.BreathsMin > 32 {
+			if v.HeartRateBpm < 40 || v.HeartRateBpm > 160 || v.SpO2Percent < 93 || v.SpO2Percent > 100 ||
+				v.TemperatureC < 35.8 || v.TemperatureC > 38 || v.BreathsMin < 8 || v.BreathsMin > 32 {
 				t.Fatalf("at %.0f s: %+v", s.T, v)
 			}
 		}
@@ -266,7 +270,8 @@ func TestStoresOnlyRunDownAndLast(t *testing.T) {
 	before := f.StoresAt(0)
 	scan(f, 1000, func(s State) {
 		now := f.StoresAt(s.T)
-		if now.OxygenKg > before.OxygenKg || now.WaterKg > before.WaterKg || now.NitrogenKg > before.NitrogenKg || now.PropellantKg > before.PropellantKg {
+		if now.OxygenKg > before.OxygenKg || now.WaterKg > before.WaterKg || now.NitrogenKg > before.NitrogenKg ||
+			now.PropellantKg > before.PropellantKg {
 			t.Fatalf("at %.0f s something was filled up: %+v after %+v", s.T, now, before)
 		}
 		before = now

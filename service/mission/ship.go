@@ -118,7 +118,8 @@ func propellantFor(deltaV float64) float64 {
 
 // Percent returns the stores in per cent of the load at lift-off.
 func (s Stores) Percent() (oxygen, nitrogen, water, propellant float64) {
-	return 100 * s.OxygenKg / full.OxygenKg, 100 * s.NitrogenKg / full.NitrogenKg, 100 * s.WaterKg / full.WaterKg, 100 * s.PropellantKg / full.PropellantKg
+	return 100 * s.OxygenKg / full.OxygenKg, 100 * s.NitrogenKg / full.NitrogenKg, 100 * s.WaterKg / full.WaterKg,
+		100 * s.PropellantKg / full.PropellantKg
 }
 
 // Air is the atmosphere of the cabin.
@@ -182,5 +183,6 @@ func (f *Flight) StarsAt(t float64, seed uint64) Stars {
 	case PreLaunch, Ascent, Entry, Splashdown:
 		return Stars{}
 	}
-	return Stars{Tracked: 14 + int(math.Round(5*wave(seed, "stars", t, 3600))), ErrorArcSecond: 4 + 2*math.Abs(wave(seed, "tracker", t, 1800))}
+	return Stars{Tracked: 14 + int(math.Round(5*wave(seed, "stars", t, 3600))), ErrorArcSecond: 4 +
+		2*math.Abs(wave(seed, "tracker", t, 1800))}
 }

@@ -20,7 +20,8 @@ func solve() (at, speed float64) {
 		// From the last step, which is just beyond the perigee, to the perigee
 		// itself along the osculating orbit.
 		radial := (last.X*last.VX + last.Y*last.VY) / last.DistanceEarth()
-		f := math.Atan2(radial*math.Sqrt(o.Perigee*(1+o.Eccentricity)/EarthGM), o.Perigee*(1+o.Eccentricity)/last.DistanceEarth()-1)
+		f := math.Atan2(radial*math.Sqrt(o.Perigee*(1+o.Eccentricity)/EarthGM),
+			o.Perigee*(1+o.Eccentricity)/last.DistanceEarth()-1)
 		var since float64
 		if e := o.Eccentricity; e < 1 {
 			ecc := 2 * math.Atan(math.Sqrt((1-e)/(1+e))*math.Tan(f/2))
@@ -44,7 +45,8 @@ func solve() (at, speed float64) {
 func TestTheNominalFlightIsSolved(t *testing.T) {
 	at, speed := solve()
 	if math.Abs(at-flybyAt) > 1 || math.Abs(speed-flybySpeed) > 1e-6 {
-		t.Errorf("flybyAt = %.2f, flybySpeed = %.7f solve the problem; flight.go has %.2f and %.7f", at, speed, flybyAt, flybySpeed)
+		t.Errorf("flybyAt = %.2f, flybySpeed = %.7f solve the problem; flight.go has %.2f and %.7f", at, speed, flybyAt,
+			flybySpeed)
 	}
 	f := &Flight{}
 	f.nominal()

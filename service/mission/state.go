@@ -66,7 +66,8 @@ var moonRate = math.Sqrt((EarthGM + MoonGM) / (MoonOrbit * MoonOrbit * MoonOrbit
 // MoonAt returns the Moon's place and motion at a mission time.
 func MoonAt(t float64) State {
 	sin, cos := math.Sincos(moonRate * (t - flybyAt))
-	return State{T: t, X: MoonOrbit * cos, Y: MoonOrbit * sin, VX: -MoonOrbit * moonRate * sin, VY: MoonOrbit * moonRate * cos}
+	return State{T: t, X: MoonOrbit * cos, Y: MoonOrbit * sin, VX: -MoonOrbit * moonRate * sin,
+		VY: MoonOrbit * moonRate * cos}
 }
 
 // cubic returns the value and the rate, a part u of the way over h seconds, of the

@@ -11,7 +11,9 @@ import (
 // FuzzHear lets a peer say anything of the clock: what is adopted is believable,
 // and is passed on as it was meant.
 func FuzzHear(f *testing.F) {
-	for _, s := range []string{"liftoff=2026-04-01T11:59:00Z;scale=1440", "liftoff=2026-04-01T12:00:00.000000001+14:00;scale=0x1p4", "liftoff=;scale=", "liftoff=0000-01-01T00:00:00Z;scale=1"} {
+	for _, s := range []string{"liftoff=2026-04-01T11:59:00Z;scale=1440",
+		"liftoff=2026-04-01T12:00:00.000000001+14:00;scale=0x1p4", "liftoff=;scale=",
+		"liftoff=0000-01-01T00:00:00Z;scale=1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
@@ -22,7 +24,8 @@ func FuzzHear(f *testing.F) {
 			return
 		}
 		at, ok := c.MissionTime()
-		if err != nil || !ok || math.IsNaN(at) || math.IsInf(at, 0) || at < 0 || r.LiftOff.Sub(noon) > missionclock.MaxAhead || r.Scale > missionclock.MaxScale || r.Scale < missionclock.MinScale {
+		if err != nil || !ok || math.IsNaN(at) || math.IsInf(at, 0) || at < 0 || r.LiftOff.Sub(
+			noon) > missionclock.MaxAhead || r.Scale > missionclock.MaxScale || r.Scale < missionclock.MinScale {
 			t.Fatalf("%q: adopted %+v, mission time %g, %v", header, r, at, err)
 		}
 		again, err := missionclock.Parse(c.Header())

@@ -21,7 +21,8 @@ func FuzzAnswer(f *testing.F) {
 		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
 		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\n{}",
 		"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1/\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nArtemis-Clock: liftoff=2199-01-01T00:00:00Z;scale=1\r\n\r\n" + `{"trace":{"service":"comms-system"}}`,
+		"HTTP/1.1 200 OK\r\nArtemis-Clock: liftoff=2199-01-01T00:00:00Z;scale=1\r\n\r\n" +
+			`{"trace":{"service":"comms-system"}}`,
 	} {
 		f.Add([]byte(s))
 	}

@@ -51,7 +51,8 @@ type Client struct {
 func New(self catalog.Caller, addresses map[string]*url.URL, timeout time.Duration, clock *missionclock.Clock,
 	tracing *telemetry.Tracing, metrics *telemetry.Metrics, evidence *trace.Evidence) *Client {
 	return &Client{
-		self: self, addresses: addresses, timeout: timeout, clock: clock, tracing: tracing, metrics: metrics, evidence: evidence,
+		self: self, addresses: addresses, timeout: timeout, clock: clock, tracing: tracing, metrics: metrics,
+		evidence: evidence,
 		http: &http.Client{
 			Transport: &http.Transport{
 				Proxy:                  http.ProxyFromEnvironment,
@@ -103,8 +104,10 @@ func (c *Client) call(ctx context.Context, peer, method, path string, in, out an
 	ctx = c.tracing.Root(ctx)
 	var span oteltrace.Span
 	if c.tracing.On() {
-		ctx, span = c.tracing.Tracer.Start(ctx, method+" "+route, oteltrace.WithSpanKind(oteltrace.SpanKindClient), oteltrace.WithAttributes(
-			attribute.String("http.request.method", method), attribute.String("peer.service", peer), attribute.String("url.path", route)))
+		ctx, span = c.tracing.Tracer.Start(ctx, method+" "+route, oteltrace.WithSpanKind(oteltrace.SpanKindClient),
+			oteltrace.WithAttributes(
+				attribute.String("http.request.method", method), attribute.String("peer.service", peer),
+				attribute.String("url.path", route)))
 		defer span.End()
 	}
 	hop := trace.Hop{From: c.self.Component, To: peer, Method: method, Path: route}
@@ -128,7 +131,8 @@ func (c *Client) call(ctx context.Context, peer, method, path string, in, out an
 	return err
 }
 
-func (c *Client) exchange(ctx context.Context, service catalog.Service, address *url.URL, method, path string, body []byte, out any, hop *trace.Hop) error {
+func (c *Client) exchange(ctx context.Context, service catalog.Service, address *url.URL, method, path string,
+	body []byte, out any, hop *trace.Hop) error {
 	name := service.Caller().String()
 	var reader io.Reader
 	if body != nil {
@@ -179,7 +183,8 @@ func (c *Client) exchange(ctx context.Context, service catalog.Service, address 
 		hop.Proof = c.evidence.Echo(nonce, traced.Trace.Caller, service.Cell == c.self.Cell)
 		// What an answer says of the clock counts only if the peer made it.
 		if err := c.clock.Hear(response.Header.Get(missionclock.Header)); err != nil {
-			return problem.New(problem.UpstreamNonsense, "%s answered with an impossible clock", name).At(name).Because(err)
+			return problem.New(problem.UpstreamNonsense, "%s answered with an impossible clock",
+				name).At(name).Because(err)
 		}
 	}
 	switch status := response.StatusCode; {
@@ -189,7 +194,8 @@ func (c *Client) exchange(ctx context.Context, service catalog.Service, address 
 		}
 		if out != nil {
 			if err := json.Unmarshal(answer, out); err != nil {
-				return problem.New(problem.UpstreamNonsense, "%s answered with fields of another kind", name).At(name).Because(err)
+				return problem.New(problem.UpstreamNonsense, "%s answered with fields of another kind",
+					name).At(name).Because(err)
 			}
 		}
 		return nil
@@ -222,7 +228,8 @@ func foreign(name string, status int) error {
 	case http.StatusForbidden:
 		return problem.New(problem.UpstreamDenied, "the call to %s was denied by policy", name).At(name)
 	case http.StatusServiceUnavailable, http.StatusBadGateway:
-		return problem.New(problem.UpstreamUnreachable, "%s could not be reached behind its proxy (%d)", name, status).At(name)
+		return problem.New(problem.UpstreamUnreachable, "%s could not be reached behind its proxy (%d)", name,
+			status).At(name)
 	case http.StatusGatewayTimeout:
 		return problem.New(problem.UpstreamTimeout, "%s did not answer its proxy in time", name).At(name)
 	default:
@@ -239,13 +246,16 @@ func failure(name string, err error) error {
 		return problem.New(problem.UpstreamTimeout, "%s did not answer in time", name).At(name).Because(err)
 	case errors.Is(err, context.Canceled):
 		return problem.New(problem.UpstreamTimeout, "the call to %s was given up", name).At(name).Because(err)
-	case errors.As(err, &dns), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH),
+	case errors.As(err, &dns), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH),
+		errors.Is(err, syscall.ENETUNREACH),
 		errors.As(err, &op) && op.Op == "dial":
 		return problem.New(problem.UpstreamUnreachable, "%s could not be reached", name).At(name).Because(err)
 	case strings.Contains(err.Error(), "malformed"):
 		return problem.New(problem.UpstreamNonsense, "%s did not speak HTTP", name).At(name).Because(err)
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		strings.Contains(err.Error(), "server closed idle connection"), strings.Contains(err.Error(), "transport connection broken"):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF),
+		strings.Contains(err.Error(), "server closed idle connection"), strings.Contains(err.Error(),
+			"transport connection broken"):
 		return problem.New(problem.UpstreamReset, "the connection to %s was cut", name).At(name).Because(err)
 	default:
 		return problem.New(problem.UpstreamNonsense, "%s did not speak HTTP as expected", name).At(name).Because(err)

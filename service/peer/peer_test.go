@@ -34,7 +34,8 @@ func capcom(t *testing.T, address string, timeout time.Duration) (*peer.Client, 
 		t.Fatal(err)
 	}
 	clock := missionclock.New(time.Now, nil)
-	c := peer.New(catalog.Caller{Cell: "houston", Component: "capcom"}, map[string]*url.URL{"comms-system": u}, timeout, clock,
+	c := peer.New(catalog.Caller{Cell: "houston", Component: "capcom"}, map[string]*url.URL{"comms-system": u}, timeout,
+		clock,
 		tracing, telemetry.NewMetrics("houston", "capcom", "test"), trace.NewEvidence(time.Now, time.Second, false))
 	t.Cleanup(c.Close)
 	return c, clock
@@ -76,8 +77,10 @@ func TestEveryWayToFailHasItsName(t *testing.T) {
 		status  int // in the hop
 	}{
 		{"denied by a waypoint", answer(403, "RBAC: access denied"), problem.UpstreamDenied, "orion/comms-system", 403},
-		{"nobody behind the gateway", answer(503, "upstream connect error"), problem.UpstreamUnreachable, "orion/comms-system", 503},
-		{"the gateway waited in vain", answer(504, "upstream request timeout"), problem.UpstreamTimeout, "orion/comms-system", 504},
+		{"nobody behind the gateway", answer(503, "upstream connect error"), problem.UpstreamUnreachable,
+			"orion/comms-system", 503},
+		{"the gateway waited in vain", answer(504, "upstream request timeout"), problem.UpstreamTimeout,
+			"orion/comms-system", 504},
 		{"silent", func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-release:
@@ -94,7 +97,8 @@ func TestEveryWayToFailHasItsName(t *testing.T) {
 		}, problem.UpstreamTimeout, "orion/comms-system", 200},
 		{"reset", rawAnswer("", true), problem.UpstreamReset, "orion/comms-system", 0},
 		{"closed", rawAnswer("", false), problem.UpstreamReset, "orion/comms-system", 0},
-		{"cut in mid-answer", rawAnswer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", false), problem.UpstreamReset, "orion/comms-system", 200},
+		{"cut in mid-answer", rawAnswer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", false),
+			problem.UpstreamReset, "orion/comms-system", 200},
 		{"another protocol", func(w http.ResponseWriter, r *http.Request) {
 			c, _, err := w.(http.Hijacker).Hijack()
 			if err != nil {
@@ -107,18 +111,26 @@ func TestEveryWayToFailHasItsName(t *testing.T) {
 		}, problem.UpstreamNonsense, "orion/comms-system", 101},
 		{"no HTTP", rawAnswer("SSH-2.0-OpenSSH_9.9\r\n", false), problem.UpstreamNonsense, "orion/comms-system", 0},
 		{"no JSON", answer(200, "hello"), problem.UpstreamNonsense, "orion/comms-system", 200},
-		{"JSON of somebody else", answer(200, `{"status":"acknowledged","trace":{"service":"adversary"}}`), problem.UpstreamNonsense, "orion/comms-system", 200},
+		{"JSON of somebody else", answer(200, `{"status":"acknowledged","trace":{"service":"adversary"}}`),
+			problem.UpstreamNonsense, "orion/comms-system", 200},
 		{"no trace", answer(200, `{"status":"acknowledged"}`), problem.UpstreamNonsense, "orion/comms-system", 200},
-		{"a field of another kind", answer(200, `{"status":7,"trace":{"service":"comms-system"}}`), problem.UpstreamNonsense, "orion/comms-system", 200},
-		{"too much", answer(200, strings.Repeat(" ", peer.MaxAnswer+1)), problem.UpstreamNonsense, "orion/comms-system", 200},
+		{"a field of another kind", answer(200, `{"status":7,"trace":{"service":"comms-system"}}`),
+			problem.UpstreamNonsense, "orion/comms-system", 200},
+		{"too much", answer(200, strings.Repeat(" ", peer.MaxAnswer+1)), problem.UpstreamNonsense, "orion/comms-system",
+			200},
 		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere/", http.StatusTemporaryRedirect)
 		}, problem.UpstreamNonsense, "orion/comms-system", 307},
-		{"an error of its own", answer(500, problemBody(problem.Internal, "")), problem.UpstreamError, "orion/comms-system", 500},
-		{"our mistake", answer(400, problemBody(problem.UnknownField, "")), problem.UpstreamError, "orion/comms-system", 400},
-		{"the operator's mistake", answer(422, problemBody(problem.OutOfRange, "")), problem.OutOfRange, "orion/comms-system", 422},
-		{"the wrong phase", answer(409, problemBody(problem.WrongPhase, "orion/guidance-nav")), problem.WrongPhase, "orion/guidance-nav", 409},
-		{"denied further on", answer(502, problemBody(problem.UpstreamDenied, "orion/guidance-nav")), problem.UpstreamDenied, "orion/guidance-nav", 502},
+		{"an error of its own", answer(500, problemBody(problem.Internal, "")), problem.UpstreamError,
+			"orion/comms-system", 500},
+		{"our mistake", answer(400, problemBody(problem.UnknownField, "")), problem.UpstreamError, "orion/comms-system",
+			400},
+		{"the operator's mistake", answer(422, problemBody(problem.OutOfRange, "")), problem.OutOfRange,
+			"orion/comms-system", 422},
+		{"the wrong phase", answer(409, problemBody(problem.WrongPhase, "orion/guidance-nav")), problem.WrongPhase,
+			"orion/guidance-nav", 409},
+		{"denied further on", answer(502, problemBody(problem.UpstreamDenied, "orion/guidance-nav")),
+			problem.UpstreamDenied, "orion/guidance-nav", 502},
 	} {
 		server := httptest.NewServer(c.handler)
 		timeout := 20 * time.Second
@@ -135,7 +147,8 @@ func TestEveryWayToFailHasItsName(t *testing.T) {
 			t.Errorf("%s: %v, want %s of %s", c.name, err, c.code, c.peer)
 		}
 		hops := recorder.Hops()
-		if len(hops) != 1 || hops[0].Error != string(c.code) || hops[0].Status != c.status || hops[0].To != "comms-system" {
+		if len(hops) != 1 || hops[0].Error != string(c.code) || hops[0].Status != c.status ||
+			hops[0].To != "comms-system" {
 			t.Errorf("%s: hops %+v", c.name, hops)
 		}
 	}
@@ -164,7 +177,8 @@ func TestNoCallIsMadeThatTheTableDoesNotHave(t *testing.T) {
 	defer server.Close()
 	client, _ := capcom(t, server.URL, time.Second)
 	for _, c := range []struct{ peer, method, path string }{
-		{"comms-system", "GET", "/signal/strength"}, {"comms-system", "POST", "/downlink"}, {"guidance-nav", "GET", "/position"}, {"nobody", "GET", "/"},
+		{"comms-system", "GET", "/signal/strength"}, {"comms-system", "POST", "/downlink"}, {"guidance-nav", "GET",
+			"/position"}, {"nobody", "GET", "/"},
 	} {
 		var err error
 		if c.method == "GET" {
@@ -185,7 +199,8 @@ func TestACallCarriesTraceClockBudgetAndARandomIdentity(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = append(got, r.Header.Clone())
 		w.Header().Set(missionclock.Header, missionclock.Reading{LiftOff: liftOff, Scale: 1440}.String())
-		io.WriteString(w, `{"trace":{"service":"comms-system","hops":[{"from":"comms-system","to":"guidance-nav","status":200}],
+		io.WriteString(w,
+			`{"trace":{"service":"comms-system","hops":[{"from":"comms-system","to":"guidance-nav","status":200}],
 			"caller":{"identity":"spiffe://cluster.local/ns/houston/sa/capcom","claimed":true,"proof":"none"}}}`)
 	}))
 	defer server.Close()
@@ -208,11 +223,13 @@ func TestACallCarriesTraceClockBudgetAndARandomIdentity(t *testing.T) {
 	if first == second || !strings.HasPrefix(first, "Nonce=") || !strings.HasPrefix(second, "Nonce=") {
 		t.Errorf("identities %q, %q", first, second)
 	}
-	if len(got[0].Get("Traceparent")) != 55 || got[0].Get(endpoint.BudgetHeader) == "" || got[0].Get("Content-Type") != "application/json" {
+	if len(got[0].Get("Traceparent")) != 55 || got[0].Get(endpoint.BudgetHeader) == "" ||
+		got[0].Get("Content-Type") != "application/json" {
 		t.Errorf("headers %v", got[0])
 	}
 	hops := recorder.Hops()
-	if len(hops) != 2 || len(hops[0].Hops) != 1 || hops[0].Hops[0].To != "guidance-nav" || hops[0].Proof != trace.ProofWaypoint ||
+	if len(hops) != 2 || len(hops[0].Hops) != 1 || hops[0].Hops[0].To != "guidance-nav" ||
+		hops[0].Proof != trace.ProofWaypoint ||
 		hops[0].SeenAs != "spiffe://cluster.local/ns/houston/sa/capcom" {
 		t.Errorf("hops %+v", hops)
 	}

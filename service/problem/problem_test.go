@@ -32,7 +32,8 @@ func TestEveryCodeComesBackFromItsOwnForm(t *testing.T) {
 
 func TestWhatIsNoProblemOfOursIsNotBelieved(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{``, `{}`, `RBAC: access denied`, `{"code":"teapot","status":418,"type":"urn:artemis:problem:teapot"}`, `{"code":"not-found","status":404}`} {
+	for _, body := range []string{``, `{}`, `RBAC: access denied`,
+		`{"code":"teapot","status":418,"type":"urn:artemis:problem:teapot"}`, `{"code":"not-found","status":404}`} {
 		if p, ok := problem.Parse(404, []byte(body)); ok {
 			t.Errorf("%q was read as %+v", body, p)
 		}
@@ -46,7 +47,8 @@ func TestTheCauseStaysInside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(body), "secret") || p.Code != problem.Internal || !strings.Contains(p.Error(), "secret") {
+	if strings.Contains(string(body), "secret") || p.Code != problem.Internal || !strings.Contains(p.Error(),
+		"secret") {
 		t.Errorf("caller: %s; log: %v", body, p)
 	}
 }

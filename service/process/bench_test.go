@@ -48,7 +48,8 @@ func BenchmarkAgainstABareHandler(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	fly.Header.Set(missionclock.Header, "liftoff="+time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano)+";scale=1440")
+	fly.Header.Set(missionclock.Header, "liftoff="+time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano)+
+		";scale=1440")
 	response, err := http.DefaultClient.Do(fly)
 	if err != nil {
 		b.Fatal(err)
@@ -62,7 +63,8 @@ func BenchmarkAgainstABareHandler(b *testing.B) {
 		b.Fatal(err)
 	}
 	bare, barePID := startBare(b, answer)
-	addresses := map[string]string{"service": "http://" + service.mission + endpoint, "bare": "http://" + bare + endpoint}
+	addresses := map[string]string{"service": "http://" + service.mission + endpoint, "bare": "http://" + bare +
+		endpoint}
 	pids := map[string]int{"service": service.Process.Pid, "bare": barePID}
 	for b.Loop() {
 		// Short turns and many: what else the host does falls on both.
@@ -86,7 +88,8 @@ func BenchmarkAgainstABareHandler(b *testing.B) {
 		slices.Sort(ratios)
 		each := func(name string) float64 { return float64(used[name].Microseconds()) / served[name] }
 		b.Logf("service %.0f/s and %.1f µs of CPU each, bare %.0f/s and %.1f µs; ratio by turns %.2f to %.2f",
-			served["service"]/(rounds*lasts.Seconds()), each("service"), served["bare"]/(rounds*lasts.Seconds()), each("bare"), ratios[0], ratios[rounds-1])
+			served["service"]/(rounds*lasts.Seconds()), each("service"), served["bare"]/(rounds*lasts.Seconds()),
+			each("bare"), ratios[0], ratios[rounds-1])
 		b.ReportMetric(each("bare")/each("service"), "of-bare-by-CPU")
 		b.ReportMetric(ratios[rounds/2], "of-bare")
 		if ratios[rounds/2] < wantRatio && !testing.Short() {

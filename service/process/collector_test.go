@@ -30,7 +30,8 @@ func newCollector(t *testing.T) *collector {
 		body, err := io.ReadAll(r.Body)
 		// ExportTraceServiceRequest and TracesData are the same on the wire.
 		var data tracev1.TracesData
-		if err != nil || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" || proto.Unmarshal(body, &data) != nil {
+		if err != nil || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" ||
+			proto.Unmarshal(body, &data) != nil {
 			http.Error(w, "no spans", http.StatusBadRequest)
 			return
 		}

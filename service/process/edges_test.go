@@ -53,7 +53,8 @@ func TestEveryEdgeOfTheTableIsTracedAndNoOther(t *testing.T) {
 		got[caller.String()+" -> "+callee.Caller().String()] = true
 		method, route, _ := strings.Cut(s.Name, " ")
 		routes[s.service+" "+s.Name] = true
-		if !callee.Allows(caller, method, strings.TrimSuffix(route, "*")+strings.Repeat("x", strings.Count(route, "*"))) {
+		if !callee.Allows(caller, method, strings.TrimSuffix(route, "*")+strings.Repeat("x", strings.Count(route,
+			"*"))) {
 			t.Errorf("%s called %s of %s: not in the table", caller, s.Name, callee.Caller())
 		}
 	}
@@ -95,7 +96,8 @@ func warmUp(s *suite, c *collector) {
 	})
 	s.until("the service module's monitor tells of the burn", 5*time.Second, func() (bool, string) {
 		got := s.status()
-		return slices.ContainsFunc(got.Alerts, func(a role.Alert) bool { return a.Source == "service-module-monitor" }), fmt.Sprintf("%+v", got.Alerts)
+		return slices.ContainsFunc(got.Alerts, func(a role.Alert) bool { return a.Source == "service-module-monitor" }),
+			fmt.Sprintf("%+v", got.Alerts)
 	})
 	for _, command := range []string{
 		`{"type":"antenna","antenna":"low-gain"}`, `{"type":"attitude","rollDeg":12}`, `{"type":"telemetry-request"}`,

@@ -18,7 +18,8 @@ func (d discard) WriteHeader(int)             {}
 
 // BenchmarkHandler is what a service adds to net/http for one request.
 func BenchmarkHandler(b *testing.B) {
-	for _, c := range []struct{ role, path string }{{"life-support", "/crew/vitals"}, {"life-support", "/cabin/atmosphere"}, {"guidance-nav", "/position"}} {
+	for _, c := range []struct{ role, path string }{{"life-support", "/crew/vitals"},
+		{"life-support", "/cabin/atmosphere"}, {"guidance-nav", "/position"}} {
 		b.Run(c.role+c.path, func(b *testing.B) {
 			cfg, err := config.Load([]string{"SERVICE_ROLE=" + c.role})
 			if err != nil {
@@ -28,11 +29,13 @@ func BenchmarkHandler(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := newService(cfg, "orion", telemetry.NewLogger(io.Discard, cfg.LogLevel, "orion", c.role), tracing, telemetry.NewMetrics("orion", c.role, "test"))
+			s := newService(cfg, "orion", telemetry.NewLogger(io.Discard, cfg.LogLevel, "orion", c.role), tracing,
+				telemetry.NewMetrics("orion", c.role, "test"))
 			if err := s.build(); err != nil {
 				b.Fatal(err)
 			}
-			if err := s.clock.Hear("liftoff=" + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano) + ";scale=1440"); err != nil {
+			if err := s.clock.Hear("liftoff=" + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano) +
+				";scale=1440"); err != nil {
 				b.Fatal(err)
 			}
 			r, err := http.NewRequest("GET", c.path, nil)

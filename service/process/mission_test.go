@@ -25,7 +25,8 @@ func TestTheMissionFliesFromTheCountdownToTheSplashdown(t *testing.T) {
 	})
 	s.until("the burn comes down", 5*time.Second, func() (bool, string) {
 		got := s.status()
-		return len(got.Maneuvers) == 1 && got.Maneuvers[0].DeltaVMS == 2.3, fmt.Sprintf("%+v after %s", got.Maneuvers, burn)
+		return len(got.Maneuvers) == 1 && got.Maneuvers[0].DeltaVMS == 2.3, fmt.Sprintf("%+v after %s", got.Maneuvers,
+			burn)
 	})
 
 	stations := map[string]bool{}

@@ -104,7 +104,8 @@ type service struct {
 	handler http.Handler
 }
 
-func newService(cfg config.Config, cell string, log *slog.Logger, tracing *telemetry.Tracing, metrics *telemetry.Metrics) *service {
+func newService(cfg config.Config, cell string, log *slog.Logger, tracing *telemetry.Tracing,
+	metrics *telemetry.Metrics) *service {
 	s := &service{cfg: cfg, log: log, tracing: tracing, metrics: metrics}
 	s.clock = missionclock.New(time.Now, func(r missionclock.Reading) {
 		log.Info("mission clock adopted", "liftOff", r.LiftOff, "timeScale", r.Scale)
@@ -120,7 +121,8 @@ func newService(cfg config.Config, cell string, log *slog.Logger, tracing *telem
 	self := catalog.Caller{Cell: cell, Component: cfg.Role}
 	s.peers = peer.New(self, cfg.Peers, cfg.PeerTimeout, s.clock, tracing, metrics, evidence)
 	s.server = &endpoint.Server{
-		Service: cfg.Role, Cell: cell, Clock: s.clock, Tracing: tracing, Metrics: metrics, Evidence: evidence, Log: log, Budget: cfg.PeerTimeout + time.Second,
+		Service: cfg.Role, Cell: cell, Clock: s.clock, Tracing: tracing, Metrics: metrics, Evidence: evidence, Log: log,
+		Budget: cfg.PeerTimeout + time.Second,
 	}
 	return s
 }
@@ -172,7 +174,8 @@ func (s *service) admin() http.Handler {
 	return mux
 }
 
-func (s *service) run(ctx context.Context, missionListener, adminListener net.Listener, started func(mission, admin net.Addr)) error {
+func (s *service) run(ctx context.Context, missionListener, adminListener net.Listener, started func(mission,
+	admin net.Addr)) error {
 	// Requests and loops outlive ctx: they end when they are drained.
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()

@@ -32,7 +32,8 @@ func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
 		if code != 200 || json.Unmarshal([]byte(body), &got) != nil {
 			return false, body
 		}
-		return got.Contact.State == "live" && len(got.Maneuvers) == 1 && got.Maneuvers[0].DeltaVMS == -2.5 && got.LiftOff.Equal(want),
+		return got.Contact.State == "live" && len(got.Maneuvers) == 1 && got.Maneuvers[0].DeltaVMS == -2.5 &&
+				got.LiftOff.Equal(want),
 			fmt.Sprintf("%+v %+v", got.Contact, got.Maneuvers)
 	}
 	s.until("the burn comes down", 5*time.Second, burned)

@@ -34,7 +34,8 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "service")
-	out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -X main.version=test", "-o", path, "artemis.example/service").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -X main.version=test", "-o", path,
+		"artemis.example/service").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
@@ -194,7 +195,8 @@ func TestARequestUnderWayIsAnsweredAfterTheSignal(t *testing.T) {
 	}
 	got := make(chan result, 1)
 	go func() {
-		response, err := http.Post("http://"+p.mission+"/uplink/command", "application/json", strings.NewReader(`{"type":"telemetry-request"}`))
+		response, err := http.Post("http://"+p.mission+"/uplink/command", "application/json",
+			strings.NewReader(`{"type":"telemetry-request"}`))
 		if err != nil {
 			got <- result{0, err.Error()}
 			return
@@ -254,12 +256,16 @@ func TestTheStartStopsWithOneLineThatNamesWhatIsWrong(t *testing.T) {
 		want string
 	}{
 		{"no role", nil, "SERVICE_ROLE"},
-		{"unknown role", []string{"SERVICE_ROLE=houston", "PORT=0", "ADMIN_PORT=0"}, `SERVICE_ROLE: there is no role "houston"`},
+		{"unknown role", []string{"SERVICE_ROLE=houston", "PORT=0", "ADMIN_PORT=0"},
+			`SERVICE_ROLE: there is no role "houston"`},
 		{"no peer", []string{"SERVICE_ROLE=capcom"}, "COMMS_SYSTEM_URL: required, but not set"},
-		{"a peer that is no address", []string{"SERVICE_ROLE=capcom", "COMMS_SYSTEM_URL=comms:8080"}, "COMMS_SYSTEM_URL: want http://HOST:PORT"},
+		{"a peer that is no address", []string{"SERVICE_ROLE=capcom", "COMMS_SYSTEM_URL=comms:8080"},
+			"COMMS_SYSTEM_URL: want http://HOST:PORT"},
 		{"a port that is none", []string{"SERVICE_ROLE=life-support", "PORT=http"}, "PORT: not a uint16"},
-		{"a busy port", []string{"SERVICE_ROLE=life-support", "LISTEN_ADDRESS=127.0.0.1", "PORT=" + port}, "address already in use"},
-		{"an unknown exporter", []string{"SERVICE_ROLE=life-support", "PORT=0", "ADMIN_PORT=0", "OTEL_TRACES_EXPORTER=zipkin"}, "OTEL_TRACES_EXPORTER"},
+		{"a busy port", []string{"SERVICE_ROLE=life-support", "LISTEN_ADDRESS=127.0.0.1", "PORT=" + port},
+			"address already in use"},
+		{"an unknown exporter", []string{"SERVICE_ROLE=life-support", "PORT=0", "ADMIN_PORT=0",
+			"OTEL_TRACES_EXPORTER=zipkin"}, "OTEL_TRACES_EXPORTER"},
 	} {
 		cmd := exec.Command(path)
 		cmd.Env = c.env
@@ -276,7 +282,8 @@ func TestTheStartStopsWithOneLineThatNamesWhatIsWrong(t *testing.T) {
 func TestProblemsComeAsProblems(t *testing.T) {
 	t.Parallel()
 	p := run(t, binary(t), "capcom", nil)
-	response, err := http.Post("http://"+p.mission+"/uplink/command", "application/json", strings.NewReader(`{"type":"telemetry-request"}`))
+	response, err := http.Post("http://"+p.mission+"/uplink/command", "application/json",
+		strings.NewReader(`{"type":"telemetry-request"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +292,8 @@ func TestProblemsComeAsProblems(t *testing.T) {
 	if err := json.NewDecoder(response.Body).Decode(&got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Code != problem.UpstreamUnreachable || got.Peer != "orion/comms-system" || response.StatusCode != got.Status ||
+	if got.Code != problem.UpstreamUnreachable || got.Peer != "orion/comms-system" ||
+		response.StatusCode != got.Status ||
 		response.Header.Get("Content-Type") != problem.MediaType {
 		t.Errorf("%s: %+v", response.Status, got)
 	}

@@ -58,7 +58,8 @@ func adversaryConsole(kit Kit) (Program, error) {
 	if err != nil {
 		return Program{}, err
 	}
-	c := &consoleRole{Kit: kit, cases: cases, hub: newHub(), seen: map[string]time.Time{}, queues: map[string]chan *run{}, runs: map[string]*run{}, handed: map[string]*run{}}
+	c := &consoleRole{Kit: kit, cases: cases, hub: newHub(), seen: map[string]time.Time{},
+		queues: map[string]chan *run{}, runs: map[string]*run{}, handed: map[string]*run{}}
 	for _, a := range cases.Attackers {
 		if a.Pod != "" {
 			c.queues[a.Name] = make(chan *run, maxQueue)
@@ -120,11 +121,14 @@ func (c *consoleRole) list(context.Context) (any, error) {
 func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any, error) {
 	attack, ok := c.cases.Attack(name)
 	if !ok {
-		return nil, problem.New(problem.NotFound, "there is no attack %.60q: this console plays the attacks of its campaign by name, against the targets written there. It is no proxy and goes to no address that it is given", name)
+		return nil, problem.New(problem.NotFound, "there is no attack %.60q: this console plays the attacks of its "+
+			"campaign by name, against the targets written there. It is no proxy and goes to no address that it is "+
+			"given", name)
 	}
 	queue := c.queues[attack.Attacker]
 	if queue == nil {
-		return nil, problem.New(problem.WrongPhase, "no pod plays %q: it comes from %s; `artemis attack %s` sends it", attack.ID, attack.Attacker, attack.ID)
+		return nil, problem.New(problem.WrongPhase, "no pod plays %q: it comes from %s; `artemis attack %s` sends it",
+			attack.ID, attack.Attacker, attack.ID)
 	}
 	r := &run{id: rand.Text(), attack: attack, at: c.Clock.Now(), taken: make(chan struct{}), done: make(chan struct{})}
 	c.mu.Lock()
@@ -212,7 +216,8 @@ type ControlAnswer struct {
 // makes them through the gateway, which the console cannot.
 func (c *consoleRole) judge(_ context.Context, run string, in Controls) (any, error) {
 	if _, ok := (campaign.Expect{}).At(in.Stage); !ok {
-		return nil, problem.New(problem.OutOfRange, "stage: one of %s", strings.Join(catalog.Stages(), ", ")).In("stage")
+		return nil, problem.New(problem.OutOfRange, "stage: one of %s", strings.Join(catalog.Stages(), ", ")).In(
+			"stage")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -226,7 +231,8 @@ func (c *consoleRole) judge(_ context.Context, run string, in Controls) (any, er
 	r.Control = campaign.Controls{Before: in.Before.probe(attack.Target), After: in.After.probe(attack.Target)}
 	r.Stage = in.Stage
 	r.Judgement = campaign.Judge(campaign.Case{
-		Attack: attack, Attacker: who, Stage: r.Stage, Evidence: r.Evidence, Before: r.Control.Before, After: r.Control.After,
+		Attack: attack, Attacker: who, Stage: r.Stage, Evidence: r.Evidence, Before: r.Control.Before,
+		After: r.Control.After,
 	})
 	if e, ok := attack.Expect.At(r.Stage); ok {
 		r.Expected, r.Differs = &e, e.Differs(r.Judgement, r.Evidence)
@@ -291,7 +297,8 @@ func (c *consoleRole) resultOf(ctx context.Context, id string) (any, error) {
 func (c *consoleRole) poll(ctx context.Context, in PhoneCall) (any, error) {
 	queue := c.queues[in.Name]
 	if queue == nil {
-		return nil, problem.New(problem.OutOfRange, "the campaign has no attacker %.40q that is a pod", in.Name).In("name")
+		return nil, problem.New(problem.OutOfRange, "the campaign has no attacker %.40q that is a pod",
+			in.Name).In("name")
 	}
 	c.here(in.Name)
 	defer c.here(in.Name)

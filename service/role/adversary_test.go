@@ -81,7 +81,8 @@ func TestARogueTakesAttacksByNameFromTheConsoleAndReports(t *testing.T) {
 	adversaryProcess(t, "SERVICE_ROLE=adversary", "ADVERSARY_NAME=orion-rogue", "ADVERSARY_CONSOLE_URL="+console)
 
 	var launched role.Launched
-	if status, text := exchange(t, "POST", console+"/operator/attacks/egress", "", &launched); status != http.StatusAccepted {
+	if status, text := exchange(t, "POST", console+"/operator/attacks/egress", "",
+		&launched); status != http.StatusAccepted {
 		t.Fatalf("%d %s", status, text)
 	}
 	var results role.Results
@@ -94,7 +95,8 @@ func TestARogueTakesAttacksByNameFromTheConsoleAndReports(t *testing.T) {
 	}
 	// There is no such name where this test runs: that is no denial.
 	got := results.Results[0]
-	if got.ID != "egress" || got.Attacker != "orion-rogue" || got.Evidence == nil || got.Evidence.Fault != adversary.NoSuchName || got.Verdict != adversary.Unknown {
+	if got.ID != "egress" || got.Attacker != "orion-rogue" || got.Evidence == nil ||
+		got.Evidence.Fault != adversary.NoSuchName || got.Verdict != adversary.Unknown {
 		t.Errorf("%+v, evidence %+v", got, got.Evidence)
 	}
 	var list adversary.List
@@ -133,7 +135,8 @@ func TestTheConsoleJudgesAgainWithTheOperatorsControls(t *testing.T) {
 	}()
 	exchange(t, "POST", console+"/operator/attacks/pod-ip", "", nil)
 	<-taken
-	reset := `{"run":"` + order.Run + `","name":"orion-rogue","evidence":{"fault":"reset","error":"connection reset by peer"}}`
+	reset := `{"run":"` + order.Run +
+		`","name":"orion-rogue","evidence":{"fault":"reset","error":"connection reset by peer"}}`
 	if status, text := exchange(t, "POST", console+"/phone-home/report", reset, nil); status != http.StatusOK {
 		t.Fatalf("%d %s", status, text)
 	}
@@ -146,10 +149,14 @@ func TestTheConsoleJudgesAgainWithTheOperatorsControls(t *testing.T) {
 		status     int
 		want       adversary.Judgement
 	}{
-		{"both good, at zero-trust", `{"stage":"zero-trust","before":` + good + `,"after":` + good + `}`, 200, adversary.Judgement{Verdict: adversary.DeniedL4, Layer: 2, Inferred: true}},
-		{"both good, at open: only a NetworkPolicy refuses there", `{"stage":"open","before":` + good + `,"after":` + good + `}`, 200, adversary.Judgement{Verdict: adversary.DeniedNetwork, Layer: 1, Inferred: true}},
-		{"the second failed", `{"stage":"zero-trust","before":` + good + `,"after":` + bad + `}`, 200, adversary.Judgement{Verdict: adversary.Unknown}},
-		{"only one was made", `{"stage":"zero-trust","before":` + good + `}`, 200, adversary.Judgement{Verdict: adversary.Unknown}},
+		{"both good, at zero-trust", `{"stage":"zero-trust","before":` + good + `,"after":` + good + `}`, 200,
+			adversary.Judgement{Verdict: adversary.DeniedL4, Layer: 2, Inferred: true}},
+		{"both good, at open: only a NetworkPolicy refuses there", `{"stage":"open","before":` + good + `,"after":` +
+			good + `}`, 200, adversary.Judgement{Verdict: adversary.DeniedNetwork, Layer: 1, Inferred: true}},
+		{"the second failed", `{"stage":"zero-trust","before":` + good + `,"after":` + bad + `}`, 200,
+			adversary.Judgement{Verdict: adversary.Unknown}},
+		{"only one was made", `{"stage":"zero-trust","before":` + good + `}`, 200,
+			adversary.Judgement{Verdict: adversary.Unknown}},
 		{"no stage", `{"before":` + good + `,"after":` + good + `}`, 422, adversary.Judgement{}},
 	} {
 		var got adversary.Result
@@ -168,11 +175,14 @@ func TestTheConsoleIsNoProxyAndSaysSo(t *testing.T) {
 		status     int
 		says       string
 	}{
-		"an address for a name":       {"/operator/attacks/http:%2f%2fguidance-nav:8080%2fmaneuver", "", 404, "It is no proxy"},
-		"an address in the body":      {"/operator/attacks/maneuver", `{"url":"http://guidance-nav:8080/"}`, 400, "unknown-field"},
-		"a proxy's path":              {"/operator/proxy", `{"url":"http://guidance-nav:8080/"}`, 404, "not-found"},
-		"an attack from outside":      {"/operator/attacks/gateway-host", "", 409, "artemis attack gateway-host"},
-		"a report that nobody wants":  {"/phone-home/report", `{"run":"x","name":"orion-rogue","evidence":{}}`, 404, "nobody waits"},
+		"an address for a name": {"/operator/attacks/http:%2f%2fguidance-nav:8080%2fmaneuver", "", 404,
+			"It is no proxy"},
+		"an address in the body": {"/operator/attacks/maneuver", `{"url":"http://guidance-nav:8080/"}`, 400,
+			"unknown-field"},
+		"a proxy's path":         {"/operator/proxy", `{"url":"http://guidance-nav:8080/"}`, 404, "not-found"},
+		"an attack from outside": {"/operator/attacks/gateway-host", "", 409, "artemis attack gateway-host"},
+		"a report that nobody wants": {"/phone-home/report", `{"run":"x","name":"orion-rogue","evidence":{}}`, 404,
+			"nobody waits"},
 		"an attacker nobody knows of": {"/phone-home/poll", `{"name":"somebody"}`, 422, "no attacker"},
 	} {
 		status, text := exchange(t, "POST", console+c.path, c.body, nil)
@@ -183,8 +193,10 @@ func TestTheConsoleIsNoProxyAndSaysSo(t *testing.T) {
 }
 
 func TestTheRogueItselfServesNothing(t *testing.T) {
-	rogue := adversaryProcess(t, "SERVICE_ROLE=adversary", "ADVERSARY_NAME=orion-rogue", "ADVERSARY_CONSOLE_URL=http://127.0.0.1:1")
-	for _, path := range []string{"/", "/proxy?url=http://guidance-nav:8080/", "/phone-home/poll", "/operator/attacks"} {
+	rogue := adversaryProcess(t, "SERVICE_ROLE=adversary", "ADVERSARY_NAME=orion-rogue",
+		"ADVERSARY_CONSOLE_URL=http://127.0.0.1:1")
+	for _, path := range []string{"/", "/proxy?url=http://guidance-nav:8080/", "/phone-home/poll",
+		"/operator/attacks"} {
 		if status, text := exchange(t, "GET", rogue+path, "", nil); status != http.StatusNotFound {
 			t.Errorf("%s: %d %s", path, status, text)
 		}

@@ -21,7 +21,8 @@ func (c Command) check() error {
 	if err := endpoint.Text("type", c.Type, 40); err != nil {
 		return err
 	}
-	if err := endpoint.OneOf("type", c.Type, courseCorrection, attitude, antenna, crewMessage, telemetryRequest, abort); err != nil {
+	if err := endpoint.OneOf("type", c.Type, courseCorrection, attitude, antenna, crewMessage, telemetryRequest,
+		abort); err != nil {
 		return err
 	}
 	if len(c.ID) > maxIDLength {
@@ -41,7 +42,8 @@ func (c Command) check() error {
 		{"reason", c.Reason != "", abort},
 	} {
 		if field.given && field.of != c.Type {
-			return problem.New(problem.OutOfRange, "field %q is not of a command of type %s", field.name, c.Type).In(field.name)
+			return problem.New(problem.OutOfRange, "field %q is not of a command of type %s", field.name,
+				c.Type).In(field.name)
 		}
 	}
 	switch c.Type {
@@ -50,10 +52,12 @@ func (c Command) check() error {
 			return err
 		}
 		if size := math.Abs(*c.DeltaV); size == 0 || size > maxDeltaVMS {
-			return problem.New(problem.OutOfRange, "deltaV: want up to %g m/s either way and not 0, have %g", float64(maxDeltaVMS), *c.DeltaV).In("deltaV")
+			return problem.New(problem.OutOfRange, "deltaV: want up to %g m/s either way and not 0, have %g",
+				float64(maxDeltaVMS), *c.DeltaV).In("deltaV")
 		}
 	case attitude:
-		if err := endpoint.Required("rollDeg, pitchDeg or yawDeg", c.RollDeg != nil || c.PitchDeg != nil || c.YawDeg != nil); err != nil {
+		if err := endpoint.Required("rollDeg, pitchDeg or yawDeg", c.RollDeg != nil || c.PitchDeg != nil ||
+			c.YawDeg != nil); err != nil {
 			return err
 		}
 		for name, angle := range map[string]*float64{"rollDeg": c.RollDeg, "pitchDeg": c.PitchDeg, "yawDeg": c.YawDeg} {

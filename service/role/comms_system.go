@@ -90,7 +90,8 @@ func (c *commsRole) uplinkKind(ctx context.Context, kind string, in Uplink) (any
 			return nil, err
 		}
 		all := c.flown.all()
-		return VoiceReply{Status: "heard", Reply: "Integrity has you loud and clear", Mode: mode(all), Maneuvers: all}, nil
+		return VoiceReply{Status: "heard", Reply: "Integrity has you loud and clear", Mode: mode(all), Maneuvers: all},
+			nil
 	case abort:
 		if in.Text != "" {
 			return nil, problem.New(problem.OutOfRange, "an abort has no text").In("text")
@@ -124,13 +125,15 @@ func (c *commsRole) uplink(ctx context.Context, in Command) (any, error) {
 		ack.Mode = mode(c.flown.all())
 	case antenna:
 		var out Oriented
-		if err := c.Peers.Post(ctx, "crew-interface", "/crew/input", CrewInput{Input: antenna, Antenna: in.Antenna}, &out); err != nil {
+		if err := c.Peers.Post(ctx, "crew-interface", "/crew/input", CrewInput{Input: antenna, Antenna: in.Antenna},
+			&out); err != nil {
 			return nil, err
 		}
 		ack.Reply = out.Antenna
 	case crewMessage:
 		var out Logged
-		if err := c.Peers.Post(ctx, "crew-interface", "/crew/log", CrewLog{From: "capcom", Text: in.Message}, &out); err != nil {
+		if err := c.Peers.Post(ctx, "crew-interface", "/crew/log", CrewLog{From: "capcom", Text: in.Message},
+			&out); err != nil {
 			return nil, err
 		}
 		ack.Reply = out.Reply
@@ -241,7 +244,9 @@ func (c *commsRole) sample(ctx context.Context) *Frame {
 		displays    Displays
 	)
 	ask("guidance-nav", "/position", &position, func() { frame.Position = &position })
-	ask("guidance-nav", "/trajectory", &trajectory, func() { frame.Maneuvers = append([]Maneuver{}, trajectory.Maneuvers...) })
+	ask("guidance-nav", "/trajectory", &trajectory, func() {
+		frame.Maneuvers = append([]Maneuver{}, trajectory.Maneuvers...)
+	})
 	ask("guidance-nav", "/star-tracker", &tracker, func() { frame.StarTracker = &tracker })
 	ask("life-support", "/crew/vitals", &vitals, func() { frame.Crew = vitals.Crew })
 	ask("life-support", "/cabin/atmosphere", &atmosphere, func() { frame.Atmosphere = &atmosphere.Atmosphere })

@@ -105,9 +105,11 @@ func (c *crewRole) showAlerts(context.Context) (any, error) {
 func (c *crewRole) show(context.Context) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d := Displays{LastVoice: c.lastVoice, LogEntries: c.entries, MessagesWaiting: len(c.waiting), CabinPressure: c.pressure}
+	d := Displays{LastVoice: c.lastVoice, LogEntries: c.entries, MessagesWaiting: len(c.waiting),
+		CabinPressure: c.pressure}
 	if c.position != nil {
-		d.PhaseTitle, d.DistanceEarthKm, d.SpeedKmS = c.position.PhaseTitle, &c.position.DistanceEarthKm, &c.position.SpeedKmS
+		d.PhaseTitle, d.DistanceEarthKm, d.SpeedKmS = c.position.PhaseTitle, &c.position.DistanceEarthKm,
+			&c.position.SpeedKmS
 	}
 	return d, nil
 }
@@ -133,7 +135,8 @@ func (c *crewRole) input(ctx context.Context, in CrewInput) (any, error) {
 			return nil, err
 		}
 		var out Oriented
-		if err := c.Peers.Post(ctx, "comms-system", "/antenna/orient", AntennaOrder{Antenna: in.Antenna}, &out); err != nil {
+		if err := c.Peers.Post(ctx, "comms-system", "/antenna/orient", AntennaOrder{Antenna: in.Antenna},
+			&out); err != nil {
 			return nil, err
 		}
 		return out, nil
@@ -152,7 +155,8 @@ func (c *crewRole) input(ctx context.Context, in CrewInput) (any, error) {
 // raise puts an alert up once; the lock is held.
 func (c *crewRole) raise(id, severity, source, text string) {
 	if !slices.ContainsFunc(c.alerts, func(a Alert) bool { return a.ID == id }) {
-		c.alerts = append(c.alerts, Alert{ID: id, At: c.Clock.Now().UTC(), Severity: severity, Source: source, Text: text})
+		c.alerts = append(c.alerts, Alert{ID: id, At: c.Clock.Now().UTC(), Severity: severity, Source: source,
+			Text: text})
 	}
 }
 

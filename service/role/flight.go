@@ -108,8 +108,9 @@ func positionOf(f *mission.Flight, t float64, all []Maneuver) Position {
 	p := Position{
 		Phase: phase.ID, PhaseTitle: phase.Title, Mode: mode(all),
 		X: round(s.X, 3), Y: round(s.Y, 3), VX: round(s.VX, 6), VY: round(s.VY, 6),
-		DistanceEarthKm: round(s.DistanceEarth(), 3), DistanceMoonKm: round(s.DistanceMoon(), 3), AltitudeKm: round(s.Altitude(), 3),
-		SpeedKmS: round(s.Speed(), 6), OneWayLightTimeS: round(s.LightTime(), 6), LoadG: round(f.Load(t), 3),
+		DistanceEarthKm: round(s.DistanceEarth(), 3), DistanceMoonKm: round(s.DistanceMoon(), 3),
+		AltitudeKm: round(s.Altitude(), 3),
+		SpeedKmS:   round(s.Speed(), 6), OneWayLightTimeS: round(s.LightTime(), 6), LoadG: round(f.Load(t), 3),
 	}
 	if t >= 0 {
 		t = round(t, 3)
@@ -162,8 +163,9 @@ func vitalsOf(t, load float64, seed uint64) []CrewVitals {
 func storesOf(s mission.Stores) Consumables {
 	oxygen, nitrogen, water, _ := s.Percent()
 	return Consumables{
-		OxygenKg: round(s.OxygenKg, 3), OxygenPercent: round(oxygen, 2), NitrogenKg: round(s.NitrogenKg, 3), NitrogenPercent: round(nitrogen, 2),
-		WaterKg: round(s.WaterKg, 3), WaterPercent: round(water, 2),
+		OxygenKg: round(s.OxygenKg, 3), OxygenPercent: round(oxygen, 2), NitrogenKg: round(s.NitrogenKg, 3),
+		NitrogenPercent: round(nitrogen, 2),
+		WaterKg:         round(s.WaterKg, 3), WaterPercent: round(water, 2),
 	}
 }
 
@@ -174,10 +176,12 @@ func moduleOf(f *mission.Flight, t float64, seed uint64, burns int) ServiceModul
 	tanks := storesOf(stores)
 	return ServiceModule{
 		Propulsion: &Propulsion{
-			PropellantKg: round(stores.PropellantKg, 2), PropellantPercent: round(propellant, 2), TankPressureBar: round(m.TankPressure, 2),
-			DeltaVMS: round(f.DeltaV(t), 2), Corrections: burns,
+			PropellantKg: round(stores.PropellantKg, 2), PropellantPercent: round(propellant, 2),
+			TankPressureBar: round(m.TankPressure, 2),
+			DeltaVMS:        round(f.DeltaV(t), 2), Corrections: burns,
 		},
-		Solar:   &SolarArrays{PowerW: round(m.SolarPowerW, 1), Deployed: m.Deployed, BatteryPercent: round(m.BatteryPc, 1)},
+		Solar: &SolarArrays{PowerW: round(m.SolarPowerW, 1), Deployed: m.Deployed, BatteryPercent: round(m.BatteryPc,
+			1)},
 		Thermal: &Thermal{RadiatorC: round(m.RadiatorC, 1), CoolantC: round(m.CoolantC, 1)},
 		Tanks:   &tanks,
 	}

@@ -193,7 +193,8 @@ func (f *directorRole) of(board Board) Status {
 			s.Maneuvers = r.Maneuvers
 		}
 		if p := r.Position; p != nil {
-			s.DistanceEarthKm, s.DistanceMoonKm, s.SpeedKmS, s.OneWayLightTimeS = &p.DistanceEarthKm, &p.DistanceMoonKm, &p.SpeedKmS, &p.OneWayLightTimeS
+			s.DistanceEarthKm, s.DistanceMoonKm, s.SpeedKmS, s.OneWayLightTimeS = &p.DistanceEarthKm, &p.DistanceMoonKm,
+				&p.SpeedKmS, &p.OneWayLightTimeS
 			s.Mode = &p.Mode
 		}
 	}
@@ -284,7 +285,8 @@ func (f *directorRole) abort(ctx context.Context, in struct {
 		f.mu.Lock()
 		f.aborted = "the mission was aborted: " + cmp.Or(in.Reason, "no reason was given")
 		f.mu.Unlock()
-		return Acknowledged{Status: "acknowledged", Type: abort, Note: "nothing flies yet: the next poll for launch is a NO-GO"}, nil
+		return Acknowledged{Status: "acknowledged", Type: abort,
+			Note: "nothing flies yet: the next poll for launch is a NO-GO"}, nil
 	}
 	return f.uplink(ctx, c)
 }
@@ -294,7 +296,8 @@ func (f *directorRole) correction(ctx context.Context, in struct {
 	Execute bool     `json:"execute"`
 }) (any, error) {
 	var plan CorrectionPlan
-	if err := f.Peers.Post(ctx, "flight-dynamics", "/trajectory/correction", Correction{DeltaV: in.DeltaV}, &plan); err != nil {
+	if err := f.Peers.Post(ctx, "flight-dynamics", "/trajectory/correction", Correction{DeltaV: in.DeltaV},
+		&plan); err != nil {
 		return nil, err
 	}
 	out := struct {
@@ -321,7 +324,8 @@ func (f *directorRole) goNoGo(ctx context.Context, in GoNoGo) (any, error) {
 		return nil, err
 	}
 	if in.State != "" {
-		if err := endpoint.OneOf("state", in.State, countIdle, countCounting, countHolding, countScrubbed, countLaunched); err != nil {
+		if err := endpoint.OneOf("state", in.State, countIdle, countCounting, countHolding, countScrubbed,
+			countLaunched); err != nil {
 			return nil, err
 		}
 		f.mu.Lock()
@@ -382,7 +386,8 @@ func (f *directorRole) handoff(ctx context.Context, in Lifted) (any, error) {
 		return nil, err
 	}
 	if r := f.Clock.Reading(); r.Known() && !f.over() && !in.LiftOff.Equal(r.LiftOff) {
-		return nil, problem.New(problem.WrongPhase, "the spacecraft is in flight since %s", r.LiftOff.Format(time.RFC3339))
+		return nil, problem.New(problem.WrongPhase, "the spacecraft is in flight since %s",
+			r.LiftOff.Format(time.RFC3339))
 	}
 	if _, err := f.Clock.Adopt(in.clock()); err != nil {
 		return nil, problem.New(problem.OutOfRange, "%v", err).In("liftOff")

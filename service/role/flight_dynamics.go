@@ -142,7 +142,8 @@ func (f *dynamicsRole) trajectory(context.Context) (any, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a := TrajectoryAnswer{
-		Nominal: nominal, Flown: append([]Point{}, f.flown...), Burns: append([]Maneuver{}, f.burns...), Moon: moonAt(f.now()),
+		Nominal: nominal, Flown: append([]Point{}, f.flown...), Burns: append([]Maneuver{}, f.burns...),
+		Moon: moonAt(f.now()),
 	}
 	if f.latest != nil {
 		a.Position = f.latest.Position

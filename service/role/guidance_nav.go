@@ -37,7 +37,8 @@ type Maneuvered struct {
 // back from comms-system with the next telemetry frame.
 func guidanceNav(kit Kit) Program {
 	g := &guidanceRole{Kit: kit}
-	kit.Metrics.Gauge("distance_earth_km", "Distance from Earth's centre.", func() float64 { return g.where().DistanceEarthKm })
+	kit.Metrics.Gauge("distance_earth_km", "Distance from Earth's centre.",
+		func() float64 { return g.where().DistanceEarthKm })
 	kit.Metrics.Gauge("speed_km_s", "Speed, Earth-centred.", func() float64 { return g.where().SpeedKmS })
 	return Program{
 		Endpoints: []endpoint.Endpoint{
@@ -97,7 +98,8 @@ func (g *guidanceRole) attitude() StarTracker {
 	stars := g.chart.latest(g.flown.all()).StarsAt(g.now(), g.Config.Seed)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return StarTracker{RollDeg: g.roll, PitchDeg: g.pitch, YawDeg: g.yaw, Stars: stars.Tracked, ErrorArcS: round(stars.ErrorArcSecond, 2)}
+	return StarTracker{RollDeg: g.roll, PitchDeg: g.pitch, YawDeg: g.yaw, Stars: stars.Tracked,
+		ErrorArcS: round(stars.ErrorArcSecond, 2)}
 }
 
 func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
@@ -134,7 +136,8 @@ func (g *guidanceRole) maneuver(_ context.Context, in Command) (any, error) {
 	if in.ExecutedAt != nil {
 		// Told again by who remembers: it was flown then.
 		if at = *in.ExecutedAt; !ok || at < 0 || at > t {
-			return nil, problem.New(problem.OutOfRange, "executedAt: want a mission time that has passed, have %g", at).In("executedAt")
+			return nil, problem.New(problem.OutOfRange, "executedAt: want a mission time that has passed, have %g",
+				at).In("executedAt")
 		}
 	}
 	m := Maneuver{ID: in.ID, Type: in.Type, At: at, Reason: in.Reason}

@@ -134,7 +134,8 @@ func (l *launchRole) tMinus() *float64 {
 func (l *launchRole) snapshot() Countdown {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := Countdown{State: l.state, TMinusS: l.tMinus(), HoldReason: l.reason, Polls: append([]Poll{}, l.polls...), Handoff: l.handed}
+	c := Countdown{State: l.state, TMinusS: l.tMinus(), HoldReason: l.reason, Polls: append([]Poll{}, l.polls...),
+		Handoff: l.handed}
 	if r := l.Clock.Reading(); r.Known() && l.flying() {
 		c.State, c.LiftOff, c.TMinusS = countLaunched, &r.LiftOff, nil
 		if c.Handoff == "" {
@@ -175,7 +176,8 @@ func (l *launchRole) start(ctx context.Context, _ struct{}) (any, error) {
 		l.mu.Unlock()
 		return nil, problem.New(problem.WrongPhase, "the spacecraft is in flight")
 	}
-	l.state, l.tZero, l.reason, l.byOperator, l.polled, l.polls, l.handed = countCounting, l.Clock.Now().Add(l.Config.Countdown), "", false, false, nil, ""
+	l.state, l.tZero, l.reason, l.byOperator, l.polled, l.polls, l.handed = countCounting,
+		l.Clock.Now().Add(l.Config.Countdown), "", false, false, nil, ""
 	l.mu.Unlock()
 	l.changed()
 	l.Log.InfoContext(ctx, "countdown started", "countdown", l.Config.Countdown.String())
@@ -389,7 +391,8 @@ func (l *launchRole) liftOff(ctx context.Context) {
 // the watch tries again.
 func (l *launchRole) handoff(ctx context.Context) {
 	r := l.Clock.Reading()
-	err := l.Peers.Post(ctx, "flight-director", "/handoff", Lifted{LiftOff: r.LiftOff, TimeScale: r.Scale, Vehicle: "Integrity"}, nil)
+	err := l.Peers.Post(ctx, "flight-director", "/handoff", Lifted{LiftOff: r.LiftOff, TimeScale: r.Scale,
+		Vehicle: "Integrity"}, nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {

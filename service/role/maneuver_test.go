@@ -42,7 +42,8 @@ func TestBareOrdersWaitUntilTheEngineCanBurnAndAreAllFlown(t *testing.T) {
 		return len(answer.Maneuvers), apart
 	}
 	order("on the pad", true)
-	m.call("flight-director", "POST", "/handoff", `{"liftOff":"2026-04-01T22:00:00Z","timeScale":1440,"vehicle":"Integrity"}`)
+	m.call("flight-director", "POST", "/handoff",
+		`{"liftOff":"2026-04-01T22:00:00Z","timeScale":1440,"vehicle":"Integrity"}`)
 	m.pass(time.Second / 4)
 	order("on the ascent", true)
 	m.pass(time.Second)

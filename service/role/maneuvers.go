@@ -26,7 +26,8 @@ func (m *maneuvers) add(all ...Maneuver) bool {
 	defer m.mu.Unlock()
 	added := false
 	for _, one := range all {
-		if one.ID == "" || len(m.list) >= maxManeuvers || slices.ContainsFunc(m.list, func(k Maneuver) bool { return k.ID == one.ID }) {
+		if one.ID == "" || len(m.list) >= maxManeuvers || slices.ContainsFunc(m.list,
+			func(k Maneuver) bool { return k.ID == one.ID }) {
 			continue
 		}
 		m.list = append(m.list, one)

@@ -97,7 +97,8 @@ func (p *padRole) cameras(context.Context) (any, error) {
 	if p.people() > 0 {
 		people = "the close-out crew"
 	}
-	return Cameras{Cameras: []Camera{{"LC-39B north", rocket}, {"crew access arm", people}, {"flame trench", "clear"}}}, nil
+	return Cameras{Cameras: []Camera{{"LC-39B north", rocket}, {"crew access arm", people}, {"flame trench", "clear"}}},
+		nil
 }
 
 func (p *padRole) clear(ctx context.Context, _ struct{}) (any, error) {

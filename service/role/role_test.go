@@ -25,7 +25,8 @@ func TestTheRoutesAreThoseOfTheTableAndNoOthers(t *testing.T) {
 		metrics := telemetry.NewMetrics(service.Cell, service.Name, "test")
 		clock := missionclock.New(time.Now, nil)
 		program, err := role.New(role.Kit{
-			Service: service.Name, Cell: service.Cell, Clock: clock, Metrics: metrics, Log: slog.New(slog.DiscardHandler),
+			Service: service.Name, Cell: service.Cell, Clock: clock, Metrics: metrics,
+			Log:    slog.New(slog.DiscardHandler),
 			Config: config.Config{Cycle: time.Second, PeerTimeout: time.Second, Countdown: time.Second},
 		})
 		if err != nil {
@@ -37,10 +38,12 @@ func TestTheRoutesAreThoseOfTheTableAndNoOthers(t *testing.T) {
 		}
 		server := &endpoint.Server{
 			Service: service.Name, Cell: service.Cell, Clock: clock, Tracing: tracing, Metrics: metrics,
-			Evidence: trace.NewEvidence(time.Now, time.Second, false), Log: slog.New(slog.DiscardHandler), Budget: time.Second,
+			Evidence: trace.NewEvidence(time.Now, time.Second, false), Log: slog.New(slog.DiscardHandler),
+			Budget: time.Second,
 		}
 		got, want := map[string]bool{}, map[string]bool{}
-		if err := chi.Walk(server.Handler(program.Endpoints), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		if err := chi.Walk(server.Handler(program.Endpoints), func(method, route string, _ http.Handler,
+			_ ...func(http.Handler) http.Handler) error {
 			got[method+" "+route] = true
 			return nil
 		}); err != nil {
@@ -59,7 +62,8 @@ func TestTheRoutesAreThoseOfTheTableAndNoOthers(t *testing.T) {
 
 func TestAnUnknownRoleIsNamed(t *testing.T) {
 	t.Parallel()
-	if _, err := role.New(role.Kit{Service: "hal-9000"}); err == nil || !strings.Contains(err.Error(), `SERVICE_ROLE: there is no role "hal-9000"`) {
+	if _, err := role.New(role.Kit{Service: "hal-9000"}); err == nil || !strings.Contains(err.Error(),
+		`SERVICE_ROLE: there is no role "hal-9000"`) {
 		t.Errorf("got %v", err)
 	}
 }

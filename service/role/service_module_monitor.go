@@ -15,7 +15,9 @@ func serviceModuleMonitor(kit Kit) Program {
 	s := &moduleRole{Kit: kit}
 	return Program{
 		Endpoints: []endpoint.Endpoint{
-			endpoint.Get("/propulsion/status", func(context.Context) (any, error) { return *s.sample().Propulsion, nil }),
+			endpoint.Get("/propulsion/status", func(context.Context) (any, error) {
+				return *s.sample().Propulsion, nil
+			}),
 			endpoint.Get("/power/solar-arrays", func(context.Context) (any, error) { return *s.sample().Solar, nil }),
 			endpoint.Get("/consumables", func(context.Context) (any, error) { return *s.sample().Tanks, nil }),
 			endpoint.Get("/thermal", func(context.Context) (any, error) { return *s.sample().Thermal, nil }),

@@ -137,7 +137,9 @@ func (s *routerRole) choose(ctx context.Context, seen map[string]AntennaStatus) 
 		status, ok := seen[name]
 		return !ok || !status.Visible || status.ElevationDeg == nil
 	})
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(*seen[b].ElevationDeg, *seen[a].ElevationDeg) })
+	slices.SortStableFunc(names, func(a, b string) int {
+		return cmp.Compare(*seen[b].ElevationDeg, *seen[a].ElevationDeg)
+	})
 	next := ""
 	for _, name := range names {
 		if s.Peers.Post(ctx, name, "/track", s.order(), nil) == nil {

@@ -122,7 +122,8 @@ func (s *stationRole) signal(context.Context) (any, error) {
 		return nil, problem.New(problem.WrongPhase, "%s does not track the spacecraft", s.Service)
 	}
 	return SignalAnswer{Station: s.Service, Locked: true, Signal: Signal{
-		DBm: round(sky.DBm, 2), DataRateBps: round(sky.DataRateBps, 0), ElevationDeg: round(sky.ElevationDeg, 2), PathLossDB: round(sky.PathLossDB, 2),
+		DBm: round(sky.DBm, 2), DataRateBps: round(sky.DataRateBps, 0), ElevationDeg: round(sky.ElevationDeg, 2),
+		PathLossDB: round(sky.PathLossDB, 2),
 	}}, nil
 }
 

@@ -86,7 +86,8 @@ type HeardMessage struct {
 // missing and what is late, and makes nothing up.
 func telemetryMonitor(kit Kit) Program {
 	m := &monitorRole{Kit: kit, since: kit.Clock.Now().UTC()}
-	kit.Metrics.Gauge("frames_received", "Frames received in this flight.", func() float64 { return float64(m.contact().Received) })
+	kit.Metrics.Gauge("frames_received", "Frames received in this flight.",
+		func() float64 { return float64(m.contact().Received) })
 	kit.Metrics.Gauge("frames_lost", "Frames that never arrived.", func() float64 { return float64(m.contact().Lost) })
 	kit.Metrics.Gauge("frames_late", "Frames that arrived late.", func() float64 { return float64(m.contact().Late) })
 	return Program{
@@ -99,7 +100,8 @@ func telemetryMonitor(kit Kit) Program {
 		NewMission: func(missionclock.Reading) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			m.frames, m.received, m.late, m.lost, m.module, m.journey, m.messages, m.alerts = nil, 0, 0, 0, nil, nil, nil, nil
+			m.frames, m.received, m.late, m.lost, m.module, m.journey, m.messages, m.alerts = nil, 0, 0, 0, nil, nil,
+				nil, nil
 			m.since = kit.Clock.Now().UTC()
 		},
 	}
@@ -150,11 +152,13 @@ func (m *monitorRole) ingest(_ context.Context, in Ingest) (any, error) {
 			return nil, err
 		}
 		journey.Service = "signal-router"
-		if in.Message.ID != "" && slices.ContainsFunc(m.messages, func(k HeardMessage) bool { return k.ID == in.Message.ID }) {
+		if in.Message.ID != "" && slices.ContainsFunc(m.messages,
+			func(k HeardMessage) bool { return k.ID == in.Message.ID }) {
 			status = "duplicate"
 			break
 		}
-		m.messages = last(append(m.messages, HeardMessage{CrewMessage: *in.Message, ReceivedAt: now, Trace: journey}), 50)
+		m.messages = last(append(m.messages, HeardMessage{CrewMessage: *in.Message, ReceivedAt: now, Trace: journey}),
+			50)
 	case in.ServiceModule != nil:
 		journey.Service = "mission-relay"
 		m.module, m.journey = in.ServiceModule, &journey
@@ -287,7 +291,8 @@ func (m *monitorRole) alertsLocked() []Alert {
 		})
 	}
 	if c := m.contactLocked(); c.State == contactLost {
-		all = append(all, Alert{ID: "contact-lost", At: *c.LastFrameAt, Severity: "warning", Source: m.Service, Text: "no frame since then"})
+		all = append(all, Alert{ID: "contact-lost", At: *c.LastFrameAt, Severity: "warning", Source: m.Service,
+			Text: "no frame since then"})
 	}
 	return all
 }

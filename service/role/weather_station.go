@@ -64,8 +64,10 @@ type weatherRole struct{ Kit }
 
 func rounded(w mission.Weather) Weather {
 	return Weather{
-		TemperatureC: round(w.TemperatureC, 1), WindMS: round(w.WindMS, 1), GustMS: round(w.GustMS, 1), HumidityPc: round(w.HumidityPc, 0),
-		CloudCeilingM: round(w.CloudCeilingM, 0), RainMMH: round(w.RainMMH, 2), LightningKm: round(w.LightningKm, 1), UpperWindShear: round(w.UpperWindShear, 2),
+		TemperatureC: round(w.TemperatureC, 1), WindMS: round(w.WindMS, 1), GustMS: round(w.GustMS, 1),
+		HumidityPc:    round(w.HumidityPc, 0),
+		CloudCeilingM: round(w.CloudCeilingM, 0), RainMMH: round(w.RainMMH, 2), LightningKm: round(w.LightningKm, 1),
+		UpperWindShear: round(w.UpperWindShear, 2),
 	}
 }
 
@@ -78,7 +80,8 @@ func (w *weatherRole) forecast(context.Context) (any, error) {
 	for hours := 1; hours <= 6; hours++ {
 		at := w.Clock.Now().UTC().Add(time.Duration(hours) * time.Hour)
 		weather := mission.WeatherAt(at, w.Config.Seed)
-		a.Forecast = append(a.Forecast, Forecast{At: at, Weather: rounded(weather), Violations: append([]string{}, weather.Violations()...)})
+		a.Forecast = append(a.Forecast, Forecast{At: at, Weather: rounded(weather), Violations: append([]string{},
+			weather.Violations()...)})
 	}
 	return a, nil
 }

@@ -33,18 +33,22 @@ func NewMetrics(cell, service, version string) *Metrics {
 			Name: "artemis_http_requests_total", Help: "Requests answered on the mission port.", ConstLabels: labels,
 		}, []string{"method", "route", "status"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "artemis_http_request_duration_seconds", Help: "Time to answer a request.", ConstLabels: labels, Buckets: buckets,
+			Name: "artemis_http_request_duration_seconds", Help: "Time to answer a request.", ConstLabels: labels,
+			Buckets: buckets,
 		}, []string{"method", "route"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "artemis_peer_calls_total", Help: "Calls made to peers; result is ok or a problem code.", ConstLabels: labels,
+			Name: "artemis_peer_calls_total", Help: "Calls made to peers; result is ok or a problem code.",
+			ConstLabels: labels,
 		}, []string{"peer", "method", "route", "result"}),
 		callTimes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "artemis_peer_call_duration_seconds", Help: "Time until a peer had answered.", ConstLabels: labels, Buckets: buckets,
+			Name: "artemis_peer_call_duration_seconds", Help: "Time until a peer had answered.", ConstLabels: labels,
+			Buckets: buckets,
 		}, []string{"peer"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "artemis_build_info", Help: "Always 1; the labels say what was built.",
-		ConstLabels: prometheus.Labels{"service": service, "cell": cell, "version": version, "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"service": service, "cell": cell, "version": version,
+			"goversion": runtime.Version()},
 	})
 	build.Set(1)
 	m.registry.MustRegister(m.requests, m.durations, m.calls, m.callTimes, build,

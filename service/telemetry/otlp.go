@@ -45,7 +45,8 @@ func newOTLP(environ map[string]string) (*otlp, error) {
 		}
 		return "OTEL_EXPORTER_OTLP_" + name, environ["OTEL_EXPORTER_OTLP_"+name]
 	}
-	o := &otlp{endpoint: "http://localhost:4318/v1/traces", headers: http.Header{}, timeout: 10 * time.Second, client: &http.Client{}}
+	o := &otlp{endpoint: "http://localhost:4318/v1/traces", headers: http.Header{}, timeout: 10 * time.Second,
+		client: &http.Client{}}
 	if variable, v := setting("PROTOCOL"); v != "" && v != "http/protobuf" {
 		return nil, fmt.Errorf("%s: want http/protobuf, have %q", variable, v)
 	}
@@ -93,7 +94,8 @@ func newOTLP(environ map[string]string) (*otlp, error) {
 		if !pool.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("%s: %s holds no certificate", variable, file)
 		}
-		o.client.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: pool}}
+		o.client.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment,
+			TLSClientConfig: &tls.Config{RootCAs: pool}}
 	}
 	for _, name := range []string{"CLIENT_KEY", "CLIENT_CERTIFICATE"} {
 		if variable, v := setting(name); v != "" {

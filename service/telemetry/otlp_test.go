@@ -69,7 +69,8 @@ func TestSpansReachTheCollectorWhole(t *testing.T) {
 	for _, a := range got.ResourceSpans[0].Resource.Attributes {
 		resource[a.Key] = a.Value.GetStringValue()
 	}
-	if resource["service.name"] != "guidance-nav" || resource["service.namespace"] != "orion" || resource["service.version"] != "v1" {
+	if resource["service.name"] != "guidance-nav" || resource["service.namespace"] != "orion" ||
+		resource["service.version"] != "v1" {
 		t.Errorf("resource %v", resource)
 	}
 	spans := got.ResourceSpans[0].ScopeSpans[0].Spans
@@ -77,9 +78,12 @@ func TestSpansReachTheCollectorWhole(t *testing.T) {
 	if outer.Name != "GET /position" || outer.Kind != tracev1.Span_SPAN_KIND_SERVER || len(outer.ParentSpanId) != 0 {
 		t.Errorf("outer: %v", outer)
 	}
-	if string(inner.ParentSpanId) != string(outer.SpanId) || string(inner.TraceId) != string(outer.TraceId) || len(inner.TraceId) != 16 ||
-		inner.Kind != tracev1.Span_SPAN_KIND_INTERNAL || inner.Status.Code != tracev1.Status_STATUS_CODE_ERROR || inner.Status.Message != "upstream-denied" ||
-		inner.EndTimeUnixNano < inner.StartTimeUnixNano || len(inner.Events) != 1 || inner.Events[0].Name != "tried" || inner.Flags != 0x101 {
+	if string(inner.ParentSpanId) != string(outer.SpanId) || string(inner.TraceId) != string(outer.TraceId) ||
+		len(inner.TraceId) != 16 ||
+		inner.Kind != tracev1.Span_SPAN_KIND_INTERNAL || inner.Status.Code != tracev1.Status_STATUS_CODE_ERROR ||
+		inner.Status.Message != "upstream-denied" ||
+		inner.EndTimeUnixNano < inner.StartTimeUnixNano || len(inner.Events) != 1 || inner.Events[0].Name != "tried" ||
+		inner.Flags != 0x101 {
 		t.Errorf("inner: %v", inner)
 	}
 	values := map[string]any{}
@@ -114,11 +118,15 @@ func TestTracingIsOffUnlessAskedFor(t *testing.T) {
 		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp"}, on: true},
 		{env: map[string]string{"OTEL_TRACES_EXPORTER": "jaeger"}, fail: "OTEL_TRACES_EXPORTER"},
 		{env: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4318"}, fail: "OTEL_EXPORTER_OTLP_ENDPOINT"},
-		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, fail: "OTEL_EXPORTER_OTLP_PROTOCOL"},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+			fail: "OTEL_EXPORTER_OTLP_PROTOCOL"},
 		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, on: true},
-		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, fail: "OTEL_EXPORTER_OTLP_COMPRESSION"},
-		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE": "/nowhere"}, fail: "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"},
-		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/nowhere"}, fail: "OTEL_EXPORTER_OTLP_CLIENT_KEY"},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"},
+			fail: "OTEL_EXPORTER_OTLP_COMPRESSION"},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE": "/nowhere"},
+			fail: "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"},
+		{env: map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/nowhere"},
+			fail: "OTEL_EXPORTER_OTLP_CLIENT_KEY"},
 	} {
 		tracing, err := telemetry.NewTracing(t.Context(), c.env, "orion", "guidance-nav", "v1")
 		switch {
@@ -150,7 +158,8 @@ func TestALogLineNamesItsTrace(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatal(err)
 	}
-	if line["traceId"] != telemetry.TraceID(ctx) || line["service"] != "guidance-nav" || line["cell"] != "orion" || line["msg"] != "turned" {
+	if line["traceId"] != telemetry.TraceID(ctx) || line["service"] != "guidance-nav" || line["cell"] != "orion" ||
+		line["msg"] != "turned" {
 		t.Errorf("line %v", line)
 	}
 }

@@ -35,7 +35,8 @@ func Propagator() propagation.TextMapPropagator { return propagation.TraceContex
 // NewTracing sets tracing up as the OTEL_* variables say: off unless an endpoint
 // or an exporter is named. Only the otlp exporter over HTTP is known.
 func NewTracing(ctx context.Context, environ map[string]string, cell, service, version string) (*Tracing, error) {
-	off := &Tracing{Tracer: noop.NewTracerProvider().Tracer("artemis"), stop: func(context.Context) error { return nil }}
+	off := &Tracing{Tracer: noop.NewTracerProvider().Tracer("artemis"),
+		stop: func(context.Context) error { return nil }}
 	if strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") {
 		return off, nil
 	}
@@ -118,7 +119,8 @@ func (t *Tracing) Root(ctx context.Context) context.Context {
 	put(id[:8], rand.Uint64())
 	put(id[8:], rand.Uint64()|1)
 	put(span[:], rand.Uint64()|1)
-	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, Remote: true}))
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span,
+		Remote: true}))
 }
 
 func put(b []byte, n uint64) {
@@ -138,7 +140,8 @@ func TraceID(ctx context.Context) string {
 // NewLogger makes a JSON logger whose lines name the service and, where the
 // context has one, the trace.
 func NewLogger(w io.Writer, level slog.Leveler, cell, service string) *slog.Logger {
-	return slog.New(traced{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})}).With("service", service, "cell", cell)
+	return slog.New(traced{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})}).With("service", service, "cell",
+		cell)
 }
 
 type traced struct{ slog.Handler }

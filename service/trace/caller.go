@@ -38,7 +38,9 @@ type Caller struct {
 
 func (c Caller) append(b []byte) ([]byte, error) {
 	b = append(b, `{"identity":`...)
-	if strings.ContainsFunc(c.Identity, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) }) {
+	if strings.ContainsFunc(c.Identity, func(r rune) bool {
+		return r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r)
+	}) {
 		quoted, err := json.Marshal(c.Identity)
 		if err != nil {
 			return nil, err

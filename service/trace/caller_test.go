@@ -47,7 +47,8 @@ func TestWhoCalledIsClaimedUntilAWaypointIsKnown(t *testing.T) {
 	w.after(4 * time.Second)
 	judge("while nothing arrives as sent, a waypoint writes it", proven, waypointWrote)
 	nonce := trace.NewNonce()
-	judge("our own value arrives as sent", trace.Caller{Claimed: true, Proof: trace.ProofNone, Nonce: nonce[len("Nonce="):]}, nonce)
+	judge("our own value arrives as sent", trace.Caller{Claimed: true, Proof: trace.ProofNone,
+		Nonce: nonce[len("Nonce="):]}, nonce)
 	w.after(2 * time.Second)
 	judge("so the header next to it proves nothing", claimed, waypointWrote)
 	w.after(4 * time.Second)

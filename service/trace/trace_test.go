@@ -14,12 +14,16 @@ func TestAppendWritesWhatJSONWrites(t *testing.T) {
 	t.Parallel()
 	mission := 1234.5
 	for _, want := range []trace.Trace{
-		{Service: "capcom", Cell: "houston", At: time.Date(2026, 4, 1, 12, 0, 0, 5000, time.UTC), TraceID: "0af7651916cd43dd8448eb211c80319c",
-			Caller: trace.Caller{Claimed: true, Proof: trace.ProofNone, Nonce: "12ab"}, Hops: []trace.Hop{}},
-		{Service: "capcom", Cell: "houston", At: time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC), MissionTime: &mission, Operation: "POST /uplink/*",
-			Caller: trace.Caller{Identity: "spiffe://cluster.local/ns/\"x\\\x01<é/sa/y", Proof: trace.ProofWaypoint},
-			Hops: []trace.Hop{{From: "capcom", To: "comms-system", Method: "POST", Path: "/uplink", Status: 200, DurationMs: 1.5,
-				Hops: []trace.Hop{{From: "comms-system", To: "guidance-nav", Method: "POST", Path: "/maneuver", Error: "upstream-denied", Status: 403}}}}},
+		{Service: "capcom", Cell: "houston", At: time.Date(2026, 4, 1, 12, 0, 0, 5000, time.UTC),
+			TraceID: "0af7651916cd43dd8448eb211c80319c",
+			Caller:  trace.Caller{Claimed: true, Proof: trace.ProofNone, Nonce: "12ab"}, Hops: []trace.Hop{}},
+		{Service: "capcom", Cell: "houston", At: time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC), MissionTime: &mission,
+			Operation: "POST /uplink/*",
+			Caller:    trace.Caller{Identity: "spiffe://cluster.local/ns/\"x\\\x01<é/sa/y", Proof: trace.ProofWaypoint},
+			Hops: []trace.Hop{{From: "capcom", To: "comms-system", Method: "POST", Path: "/uplink", Status: 200,
+				DurationMs: 1.5,
+				Hops: []trace.Hop{{From: "comms-system", To: "guidance-nav", Method: "POST", Path: "/maneuver",
+					Error: "upstream-denied", Status: 403}}}}},
 	} {
 		b, err := want.Append(nil)
 		if err != nil {

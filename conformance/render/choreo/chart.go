@@ -17,7 +17,8 @@ import (
 // chart renders one of OpenChoreo's charts as `helm template` does, with the
 // values files and settings of an installation, and gives the objects of the
 // kinds asked for.
-func chart(dir, namespace string, valuesFile string, settings map[string]any, kinds ...string) ([]*unstructured.Unstructured, error) {
+func chart(dir, namespace string, valuesFile string, settings map[string]any,
+	kinds ...string) ([]*unstructured.Unstructured, error) {
 	c, err := loader.Load(dir)
 	if err != nil {
 		return nil, fmt.Errorf("load chart %s: %w", dir, err)

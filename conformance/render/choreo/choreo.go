@@ -68,11 +68,13 @@ func FindSources(ctx context.Context, shop *engine.Shop) (Sources, error) {
 
 // MeshCRDs applies the kinds of the Gateway API and of Istio.
 func (s Sources) MeshCRDs(ctx context.Context, c *cluster.Client) error {
-	files, err := filepath.Glob(filepath.Join(s.GatewayAPI, "config", "crd", "standard", "gateway.networking.k8s.io_*s.yaml"))
+	files, err := filepath.Glob(filepath.Join(s.GatewayAPI, "config", "crd", "standard",
+		"gateway.networking.k8s.io_*s.yaml"))
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("find the Gateway API's CRDs in %s: %w", s.GatewayAPI, errors.Join(err, os.ErrNotExist))
 	}
-	for _, f := range append(files, filepath.Join(s.Istio, "manifests", "charts", "base", "files", "crd-all.gen.yaml")) {
+	for _, f := range append(files, filepath.Join(s.Istio, "manifests", "charts", "base", "files",
+		"crd-all.gen.yaml")) {
 		if err := c.ApplyPath(ctx, f); err != nil {
 			return err
 		}
@@ -164,7 +166,8 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 		return err
 	}
 	if err := c.Start(shop, engine.ClusterGateway, []string{"KUBECONFIG=" + kubeconfig},
-		"--port="+public, "--internal-port="+internal, "--server-cert="+cert, "--server-key="+key, "--internal-mtls=false"); err != nil {
+		"--port="+public, "--internal-port="+internal, "--server-cert="+cert, "--server-key="+key,
+		"--internal-mtls=false"); err != nil {
 		return err
 	}
 
@@ -177,14 +180,17 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.Rename(webhookCert, filepath.Join(serving, "tls.crt")), os.Rename(webhookKey, filepath.Join(serving, "tls.key"))); err != nil {
+	if err := errors.Join(os.Rename(webhookCert, filepath.Join(serving, "tls.crt")), os.Rename(webhookKey,
+		filepath.Join(serving, "tls.key"))); err != nil {
 		return fmt.Errorf("start the manager: %w", err)
 	}
 	if kubeconfig, err = c.Kubeconfig(managerAccount); err != nil {
 		return err
 	}
-	if err := c.Start(shop, engine.Manager, []string{"KUBECONFIG=" + kubeconfig, "TMPDIR=" + c.Dir, "ENABLE_WEBHOOKS=true"},
-		"--cluster-gateway-url=https://localhost:"+internal, "--cluster-gateway-ca-cert="+c.Authority.File, "--health-probe-bind-address=:"+health); err != nil {
+	if err := c.Start(shop, engine.Manager, []string{"KUBECONFIG=" + kubeconfig, "TMPDIR=" + c.Dir,
+		"ENABLE_WEBHOOKS=true"},
+		"--cluster-gateway-url=https://localhost:"+internal, "--cluster-gateway-ca-cert="+c.Authority.File,
+		"--health-probe-bind-address=:"+health); err != nil {
 		return err
 	}
 
@@ -196,8 +202,10 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 		return err
 	}
 	if err := c.Start(shop, engine.ClusterAgent, nil,
-		"--kubeconfig="+kubeconfig, "--server-url=wss://localhost:"+public+"/ws", "--plane-type=dataplane", "--plane-id=default",
-		"--client-cert="+agentCert, "--client-key="+agentKey, "--server-ca="+c.Authority.File, "--reconnect-delay=500ms"); err != nil {
+		"--kubeconfig="+kubeconfig, "--server-url=wss://localhost:"+public+"/ws", "--plane-type=dataplane",
+		"--plane-id=default",
+		"--client-cert="+agentCert, "--client-key="+agentKey, "--server-ca="+c.Authority.File,
+		"--reconnect-delay=500ms"); err != nil {
 		return err
 	}
 	return c.Until(ctx, time.Minute, "OpenChoreo's manager and webhooks are ready", func(ctx context.Context) error {

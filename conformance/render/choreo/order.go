@@ -41,7 +41,8 @@ func Order(root string) ([]Step, error) {
 		case len(f) == 2 && f[0] == "apply", len(f) == 3 && f[0] == "wait":
 			steps = append(steps, Step{f[0], f[1:]})
 		default:
-			return nil, fmt.Errorf("%s:%d: neither \"apply PATH\" nor \"wait KIND CONDITION\": %q", file, n, strings.TrimSpace(line))
+			return nil, fmt.Errorf("%s:%d: neither \"apply PATH\" nor \"wait KIND CONDITION\": %q", file, n,
+				strings.TrimSpace(line))
 		}
 	}
 	return steps, nil
@@ -61,7 +62,9 @@ func Deploy(ctx context.Context, c *cluster.Cluster, root string, steps []Step) 
 			}
 		case "wait":
 			what := fmt.Sprintf("all %s are %s", s.Args[0], s.Args[1])
-			if err := c.Until(ctx, waitLimit, what, func(ctx context.Context) error { return allHave(ctx, c, s.Args[0], s.Args[1]) }); err != nil {
+			if err := c.Until(ctx, waitLimit, what, func(ctx context.Context) error {
+				return allHave(ctx, c, s.Args[0], s.Args[1])
+			}); err != nil {
 				return err
 			}
 		}
@@ -107,14 +110,16 @@ func Condition(o *unstructured.Unstructured, name string) (status, why string) {
 			}
 		}
 		if c["status"] != "True" {
-			complaints = append(complaints, fmt.Sprintf("%v=%v %v: %v", c["type"], c["status"], c["reason"], c["message"]))
+			complaints = append(complaints, fmt.Sprintf("%v=%v %v: %v", c["type"], c["status"], c["reason"],
+				c["message"]))
 		}
 	}
 	// A ReleaseBinding's condition only counts them.
 	pending, _, _ := unstructured.NestedSlice(o.Object, "status", "pendingConnections")
 	for _, raw := range pending {
 		p, _ := raw.(map[string]any)
-		complaints = append(complaints, fmt.Sprintf("dependency %v/%v, endpoint %v: %v", p["project"], p["component"], p["endpoint"], p["reason"]))
+		complaints = append(complaints, fmt.Sprintf("dependency %v/%v, endpoint %v: %v", p["project"], p["component"],
+			p["endpoint"], p["reason"]))
 	}
 	return status, strings.Join(complaints, "; ")
 }

@@ -23,7 +23,8 @@ func AtStage(ctx context.Context, c *cluster.Cluster, stage string) (objects.Set
 		return nil, fmt.Errorf("switch to %s: %w", stage, err)
 	}
 	for _, b := range bindings {
-		if err := c.MergePatch(ctx, gvk, Namespace, b.GetName(), fmt.Sprintf(`{"spec":{"environmentConfigs":{"stage":%q}}}`, stage)); err != nil {
+		if err := c.MergePatch(ctx, gvk, Namespace, b.GetName(),
+			fmt.Sprintf(`{"spec":{"environmentConfigs":{"stage":%q}}}`, stage)); err != nil {
 			return nil, err
 		}
 	}

@@ -48,7 +48,8 @@ func NewClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	return &Client{dynamic: d, discovery: disco, mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(disco))}, nil
+	return &Client{dynamic: d, discovery: disco, mapper: restmapper.NewDeferredDiscoveryRESTMapper(
+		memory.NewMemCacheClient(disco))}, nil
 }
 
 // Ready asks the API server whether it serves.
@@ -96,7 +97,8 @@ func (c *Client) Apply(ctx context.Context, o *unstructured.Unstructured) error 
 func (c *Client) MergePatch(ctx context.Context, gvk schema.GroupVersionKind, namespace, name, patch string) error {
 	r, err := c.resource(gvk, namespace)
 	if err == nil {
-		_, err = r.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: fieldManager, FieldValidation: metav1.FieldValidationStrict})
+		_, err = r.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: fieldManager,
+			FieldValidation: metav1.FieldValidationStrict})
 	}
 	if err != nil {
 		return fmt.Errorf("patch %s %s/%s: %w", gvk.Kind, namespace, name, err)
@@ -105,7 +107,8 @@ func (c *Client) MergePatch(ctx context.Context, gvk schema.GroupVersionKind, na
 }
 
 // Get reads one object.
-func (c *Client) Get(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, error) {
+func (c *Client) Get(ctx context.Context, gvk schema.GroupVersionKind, namespace,
+	name string) (*unstructured.Unstructured, error) {
 	r, err := c.resource(gvk, namespace)
 	if err != nil {
 		return nil, err
@@ -114,7 +117,8 @@ func (c *Client) Get(ctx context.Context, gvk schema.GroupVersionKind, namespace
 }
 
 // List reads every object of a kind in a namespace, or in all of them for "".
-func (c *Client) List(ctx context.Context, gvk schema.GroupVersionKind, namespace string) ([]unstructured.Unstructured, error) {
+func (c *Client) List(ctx context.Context, gvk schema.GroupVersionKind, namespace string) ([]unstructured.Unstructured,
+	error) {
 	r, err := c.resource(gvk, namespace)
 	if err != nil {
 		return nil, err

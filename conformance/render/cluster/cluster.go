@@ -62,7 +62,8 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 	if err := c.Start(shop, engine.Etcd, nil,
 		"--name=render", "--data-dir="+filepath.Join(c.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
-		"--listen-peer-urls="+peerURL, "--initial-advertise-peer-urls="+peerURL, "--initial-cluster=render="+peerURL); err != nil {
+		"--listen-peer-urls="+peerURL, "--initial-advertise-peer-urls="+peerURL, "--initial-cluster=render="+
+			peerURL); err != nil {
 		return err
 	}
 	cert, key, err := c.Authority.Issue("kube-apiserver")
@@ -78,15 +79,18 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 		namespace, name, _ := strings.Cut(a, ":")
 		user := "system:serviceaccount:" + a
 		c.identity[a] = namespace + "-" + name + "-token"
-		tokens += fmt.Sprintf("%s,%s,%s,\"system:serviceaccounts,system:serviceaccounts:%s\"\n", c.identity[a], user, user, namespace)
+		tokens += fmt.Sprintf("%s,%s,%s,\"system:serviceaccounts,system:serviceaccounts:%s\"\n", c.identity[a], user,
+			user, namespace)
 	}
 	tokenFile := filepath.Join(c.Dir, "tokens.csv")
 	if err := os.WriteFile(tokenFile, []byte(tokens), 0o600); err != nil {
 		return fmt.Errorf("write the identities: %w", err)
 	}
 	if err := c.Start(shop, engine.APIServer, nil,
-		"--etcd-servers="+etcdURL, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+ports[2],
-		"--tls-cert-file="+cert, "--tls-private-key-file="+key, "--token-auth-file="+tokenFile, "--authorization-mode=RBAC",
+		"--etcd-servers="+etcdURL, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+
+			ports[2],
+		"--tls-cert-file="+cert, "--tls-private-key-file="+key, "--token-auth-file="+tokenFile,
+		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file="+saCert, "--service-account-signing-key-file="+saKey,
@@ -97,7 +101,8 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 	if c.Client, err = NewClient(c.config(admin)); err != nil {
 		return err
 	}
-	return c.Until(ctx, time.Minute, "the Kubernetes API is ready", func(ctx context.Context) error { return c.Ready(ctx) })
+	return c.Until(ctx, time.Minute, "the Kubernetes API is ready",
+		func(ctx context.Context) error { return c.Ready(ctx) })
 }
 
 func (c *Cluster) config(identity string) *rest.Config {

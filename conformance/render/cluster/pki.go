@@ -86,10 +86,12 @@ func (a *Authority) Issue(name string) (certFile, keyFile string, err error) {
 		return "", "", fmt.Errorf("issue a certificate for %s: %w", name, err)
 	}
 	certFile, keyFile = filepath.Join(a.dir, name+".crt"), filepath.Join(a.dir, name+".key")
-	if err := os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		0o600); err != nil {
 		return "", "", fmt.Errorf("issue a certificate for %s: %w", name, err)
 	}
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600); err != nil {
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+		0o600); err != nil {
 		return "", "", fmt.Errorf("issue a certificate for %s: %w", name, err)
 	}
 	return certFile, keyFile, nil

@@ -23,12 +23,15 @@ type Program struct{ Name, Module, Package string }
 
 // The programs of the control plane.
 var (
-	Etcd           = Program{"etcd", "etcd", "go.etcd.io/etcd/server/v3"}
-	APIServer      = Program{"kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"}
-	Kubectl        = Program{"kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"} // for who runs scripts against the cluster
+	Etcd      = Program{"etcd", "etcd", "go.etcd.io/etcd/server/v3"}
+	APIServer = Program{"kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"}
+	// for who runs scripts against the cluster
+	Kubectl        = Program{"kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"}
 	Manager        = Program{"openchoreo-manager", "openchoreo", "github.com/openchoreo/openchoreo/cmd"}
-	ClusterGateway = Program{"openchoreo-cluster-gateway", "openchoreo", "github.com/openchoreo/openchoreo/cmd/cluster-gateway"}
-	ClusterAgent   = Program{"openchoreo-cluster-agent", "openchoreo", "github.com/openchoreo/openchoreo/cmd/cluster-agent"}
+	ClusterGateway = Program{"openchoreo-cluster-gateway", "openchoreo",
+		"github.com/openchoreo/openchoreo/cmd/cluster-gateway"}
+	ClusterAgent = Program{"openchoreo-cluster-agent", "openchoreo",
+		"github.com/openchoreo/openchoreo/cmd/cluster-agent"}
 )
 
 // Shop builds programs into Dir, from the nested modules of the repository.

@@ -36,7 +36,8 @@ func Isolate() error {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	if err := c.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "no network namespace of our own (%v): the ports 8080 and 9443 of this machine must be free\n", err)
+		fmt.Fprintf(os.Stderr,
+			"no network namespace of our own (%v): the ports 8080 and 9443 of this machine must be free\n", err)
 		return nil
 	}
 	go func() {

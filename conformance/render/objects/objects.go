@@ -109,7 +109,8 @@ func within(want, have any, at string) (string, bool) {
 // labels with the uid of an object of the control plane, and the hash over
 // them. The names that stand beside the uids identify the same pods.
 func volatile(key string) bool {
-	return strings.HasPrefix(key, "openchoreo.dev/") && (strings.HasSuffix(key, "-uid") || strings.HasSuffix(key, "/dp-resource-hash"))
+	return strings.HasPrefix(key, "openchoreo.dev/") && (strings.HasSuffix(key, "-uid") || strings.HasSuffix(key,
+		"/dp-resource-hash"))
 }
 
 // Normalise returns the set without what is volatile, sorted.
@@ -160,7 +161,8 @@ var kinds = []string{
 }
 
 func compare(a, b *unstructured.Unstructured) int {
-	return cmp.Or(cmp.Compare(slices.Index(kinds, a.GetKind()), slices.Index(kinds, b.GetKind())), cmp.Compare(a.GetName(), b.GetName()))
+	return cmp.Or(cmp.Compare(slices.Index(kinds, a.GetKind()), slices.Index(kinds, b.GetKind())),
+		cmp.Compare(a.GetName(), b.GetName()))
 }
 
 // Mesh reports whether an object is judged by the mesh rather than by Kubernetes:

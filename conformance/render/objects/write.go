@@ -64,9 +64,11 @@ func Files(zeroTrust Set, stages map[string]Set) (map[string][]byte, error) {
 	for stage, set := range stages {
 		for owner, objects := range set {
 			if owner.Component != "" {
-				return nil, fmt.Errorf("the stage %s changes %s of %s: it would restart pods", stage, owner.Component, owner.Cell)
+				return nil, fmt.Errorf("the stage %s changes %s of %s: it would restart pods", stage, owner.Component,
+					owner.Cell)
 			}
-			if err := add("istio/stages/"+stage+"/"+owner.Cell+".yaml", "the Cell "+owner.Cell+" at stage "+stage+": what differs from zero-trust", objects); err != nil {
+			if err := add("istio/stages/"+stage+"/"+owner.Cell+".yaml", "the Cell "+owner.Cell+" at stage "+stage+
+				": what differs from zero-trust", objects); err != nil {
 				return nil, err
 			}
 		}

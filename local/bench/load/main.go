@@ -44,7 +44,8 @@ func run(url string, connections int, lasts time.Duration) error {
 	)
 	for range connections {
 		all.Go(func() {
-			client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: 1, DisableCompression: true}}
+			client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: 1,
+				DisableCompression: true}}
 			var own []time.Duration
 			var failed int
 			var why error

@@ -87,10 +87,12 @@ func cheats() map[string]func([]string) (string, error) {
 			n, err := c.Read(b)
 			return string(b[:n]), err
 		},
-		"listen":  func(a []string) (string, error) { _, err := net.Listen("tcp4", a[0]); return done(err) },
-		"write":   func(a []string) (string, error) { return done(os.WriteFile(a[0], []byte("x"), 0o600)) },
-		"read":    func(a []string) (string, error) { b, err := os.ReadFile(a[0]); return string(b), err },
-		"mount":   func([]string) (string, error) { return done(unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "")) },
+		"listen": func(a []string) (string, error) { _, err := net.Listen("tcp4", a[0]); return done(err) },
+		"write":  func(a []string) (string, error) { return done(os.WriteFile(a[0], []byte("x"), 0o600)) },
+		"read":   func(a []string) (string, error) { b, err := os.ReadFile(a[0]); return string(b), err },
+		"mount": func([]string) (string, error) {
+			return done(unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, ""))
+		},
 		"netlink": func([]string) (string, error) { return done(deleteRoutes()) },
 		"nft":     func([]string) (string, error) { return done(flushRules()) },
 		"setns": func(a []string) (string, error) {

@@ -90,11 +90,13 @@ func eat(a []string) (string, error) {
 		return "", err
 	}
 	for ; sum > each; sum -= each {
-		if err := exec.Command("/proc/self/exe", cheatCommand, "eat", strconv.Itoa(each), strconv.Itoa(each)).Start(); err != nil {
+		if err := exec.Command("/proc/self/exe", cheatCommand, "eat", strconv.Itoa(each),
+			strconv.Itoa(each)).Start(); err != nil {
 			return "", err
 		}
 	}
-	b, err := unix.Mmap(-1, 0, sum<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
+	b, err := unix.Mmap(-1, 0, sum<<20, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
 	if err != nil {
 		return "", err
 	}
@@ -141,23 +143,33 @@ func calls() map[string]func() error {
 		return func() error { _, err := unix.Socket(family, kind, protocol); return err }
 	}
 	return map[string]func() error{
-		"unshare":           func() error { return raw(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0) },
-		"clone":             func() error { return raw(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD), 0, 0) },
-		"clone3":            func() error { return raw(unix.SYS_CLONE3, p, 64, 0) },
-		"mount":             func() error { return unix.Mount("tmpfs", "/tmp", "tmpfs", 0, "") },
-		"umount":            func() error { return unix.Unmount("/proc", unix.MNT_DETACH) },
-		"fsopen":            func() error { _, err := unix.Fsopen("tmpfs", 0); return err },
-		"open_tree":         func() error { _, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE); return err },
-		"pivot_root":        func() error { return unix.PivotRoot("/", "/") },
-		"chroot":            func() error { return unix.Chroot("/") },
-		"setns":             func() error { return unix.Setns(0, unix.CLONE_NEWNET) },
-		"ptrace":            func() error { return raw(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0) },
-		"process_vm_readv":  func() error { return raw(unix.SYS_PROCESS_VM_READV, 1, p, 0) },
-		"pidfd_getfd":       func() error { return raw(unix.SYS_PIDFD_GETFD, 0, 0, 0) },
-		"bpf":               func() error { return raw(unix.SYS_BPF, 0, p, 128) },
-		"perf_event_open":   func() error { return raw(unix.SYS_PERF_EVENT_OPEN, p, 0, 0) },
-		"io_uring":          func() error { return raw(unix.SYS_IO_URING_SETUP, 8, p, 0) },
-		"keyctl":            func() error { _, err := unix.KeyctlInt(unix.KEYCTL_GET_KEYRING_ID, -3, 1, 0, 0); return err },
+		"unshare": func() error { return raw(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0) },
+		"clone": func() error {
+			return raw(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD), 0, 0)
+		},
+		"clone3": func() error { return raw(unix.SYS_CLONE3, p, 64, 0) },
+		"mount":  func() error { return unix.Mount("tmpfs", "/tmp", "tmpfs", 0, "") },
+		"umount": func() error { return unix.Unmount("/proc", unix.MNT_DETACH) },
+		"fsopen": func() error { _, err := unix.Fsopen("tmpfs", 0); return err },
+		"open_tree": func() error {
+			_, err := unix.OpenTree(unix.AT_FDCWD, "/",
+				unix.OPEN_TREE_CLONE)
+			return err
+		},
+		"pivot_root":       func() error { return unix.PivotRoot("/", "/") },
+		"chroot":           func() error { return unix.Chroot("/") },
+		"setns":            func() error { return unix.Setns(0, unix.CLONE_NEWNET) },
+		"ptrace":           func() error { return raw(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0) },
+		"process_vm_readv": func() error { return raw(unix.SYS_PROCESS_VM_READV, 1, p, 0) },
+		"pidfd_getfd":      func() error { return raw(unix.SYS_PIDFD_GETFD, 0, 0, 0) },
+		"bpf":              func() error { return raw(unix.SYS_BPF, 0, p, 128) },
+		"perf_event_open":  func() error { return raw(unix.SYS_PERF_EVENT_OPEN, p, 0, 0) },
+		"io_uring":         func() error { return raw(unix.SYS_IO_URING_SETUP, 8, p, 0) },
+		"keyctl": func() error {
+			_, err := unix.KeyctlInt(unix.KEYCTL_GET_KEYRING_ID, -3, 1, 0,
+				0)
+			return err
+		},
 		"userfaultfd":       func() error { return raw(unix.SYS_USERFAULTFD, 1, 0, 0) },
 		"memfd_create":      func() error { _, err := unix.MemfdCreate("x", 0); return err },
 		"shmget":            func() error { return raw(unix.SYS_SHMGET, 0, 4096, 0o1600) },
@@ -233,9 +245,12 @@ func TestAPodSeesItsOwnProcessesOnlyAndWritesToNone(t *testing.T) {
 		t.Errorf("a pod's program sees %q, want itself", said)
 	}
 	for _, file := range []string{
-		"/proc/1/autogroup", "/proc/1/oom_score_adj", "/proc/self/oom_score_adj", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
-		"/proc/sys/net/ipv4/ip_forward", "/proc/self/uid_map", "/proc/irq/default_smp_affinity", "/dev/kmsg", "/dev/fuse", "/dev/net/tun",
-		"/dev/vsock", "/dev/kvm", "/dev/mem", "/sys/kernel/uevent_helper", "/run/artemis/artemis", "/run/artemis/new", "/dev/new",
+		"/proc/1/autogroup", "/proc/1/oom_score_adj", "/proc/self/oom_score_adj", "/proc/sysrq-trigger",
+		"/proc/sys/kernel/core_pattern",
+		"/proc/sys/net/ipv4/ip_forward", "/proc/self/uid_map", "/proc/irq/default_smp_affinity", "/dev/kmsg",
+		"/dev/fuse", "/dev/net/tun",
+		"/dev/vsock", "/dev/kvm", "/dev/mem", "/sys/kernel/uevent_helper", "/run/artemis/artemis", "/run/artemis/new",
+		"/dev/new",
 	} {
 		if said, code := inPod(t, comms, "write", file); code != 3 {
 			t.Errorf("writing %s: %q", file, said)
@@ -274,7 +289,8 @@ func TestEachPodIsAUserOfItsOwn(t *testing.T) {
 	other, _ := inPod(t, guidance, "read", "/proc/self/uid_map")
 	single := strings.Count(string(data), "\n") == 1
 	if os.Getenv("CI") != "" && single {
-		t.Fatal("there are no users for pods: root has some, an ordinary user needs an entry in /etc/subuid and newuidmap (package uidmap)")
+		t.Fatal("there are no users for pods: root has some, an ordinary user needs an entry in /etc/subuid and " +
+			"newuidmap (package uidmap)")
 	}
 	if single != (one == other) {
 		t.Errorf("a single user is %v; the pods' users are %q and %q", single, one, other)
@@ -417,7 +433,8 @@ func TestACommandInAPod(t *testing.T) {
 		{"the signal that ended it comes back", "/", "kill -9 $$", outcome{"", 137}},
 		{"it runs where the pod has that directory", "/etc", "pwd", outcome{"/etc", 0}},
 		{"it runs in / where not", "/home/nobody-here", "pwd", outcome{"/", 0}},
-		{"where it was asked from is not seen", "/home/nobody-here", "grep -c nobody-h[e]re /proc/1/cmdline", outcome{"0", 1}},
+		{"where it was asked from is not seen", "/home/nobody-here", "grep -c nobody-h[e]re /proc/1/cmdline",
+			outcome{"0", 1}},
 		{"nobody looks into process 1", "/", "(: < /proc/1/environ) 2>/dev/null || echo shut", outcome{"shut", 0}},
 		{"what it leaves running ends with it", "/", "(while :; do :; done) & echo left", outcome{"left", 0}},
 	} {
@@ -438,7 +455,8 @@ func TestATerminalIsThePodsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer master.Close()
-	cmd := &exec.Cmd{Path: "/bin/sh", Args: []string{"sh", "-c", "tty; ls /dev/pts; echo by name > /dev/tty; exec cat"}, Stdin: inner, Stdout: inner, Stderr: inner}
+	cmd := &exec.Cmd{Path: "/bin/sh", Args: []string{"sh", "-c", "tty; ls /dev/pts; echo by name > /dev/tty; exec cat"},
+		Stdin: inner, Stdout: inner, Stderr: inner}
 	err = comms.StartCommand(cmd, true)
 	_ = inner.Close()
 	if err != nil {

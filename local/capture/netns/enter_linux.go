@@ -94,13 +94,15 @@ func hint(err error) string {
 	case sysctl("user.max_user_namespaces") == "0" || errors.Is(err, unix.ENOSPC):
 		return " (user namespaces are off or used up; allow them: sudo sysctl user.max_user_namespaces=15000)"
 	case sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1":
-		return " (AppArmor restricts user namespaces; allow them: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0)"
+		return " (AppArmor restricts user namespaces; allow them: sudo sysctl " +
+			"kernel.apparmor_restrict_unprivileged_userns=0)"
 	case sysctl("kernel.unprivileged_userns_clone") == "0":
 		return " (user namespaces are for root only; allow them: sudo sysctl kernel.unprivileged_userns_clone=1)"
 	case errors.Is(err, errNFT):
 		return " (the kernel lacks nftables; load it: sudo modprobe nf_tables nft_redir nft_reject_inet)"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return " (a seccomp filter, a container's covered /proc or a security module forbids it; in a container: --security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
+		return " (a seccomp filter, a container's covered /proc or a security module forbids it; in a container: " +
+			"--security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
 	}
 	return ""
 }

@@ -37,7 +37,9 @@ func TestMain(m *testing.M) {
 
 func runInside() int {
 	// Started by root, the node is nobody and may not write go test's own files.
-	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return strings.HasPrefix(a, "-test.testlogfile") })
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool {
+		return strings.HasPrefix(a, "-test.testlogfile")
+	})
 	files, err := shareCoverage(args)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -38,7 +38,8 @@ func (n *Node) watchMemory(ctx context.Context) {
 				continue
 			}
 			if size := pages * os.Getpagesize(); size > inside.MaxMemory && unix.Kill(pid, unix.SIGKILL) == nil {
-				fmt.Fprintf(os.Stderr, "artemis: pod %s took %d MiB of memory, more than the %d that it may: what took it was killed\n",
+				fmt.Fprintf(os.Stderr, "artemis: pod %s took %d MiB of memory, more than the %d that it may: what "+
+					"took it was killed\n",
 					pod, size>>20, inside.MaxMemory>>20)
 			}
 		}

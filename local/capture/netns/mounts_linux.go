@@ -194,7 +194,8 @@ func mountDev(user int) error {
 		defer unix.Close(fd)
 		devices[name] = fd
 	}
-	if err := unix.Mount("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "size=64k,nr_inodes=64,mode=0755"); err != nil {
+	if err := unix.Mount("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC,
+		"size=64k,nr_inodes=64,mode=0755"); err != nil {
 		return fmt.Errorf("mount on /dev: %w", err)
 	}
 	for name, fd := range devices {
@@ -208,7 +209,8 @@ func mountDev(user int) error {
 		}
 	}
 	for link, target := range map[string]string{
-		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+		"ptmx": "pts/ptmx",
 	} {
 		if err := os.Symlink(target, "/dev/"+link); err != nil {
 			return err

@@ -32,7 +32,8 @@ var theNode = sync.OnceValues(func() (capture.Node, error) {
 		return nil, err
 	}
 	sharedDir = dir
-	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "tool"), []byte("a tool"), 0o644)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "tool"), []byte("a tool"),
+		0o644)); err != nil {
 		return nil, err
 	}
 	return netns.NewNode(netns.Config{Hide: []string{hiddenDir}, Share: []string{dir}})
@@ -164,7 +165,8 @@ func TestAPodReachesOthersThroughItsNodeProxyOnly(t *testing.T) {
 	if code != 0 || !strings.Contains(said, "guidance-nav to 10.244.0.7:") {
 		t.Errorf("the call through the proxy gave %q, code %d: the server has to see the caller's pod IP", said, code)
 	}
-	if diff := cmp.Diff([]netip.AddrPort{netip.AddrPortFrom(serviceIP, 8080)}, seen(), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff([]netip.AddrPort{netip.AddrPortFrom(serviceIP, 8080)}, seen(),
+		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("what the proxy saw (-want +got):\n%s", diff)
 	}
 }
@@ -240,7 +242,8 @@ func TestAPodSeesOnlyItsOwn(t *testing.T) {
 		want string
 	}{
 		{"one interface", []string{"look"}, "done: 1"},
-		{"its name server", []string{"read", "/etc/resolv.conf"}, "done: nameserver 10.96.0.10\nsearch orion.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5"},
+		{"its name server", []string{"read", "/etc/resolv.conf"}, "done: nameserver 10.96.0.10\nsearch " +
+			"orion.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5"},
 		{"Services by short name", []string{"resolve", "guidance-nav"}, "done: [10.96.0.8]"},
 		{"pods behind a headless Service", []string{"resolve", "headless"}, "done: [10.244.0.8 10.244.0.7]"},
 	} {
@@ -255,7 +258,8 @@ func TestAPodSeesOnlyItsOwn(t *testing.T) {
 
 func TestAPodSeesTheSystemsDirectoriesOnly(t *testing.T) {
 	comms := addPod(t, newNode(t), "comms-system", commsIP)
-	if said, _ := inPod(t, comms, "list", "/home", "/root", "/var", "/mnt", "/srv", "/boot", hiddenDir); said != "done: nothing" {
+	if said, _ := inPod(t, comms, "list", "/home", "/root", "/var", "/mnt", "/srv", "/boot",
+		hiddenDir); said != "done: nothing" {
 		t.Errorf("in a pod there is %q", said)
 	}
 	if said, _ := inPod(t, comms, "list", "/tmp"); said != "done: "+sharedDir {
@@ -299,7 +303,8 @@ func TestTheNodeCarriesBetweenPodAddressesAndCanBeTapped(t *testing.T) {
 	}
 	over := make(chan error, 1)
 	go func() { over <- wait() }()
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+		error) {
 		return n.Dial(ctx, commsIP, netip.AddrPortFrom(guidanceIP, 15008))
 	}}}
 	resp, err := client.Get("http://x/secret-path")
@@ -313,7 +318,8 @@ func TestTheNodeCarriesBetweenPodAddressesAndCanBeTapped(t *testing.T) {
 	}
 	select {
 	case s := <-heard:
-		if s.Src.Addr() != commsIP || s.Dst != netip.AddrPortFrom(guidanceIP, 15008) || !bytes.HasPrefix(s.Data, []byte("GET /secret-path")) {
+		if s.Src.Addr() != commsIP || s.Dst != netip.AddrPortFrom(guidanceIP, 15008) || !bytes.HasPrefix(s.Data,
+			[]byte("GET /secret-path")) {
 			t.Errorf("heard %v -> %v %q", s.Src, s.Dst, s.Data)
 		}
 	case <-time.After(5 * time.Second):

@@ -47,7 +47,9 @@ func newPod(n *Node, spec capture.PodSpec, user int) (_ *Pod, err error) {
 			p.release()
 		}
 	}()
-	search := fmt.Sprintf("nameserver %v\nsearch %s.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n", NameServer, spec.Namespace)
+	search := fmt.Sprintf(
+		"nameserver %v\nsearch %s.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n", NameServer,
+		spec.Namespace)
 	err = spendThread(func() (err error) {
 		if p.network, err = netns.New(); err != nil {
 			return fmt.Errorf("new network namespace: %w", err)
@@ -242,7 +244,8 @@ func (p *Pod) OpenTerminal() (master, inner *os.File, err error) {
 		if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 			return errors.Join(err, unix.Close(fd))
 		}
-		peer, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+		peer, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER,
+			unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
 		if e != 0 {
 			return errors.Join(e, unix.Close(fd))
 		}

@@ -67,7 +67,8 @@ func loadRules(podIP netip.Addr) error {
 	rules.add(destinationIn(loopback), conclude(expr.VerdictAccept))
 	rules.add(destinationIn(self), conclude(expr.VerdictAccept))
 	rules.add(destinationIn(netip.PrefixFrom(netip.IPv6Loopback(), 128)), conclude(expr.VerdictAccept))
-	rules.add([]expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}})
+	rules.add([]expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH,
+		Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}})
 
 	if err := c.Flush(); err != nil { // all of it or nothing
 		return fmt.Errorf("%w: %w", errNFT, err)

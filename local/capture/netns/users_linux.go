@@ -97,7 +97,8 @@ func (c *Cmd) startWithUsers() error {
 		own, first int
 	}{{"newuidmap", os.Geteuid(), c.uids}, {"newgidmap", os.Getegid(), c.gids}} {
 		var said bytes.Buffer
-		tool := exec.Command(m.tool, pid, "0", strconv.Itoa(m.own), "1", "1", strconv.Itoa(m.first), strconv.Itoa(podUsers))
+		tool := exec.Command(m.tool, pid, "0", strconv.Itoa(m.own), "1", "1", strconv.Itoa(m.first),
+			strconv.Itoa(podUsers))
 		tool.Stdout, tool.Stderr = &said, &said
 		if err := tool.Run(); err != nil {
 			_ = c.Process.Kill()

@@ -92,7 +92,8 @@ func FuzzOutbound(f *testing.F) {
 			}
 		}
 		mu.Unlock()
-		if got := ask([]byte("GET http://guidance-nav:8080/ HTTP/1.1\r\nHost: x\r\n\r\n")); !bytes.Contains(got, []byte(http.StatusText(http.StatusOK))) {
+		if got := ask([]byte("GET http://guidance-nav:8080/ HTTP/1.1\r\nHost: x\r\n\r\n")); !bytes.Contains(got,
+			[]byte(http.StatusText(http.StatusOK))) {
 			t.Fatalf("another program got %q", got)
 		}
 	})

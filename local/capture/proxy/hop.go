@@ -71,7 +71,8 @@ func (t *tap) heard(src, dst netip.AddrPort, data []byte) {
 	if !t.active.Load() {
 		return
 	}
-	s := capture.Segment{At: time.Now(), Src: src, Dst: dst, From: src.String(), To: dst.String(), Data: append([]byte(nil), data...)}
+	s := capture.Segment{At: time.Now(), Src: src, Dst: dst, From: src.String(), To: dst.String(),
+		Data: append([]byte(nil), data...)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, see := range t.ears {

@@ -69,7 +69,8 @@ func (p *Pod) Accept() (capture.Captured, error) {
 func (p *Pod) DialApp(ctx context.Context, _ netip.Addr, port uint16) (net.Conn, error) {
 	actual, ok := p.ports[port]
 	if !ok {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.spec.IP, port)), Err: errRefused}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.spec.IP,
+			port)), Err: errRefused}
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp4", netip.AddrPortFrom(loopback, actual).String())

@@ -185,14 +185,19 @@ func raw(t *testing.T, p capture.Pod, request string) net.Conn {
 func TestTheHeadGoesOnAsItCame(t *testing.T) {
 	for _, c := range []struct{ name, sent, want string }{
 		{"path bytes are untouched",
-			"GET http://guidance-nav:8080//a/%2e%2e/\\b;c=d?q=%zz HTTP/1.1\r\nHost: other\r\nX-CASE: a\r\nx-case: b\r\n\r\n",
+			"GET http://guidance-nav:8080//a/%2e%2e/\\b;c=d?q=%zz HTTP/1.1\r\nHost: other\r\nX-CASE: a\r\nx-case: " +
+				"b\r\n\r\n",
 			"GET //a/%2e%2e/\\b;c=d?q=%zz HTTP/1.1\r\nHost: other\r\nX-CASE: a\r\nx-case: b\r\n\r\n"},
 		{"fields for the proxy stay with it",
-			"GET http://guidance-nav:8080/ HTTP/1.1\r\nHost: guidance-nav\r\nProxy-Connection: keep-alive\r\nproxy-authorization: x\r\nA: b\r\n\r\n",
+			"GET http://guidance-nav:8080/ HTTP/1.1\r\nHost: guidance-nav\r\nProxy-Connection: " +
+				"keep-alive\r\nproxy-authorization: x\r\nA: b\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: guidance-nav\r\nA: b\r\n\r\n"},
-		{"no path is the root", "GET http://guidance-nav:8080 HTTP/1.1\r\nHost: g\r\n\r\n", "GET / HTTP/1.1\r\nHost: g\r\n\r\n"},
-		{"a strange method", "get http://guidance-nav:8080/x HTTP/1.1\r\nHost: g\r\n\r\n", "get /x HTTP/1.1\r\nHost: g\r\n\r\n"},
-		{"what net/http would not parse", "GET http://guidance-nav:8080/x HTTP/1.1\r\nHost: g\r\nbad header\r\n\r\n", "GET /x HTTP/1.1\r\nHost: g\r\nbad header\r\n\r\n"},
+		{"no path is the root", "GET http://guidance-nav:8080 HTTP/1.1\r\nHost: g\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: g\r\n\r\n"},
+		{"a strange method", "get http://guidance-nav:8080/x HTTP/1.1\r\nHost: g\r\n\r\n",
+			"get /x HTTP/1.1\r\nHost: g\r\n\r\n"},
+		{"what net/http would not parse", "GET http://guidance-nav:8080/x HTTP/1.1\r\nHost: g\r\nbad header\r\n\r\n",
+			"GET /x HTTP/1.1\r\nHost: g\r\nbad header\r\n\r\n"},
 		{"a tunnel's bytes", "CONNECT guidance-nav:8080 HTTP/1.1\r\n\r\nanything at all", "anything at all"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -225,7 +230,8 @@ func TestWhatIsNoProxyRequestIsRefused(t *testing.T) {
 		{"unknown name", "GET http://example.org/ HTTP/1.1\r\nHost: g\r\n\r\n", "502 Bad Gateway"},
 		{"unknown name in a tunnel", "CONNECT example.org:443 HTTP/1.1\r\n\r\n", "502 Bad Gateway"},
 		{"malformed port", "GET http://guidance-nav:99999/ HTTP/1.1\r\nHost: g\r\n\r\n", "502 Bad Gateway"},
-		{"a head without end", "GET http://guidance-nav:8080/ HTTP/1.1\r\nA: " + strings.Repeat("a", 70<<10), "431 Request Header Fields Too Large"},
+		{"a head without end", "GET http://guidance-nav:8080/ HTTP/1.1\r\nA: " + strings.Repeat("a", 70<<10),
+			"431 Request Header Fields Too Large"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, p := newPod(t)
@@ -267,7 +273,8 @@ func TestBodiesOfEveryFramingPassWhole(t *testing.T) {
 			}))
 			c := client(t, p)
 			for range 2 { // the second shows that the first left nothing behind
-				resp, err := c.Post("http://guidance-nav:8080/", "text/plain", io.MultiReader(bytes.NewReader(big))) // chunked
+				// chunked
+				resp, err := c.Post("http://guidance-nav:8080/", "text/plain", io.MultiReader(bytes.NewReader(big)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -309,7 +316,10 @@ func TestTheNodeCarriesBetweenPodAddressesAndCanBeTapped(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	heard := make(chan string, 10)
-	wait, err := n.Tap(ctx, func(s capture.Segment) { heard <- s.Src.Addr().String() + ">" + s.To + " " + string(s.Data) })
+	wait, err := n.Tap(ctx, func(s capture.Segment) {
+		heard <- s.Src.Addr().String() + ">" + s.To + " " +
+			string(s.Data)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +350,8 @@ func TestTheNodeCarriesBetweenPodAddressesAndCanBeTapped(t *testing.T) {
 	if err := wait(); err != nil {
 		t.Error(err)
 	}
-	if _, err := n.Dial(t.Context(), commsIP, netip.MustParseAddrPort("10.244.0.99:15008")); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := n.Dial(t.Context(), commsIP, netip.MustParseAddrPort("10.244.0.99:15008")); !errors.Is(err,
+		syscall.ECONNREFUSED) {
 		t.Errorf("an address without listener: %v, want a refusal", err)
 	}
 }

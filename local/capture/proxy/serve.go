@@ -194,7 +194,8 @@ func (s *session) tunnel(target string) {
 
 func (s *session) refuse(status int, why string) {
 	// The client may be gone.
-	_, _ = fmt.Fprintf(s.client, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
+	_, _ = fmt.Fprintf(s.client, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: "+
+		"close\r\n\r\n%s\n",
 		status, http.StatusText(status), len(why)+1, why)
 }
 

@@ -80,7 +80,8 @@ func dialAll(addr string) {
 
 // ask sends a question for a name, over and over.
 func ask(addr string) {
-	question := append([]byte{1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, "\x0cguidance-nav\x03svc\x07cluster\x05local\x00\x00\x01\x00\x01"...)
+	question := append([]byte{1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0},
+		"\x0cguidance-nav\x03svc\x07cluster\x05local\x00\x00\x01\x00\x01"...)
 	for range 16 {
 		go func() {
 			for {
@@ -124,7 +125,8 @@ func spin() {
 // eat takes memory in processes of 200 MiB, again when they were killed.
 func eat() {
 	if len(os.Args) > 2 {
-		b, err := unix.Mmap(-1, 0, 200<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
+		b, err := unix.Mmap(-1, 0, 200<<20, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
 		if err != nil || len(b) == 0 {
 			os.Exit(1)
 		}
@@ -194,7 +196,8 @@ func scribble() {
 	for {
 		entries, _ := os.ReadDir("/proc")
 		for _, e := range entries {
-			for file, text := range map[string]string{"autogroup": "19", "oom_score_adj": "1000", "coredump_filter": "0", "comm": "x"} {
+			for file, text := range map[string]string{"autogroup": "19", "oom_score_adj": "1000",
+				"coredump_filter": "0", "comm": "x"} {
 				_ = os.WriteFile("/proc/"+e.Name()+"/"+file, []byte(text), 0)
 			}
 		}

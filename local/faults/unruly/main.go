@@ -41,7 +41,9 @@ func run() error {
 		return syscall.Exec(service, []string{"service"}, os.Environ())
 	}
 	go func() { // to the probes it is in the best of health
-		err := http.ListenAndServe(address("ADMIN_PORT", "9090"), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		err := http.ListenAndServe(address("ADMIN_PORT", "9090"), http.HandlerFunc(func(http.ResponseWriter,
+			*http.Request) {
+		}))
 		fmt.Fprintln(os.Stderr, "unruly:", err)
 		os.Exit(1)
 	}()
@@ -130,16 +132,20 @@ var misbehaviour = map[string]manner{
 	"half-closed":       func(c *net.TCPConn) bool { _ = c.CloseWrite(); return await(c) },
 	"half an answer":    after(json+"Content-Length: 4000\r\n\r\n{\"a\":", end),
 	// Lying.
-	"garbage":         after("\x00\x16\x03\x01 no HTTP at all\r\n\r\n", end),
-	"not JSON":        saying(ok+"Content-Type: text/html\r\n", "<html>all is well</html>"),
-	"another shape":   saying(json, `[{"trace":7},null,"frames"]`),
-	"wrong kinds":     saying(json, `{"trace":{"service":{"a":1}},"frames":"many","frame":[1],"contact":17,"alerts":{},"position":true,"crew":"four"}`),
-	"another service": saying(json, `{"trace":{"service":"weather-station","caller":{}},"status":"nominal","contact":{"state":"live"}}`),
-	"its own, wrong":  saying(json, fmt.Sprintf(`{"trace":{"service":%q,"caller":{}},"contact":17,"frames":"many"}`, os.Getenv("SERVICE_ROLE"))),
-	"deep":            saying(json, strings.Repeat(`{"a":`, 100_000)+"1"+strings.Repeat("}", 100_000)),
-	"huge":            saying(json, `{"a":"`+strings.Repeat("x", 8<<20)+`"}`),
-	"two lengths":     after(json+"Content-Length: 2\r\nContent-Length: 200\r\n\r\n{}", proceed),
-	"two framings":    after(json+"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", proceed),
+	"garbage":       after("\x00\x16\x03\x01 no HTTP at all\r\n\r\n", end),
+	"not JSON":      saying(ok+"Content-Type: text/html\r\n", "<html>all is well</html>"),
+	"another shape": saying(json, `[{"trace":7},null,"frames"]`),
+	"wrong kinds": saying(json,
+		`{"trace":{"service":{"a":1}},"frames":"many","frame":[1],"contact":17,"alerts":{},"position":true,"crew":"four"}`),
+	"another service": saying(json,
+		`{"trace":{"service":"weather-station","caller":{}},"status":"nominal","contact":{"state":"live"}}`),
+	"its own, wrong": saying(json, fmt.Sprintf(`{"trace":{"service":%q,"caller":{}},"contact":17,"frames":"many"}`,
+		os.Getenv("SERVICE_ROLE"))),
+	"deep":        saying(json, strings.Repeat(`{"a":`, 100_000)+"1"+strings.Repeat("}", 100_000)),
+	"huge":        saying(json, `{"a":"`+strings.Repeat("x", 8<<20)+`"}`),
+	"two lengths": after(json+"Content-Length: 2\r\nContent-Length: 200\r\n\r\n{}", proceed),
+	"two framings": after(json+"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+		proceed),
 	// The second is for a question that nobody has asked yet.
 	"two answers": func(c *net.TCPConn) bool { return saying(json, "{}")(c) && saying(json, forged)(c) },
 	"elsewhere":   saying("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://guidance-nav:8080/position\r\n", ""),
@@ -179,7 +185,8 @@ func saying(head, body string) manner {
 
 // clocked answers for itself, with a mission clock that cannot be.
 func clocked(header string) manner {
-	return saying(json+"Artemis-Clock: "+header+"\r\n", fmt.Sprintf(`{"trace":{"service":%q,"caller":{}}}`, os.Getenv("SERVICE_ROLE")))
+	return saying(json+"Artemis-Clock: "+header+"\r\n", fmt.Sprintf(`{"trace":{"service":%q,"caller":{}}}`,
+		os.Getenv("SERVICE_ROLE")))
 }
 
 // drip says a text so many times, a byte a second.

@@ -18,10 +18,14 @@ func TestBodiesArePassedOnAsTheyAreDelimited(t *testing.T) {
 	for _, c := range []struct{ name, message, want string }{
 		{"none", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", ""},
 		{"sized", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "hello"},
-		{"chunks, extensions dropped", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\n", "5\r\nhello\r\na\r\n0123456789\r\n0\r\n\r\n"},
-		{"trailers, sorted out", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nKeep: 1\r\nDrop: 2\r\n\r\n", "0\r\nKeep: 1\r\n\r\n"},
+		{"chunks, extensions dropped", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\n5;a=b\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\n",
+			"5\r\nhello\r\na\r\n0123456789\r\n0\r\n\r\n"},
+		{"trailers, sorted out", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nKeep: " +
+			"1\r\nDrop: 2\r\n\r\n", "0\r\nKeep: 1\r\n\r\n"},
 	} {
-		for name, reader := range map[string]io.Reader{"at once": strings.NewReader(c.message + "NEXT"), "byte by byte": iotest.OneByteReader(strings.NewReader(c.message + "NEXT"))} {
+		for name, reader := range map[string]io.Reader{"at once": strings.NewReader(c.message + "NEXT"),
+			"byte by byte": iotest.OneByteReader(strings.NewReader(c.message + "NEXT"))} {
 			t.Run(c.name+"/"+name, func(t *testing.T) {
 				r := NewReader(reader)
 				var h message.Head
@@ -29,7 +33,8 @@ func TestBodiesArePassedOnAsTheyAreDelimited(t *testing.T) {
 					t.Fatal(err)
 				}
 				var out bytes.Buffer
-				if err := r.CopyBody(&out, &h, []byte("HEAD|"), func(n string) bool { return n == "Keep" }); err != nil {
+				if err := r.CopyBody(&out, &h, []byte("HEAD|"),
+					func(n string) bool { return n == "Keep" }); err != nil {
 					t.Fatal(err)
 				}
 				if diff := cmp.Diff("HEAD|"+c.want, out.String()); diff != "" {
@@ -45,7 +50,8 @@ func TestBodiesArePassedOnAsTheyAreDelimited(t *testing.T) {
 }
 
 func TestBadChunksAreRefused(t *testing.T) {
-	for _, chunks := range []string{"g\r\n", "\r\n", "-1\r\n", "+5\r\nhello\r\n", "0x5\r\nhello\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n",
+	for _, chunks := range []string{"g\r\n", "\r\n", "-1\r\n", "+5\r\nhello\r\n", "0x5\r\nhello\r\n",
+		"5\r\nhelloX\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n",
 		"ffffffffffffffff\r\n", strings.Repeat("0", 2000) + "5\r\nhello\r\n", "0\r\nbad trailer\r\n\r\n", "5\r\nhel"} {
 		r := NewReader(strings.NewReader("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks))
 		var h message.Head
@@ -72,7 +78,8 @@ func TestResponsesWithoutABody(t *testing.T) {
 		{"GET", "200 OK", message.UntilClose},
 	} {
 		var h message.Head
-		if err := NewReader(strings.NewReader("HTTP/1.1 "+c.head+"\r\n\r\n")).ReadResponse(&h, c.method); err != nil || h.Body != c.want {
+		if err := NewReader(strings.NewReader("HTTP/1.1 "+c.head+"\r\n\r\n")).ReadResponse(&h, c.method); err != nil ||
+			h.Body != c.want {
 			t.Errorf("%s %q: %v, %v; want %v", c.method, c.head, h.Body, err, c.want)
 		}
 	}
@@ -80,7 +87,8 @@ func TestResponsesWithoutABody(t *testing.T) {
 
 func TestFieldsOfTheConnectionStayBehind(t *testing.T) {
 	var h message.Head
-	sent := "GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Private, close\r\nKeep-Alive: 1\r\nTE: trailers\r\nX-Private: 1\r\nX-Public: 2\r\nProxy-Connection: y\r\n\r\n"
+	sent := "GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Private, close\r\nKeep-Alive: 1\r\nTE: " +
+		"trailers\r\nX-Private: 1\r\nX-Public: 2\r\nProxy-Connection: y\r\n\r\n"
 	if err := NewReader(strings.NewReader(sent)).ReadRequest(&h, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +96,8 @@ func TestFieldsOfTheConnectionStayBehind(t *testing.T) {
 	for f := range h.Kept {
 		got = append(got, f)
 	}
-	if diff := cmp.Diff([]message.Field{{Name: "Host", Value: "x"}, {Name: "X-Public", Value: "2"}}, got); diff != "" || !h.Close {
+	if diff := cmp.Diff([]message.Field{{Name: "Host", Value: "x"}, {Name: "X-Public", Value: "2"}}, got); diff != "" ||
+		!h.Close {
 		t.Errorf("close %v, kept (-want +got):\n%s", h.Close, diff)
 	}
 }

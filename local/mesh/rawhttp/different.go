@@ -48,13 +48,16 @@ var differences = map[string]map[string]Difference{
 	"upgrade with a body":              both(noWaiting, refusedAlike),
 	"method QUERY":                     both(noPolicy, refusedAlike),
 	"chunks: a trailer": {
-		"waypoint": {passesOn, Answer{Answers: []string{`200 POST /maneuver guidance-nav body="hello" trailer a=["b"]`}, End: "kept"}},
-		"gateway":  {passesOn, Answer{Answers: []string{`200 POST /trajectory/correction ` + director + ` body="hello" trailer a=["b"]`}, End: "kept"}},
+		"waypoint": {passesOn, Answer{Answers: []string{`200 POST /maneuver guidance-nav body="hello" trailer a=["b"]`},
+			End: "kept"}},
+		"gateway": {passesOn, Answer{Answers: []string{`200 POST /trajectory/correction ` + director +
+			` body="hello" trailer a=["b"]`}, End: "kept"}},
 	},
 	"upgrade to websocket, not taken": notTaken("websocket"),
 	"upgrade to WebSocket, not taken": notTaken("WebSocket"),
 	"target of 50 KiB": {
-		"gateway": {oneHop, Answer{Answers: []string{"200 GET /mission/status?aaaa...(51216) " + director}, End: "kept"}},
+		"gateway": {oneHop, Answer{Answers: []string{"200 GET /mission/status?aaaa...(51216) " + director},
+			End: "kept"}},
 	},
 }
 
@@ -64,7 +67,8 @@ func both(why string, a Answer) map[string]Difference {
 
 func notTaken(to string) map[string]Difference {
 	answer := func(target, host string) Answer {
-		return Answer{Answers: []string{`200 GET ` + target + ` ` + host + ` connection="Upgrade" upgrade="` + to + `"`}, End: "kept"}
+		return Answer{Answers: []string{`200 GET ` + target + ` ` + host + ` connection="Upgrade" upgrade="` + to +
+			`"`}, End: "kept"}
 	}
 	return map[string]Difference{
 		"waypoint": {wholeAnswer, answer("/position", "guidance-nav")},

@@ -121,8 +121,10 @@ func ending(err error) string {
 // unseen are the fields that a program is not asked about: what proxies add for
 // their own purposes.
 var unseen = map[string]bool{
-	"X-Request-Id": true, "X-Forwarded-Client-Cert": true, "X-Forwarded-For": true, "X-Forwarded-Proto": true, "Accept-Encoding": true,
-	"Traceparent": true, "Tracestate": true, "X-B3-Traceid": true, "X-B3-Spanid": true, "X-B3-Sampled": true, "X-B3-Parentspanid": true,
+	"X-Request-Id": true, "X-Forwarded-Client-Cert": true, "X-Forwarded-For": true, "X-Forwarded-Proto": true,
+	"Accept-Encoding": true,
+	"Traceparent":     true, "Tracestate": true, "X-B3-Traceid": true, "X-B3-Spanid": true, "X-B3-Sampled": true,
+	"X-B3-Parentspanid": true,
 }
 
 // Program is what runs behind the ways: it answers with what it saw.
@@ -176,8 +178,9 @@ func Recorded() (map[string]map[string]Answer, error) {
 func Ways(waypoint, gateway func() (net.Conn, error)) []Way {
 	return []Way{
 		{Name: "waypoint", Get: "/position", Post: "/maneuver", No: "/secret", Host: "guidance-nav", Dial: waypoint},
-		{Name: "gateway", Get: "/flight-director-http/mission/status", Post: "/flight-director-http/trajectory/correction",
-			No: "/flight-director-http/secret", Host: "development-default.openchoreoapis.localhost", Dial: gateway},
+		{Name: "gateway", Get: "/flight-director-http/mission/status",
+			Post: "/flight-director-http/trajectory/correction",
+			No:   "/flight-director-http/secret", Host: "development-default.openchoreoapis.localhost", Dial: gateway},
 	}
 }
 

@@ -17,21 +17,29 @@ import (
 // refused fail as for lack of rights.
 var refused = append([]uintptr{
 	// namespaces and mounts
-	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_OPEN_TREE,
+	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
+	unix.SYS_OPEN_TREE,
 	unix.SYS_OPEN_TREE_ATTR, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK,
-	unix.SYS_MOUNT_SETATTR, unix.SYS_STATMOUNT, unix.SYS_LISTMOUNT, unix.SYS_LISTNS, unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT,
+	unix.SYS_MOUNT_SETATTR, unix.SYS_STATMOUNT, unix.SYS_LISTMOUNT, unix.SYS_LISTNS, unix.SYS_NAME_TO_HANDLE_AT,
+	unix.SYS_OPEN_BY_HANDLE_AT,
 	// other processes
-	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE,
+	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE,
+	unix.SYS_PROCESS_MRELEASE,
 	unix.SYS_PIDFD_GETFD, unix.SYS_KCMP,
 	// a session of its own would be a share of the processors of its own
 	unix.SYS_SETSID,
 	// the kernel
-	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
-	unix.SYS_USERFAULTFD, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL, unix.SYS_FANOTIFY_INIT, unix.SYS_FANOTIFY_MARK,
+	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER,
+	unix.SYS_IO_URING_REGISTER,
+	unix.SYS_USERFAULTFD, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL, unix.SYS_FANOTIFY_INIT,
+	unix.SYS_FANOTIFY_MARK,
 	unix.SYS_LSM_SET_SELF_ATTR, unix.SYS_SYSLOG, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
-	unix.SYS_KEXEC_LOAD, unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD,
-	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME,
-	unix.SYS_VHANGUP, unix.SYS_NFSSERVCTL, unix.SYS_PERSONALITY, unix.SYS_MBIND, unix.SYS_SET_MEMPOLICY, unix.SYS_MIGRATE_PAGES,
+	unix.SYS_KEXEC_LOAD, unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
+	unix.SYS_QUOTACTL_FD,
+	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME, unix.SYS_SETHOSTNAME,
+	unix.SYS_SETDOMAINNAME,
+	unix.SYS_VHANGUP, unix.SYS_NFSSERVCTL, unix.SYS_PERSONALITY, unix.SYS_MBIND, unix.SYS_SET_MEMPOLICY,
+	unix.SYS_MIGRATE_PAGES,
 	unix.SYS_MOVE_PAGES, unix.SYS_SET_MEMPOLICY_HOME_NODE,
 }, refusedHere...)
 
@@ -94,12 +102,14 @@ func Filter() []unix.SockFilter {
 	return slices.Concat(program,
 		of(unix.SYS_CLONE, argument(0), when(unix.BPF_JSET, newNamespace), failWith(unix.EPERM), allow),
 		of(unix.SYS_SOCKET, argument(0),
-			when(unix.BPF_JEQ, unix.AF_UNIX), allow, when(unix.BPF_JEQ, unix.AF_INET), allow, when(unix.BPF_JEQ, unix.AF_INET6), allow,
+			when(unix.BPF_JEQ, unix.AF_UNIX), allow, when(unix.BPF_JEQ, unix.AF_INET), allow, when(unix.BPF_JEQ,
+				unix.AF_INET6), allow,
 			// Of the netlinks only the one that lists interfaces and routes.
 			when(unix.BPF_JEQ, unix.AF_NETLINK), argument(2), when(unix.BPF_JEQ, unix.NETLINK_ROUTE), allow,
 			failWith(unix.EAFNOSUPPORT)),
 		of(unix.SYS_IOCTL, argument(1), // what a terminal's user cannot have wanted
-			when(unix.BPF_JEQ, unix.TIOCSTI), failWith(unix.EPERM), when(unix.BPF_JEQ, unix.TIOCLINUX), failWith(unix.EPERM),
+			when(unix.BPF_JEQ, unix.TIOCSTI), failWith(unix.EPERM), when(unix.BPF_JEQ, unix.TIOCLINUX),
+			failWith(unix.EPERM),
 			when(unix.BPF_JEQ, unix.TIOCSETD), failWith(unix.EPERM), allow),
 		[]unix.SockFilter{allow},
 	)

@@ -49,7 +49,8 @@ const programsDir = "/run/artemis"
 func notStarted(path string, err error) int {
 	fmt.Fprintf(os.Stderr, "artemis: start %s: %v\n", path, err)
 	if errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintln(os.Stderr, "a pod sees the system's directories only (docs/how-it-works.md): a program to run in it lies in /usr, /opt or /nix")
+		fmt.Fprintln(os.Stderr, "a pod sees the system's directories only (docs/how-it-works.md): a program to run "+
+			"in it lies in /usr, /opt or /nix")
 		return ExitNotFound
 	}
 	return ExitNotExecuted
@@ -124,7 +125,8 @@ func mountProc() error {
 		}
 	}
 	for _, file := range []string{
-		"interrupts", "kallsyms", "kcore", "key-users", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats",
+		"interrupts", "kallsyms", "kcore", "key-users", "keys", "latency_stats", "sched_debug", "timer_list",
+		"timer_stats",
 	} {
 		if err := cover("/dev/null", "/proc/"+file); err != nil {
 			return err
@@ -183,7 +185,8 @@ func countsPerNamespace() bool {
 // giveUpRights leaves this thread no capability and no way to one.
 func giveUpRights() error {
 	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) &&
+			!errors.Is(err, unix.EPERM) {
 			return err
 		}
 	}
@@ -204,7 +207,8 @@ func filter() error {
 	// Without the flag a kernel before 5.16 slows the process down (Documentation/
 	// userspace-api/spec_ctrl.rst), for an attack that a pod has no neighbour for.
 	const flags = unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-	if _, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&p))); e != 0 {
+	if _, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags,
+		uintptr(unsafe.Pointer(&p))); e != 0 {
 		return e
 	}
 	return nil
