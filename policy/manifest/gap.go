@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Gap is something of the input that is left out and that answers depend on: a
@@ -65,6 +66,8 @@ func (s Scope) Touches(t Target) bool {
 		return slices.Contains(t.Gateways, s.Gateway)
 	case s.AnyGateway && len(t.Gateways) == 0:
 		return false
+	case s.AnyGateway && slices.ContainsFunc(t.Gateways, s.holds):
+		return s.Service == "" || s.Service == t.Service
 	case s.Namespace != "" && s.Namespace != t.Namespace && (!s.Callers || s.Namespace != t.Caller):
 		return false
 	case s.Service != "" && s.Service != t.Service:
@@ -77,6 +80,9 @@ func (s Scope) Touches(t Target) bool {
 	}
 	return true
 }
+
+// holds reports whether a gateway is of the scope's namespace.
+func (s Scope) holds(gateway string) bool { return strings.HasPrefix(gateway, s.Namespace+"/") }
 
 // Touching returns the gaps that a call depends on.
 func Touching(gaps []Gap, t Target) []Gap {
