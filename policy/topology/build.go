@@ -200,6 +200,7 @@ func (b *builder) gateways() error {
 				Services:  serves == "service" || serves == "all",
 				Workloads: serves == "workload" || serves == "all",
 				XFCC:      strings.EqualFold(annotations[AnnotationXFCC], "true"),
+				gateway:   g,
 			}
 			b.Waypoints, b.waypoints[p.Ref] = append(b.Waypoints, w), w
 		case catalog.IngressClass:
@@ -412,10 +413,14 @@ func (b *builder) admits(at Ref, namespace string, section *gatewayv1.SectionNam
 	if i < 0 {
 		return true // OpenChoreo's own, which takes everybody's
 	}
-	if len(b.Set.Gateways[i].Spec.Listeners) == 0 {
-		return at.Namespace == namespace
+	return admits(b.Set.Gateways[i], namespace, b.Namespaces[namespace], section)
+}
+
+func admits(g *gatewayv1.Gateway, namespace string, of *corev1.Namespace, section *gatewayv1.SectionName) bool {
+	if len(g.Spec.Listeners) == 0 {
+		return g.Namespace == namespace
 	}
-	return slices.ContainsFunc(b.Set.Gateways[i].Spec.Listeners, func(l gatewayv1.Listener) bool {
+	return slices.ContainsFunc(g.Spec.Listeners, func(l gatewayv1.Listener) bool {
 		if section != nil && *section != l.Name {
 			return false
 		}
@@ -431,10 +436,14 @@ func (b *builder) admits(at Ref, namespace string, section *gatewayv1.SectionNam
 		case gatewayv1.NamespacesFromAll:
 			return true
 		case gatewayv1.NamespacesFromSame:
-			return at.Namespace == namespace
+			return g.Namespace == namespace
 		case gatewayv1.NamespacesFromSelector:
 			s, err := metav1.LabelSelectorAsSelector(selector)
-			return err == nil && s.Matches(labels.Set(b.namespaceLabels(namespace)))
+			var has labels.Set
+			if of != nil {
+				has = of.Labels
+			}
+			return err == nil && s.Matches(has)
 		}
 		return false
 	})

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	appsv1 "k8s.io/api/apps/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // TrustDomain is the trust domain of every identity.
@@ -156,6 +157,8 @@ type WaypointGateway struct {
 	Services, Workloads bool
 	// XFCC reports whether it replaces x-forwarded-client-cert by the identities.
 	XFCC bool
+
+	gateway *gatewayv1.Gateway
 }
 
 // Gateway is a Gateway of class istio with what it routes.
@@ -212,6 +215,12 @@ func (w *World) ServiceAt(ip netip.Addr) *Service { return w.byVIP[ip.Unmap()] }
 
 // Service returns a Service by its name.
 func (w *World) Service(ref Ref) *Service { return w.services[ref] }
+
+// Admits reports whether a waypoint takes Services of a namespace: its own, or one
+// that its Gateway's listeners admit.
+func (w *World) Admits(g *WaypointGateway, namespace string) bool {
+	return admits(g.gateway, namespace, w.Namespaces[namespace], nil)
+}
 
 // WaypointGateway returns a waypoint by its name.
 func (w *World) WaypointGateway(ref Ref) *WaypointGateway { return w.waypoints[ref] }
