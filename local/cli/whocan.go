@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -110,7 +111,9 @@ func (s *source) judged(cmd *cobra.Command, at *place, withAdversary bool) (anal
 	if err != nil {
 		return analysis.Input{}, analysis.Options{}, err
 	}
-	o := analysis.Options{Stage: s.stage, Running: map[string]bool{}}
+	o := analysis.Options{
+		Stage: s.stage, Running: map[string]bool{}, Exec: at.command("exec"), GatewayPort: at.gatewayPort(cmd),
+	}
 	for _, p := range all.Pods {
 		if p.Kind == topology.App {
 			o.StandIns = append(o.StandIns, p)
@@ -124,6 +127,20 @@ func (s *source) judged(cmd *cobra.Command, at *place, withAdversary bool) (anal
 		}
 	}
 	return analysis.Exactly(asked), o, nil
+}
+
+// gatewayPort returns where the gateway of the suite listens that runs here, empty where
+// none does.
+func (p *place) gatewayPort(cmd *cobra.Command) string {
+	if runs, err := p.isRunning(); err != nil || !runs {
+		return ""
+	}
+	state, err := newClient(*p).state(cmd.Context())
+	if err != nil {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(state.Gateway)
+	return port
 }
 
 func writeWhoCan(w io.Writer, answers []*analysis.Answer) error {

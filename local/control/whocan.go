@@ -1,6 +1,7 @@
 package control
 
 import (
+	"net"
 	"net/http"
 
 	"artemis.example/policy/analysis"
@@ -20,18 +21,20 @@ func (h *Handler) whoCan(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "malformed", "say whom you ask about: ?to=CELL/COMPONENT")
 		return
 	}
-	running := map[string]bool{}
-	for _, p := range h.suite.State().Pods {
-		running[p.Name()] = true
-	}
 	var standIns []*topology.Pod
 	for _, p := range world.Pods {
 		if p.Kind == topology.App {
 			standIns = append(standIns, p)
 		}
 	}
-	said, err := analysis.WhoCan(analysis.Exactly(world), to, from, analysis.Options{Stage: stage, Running: running,
-		StandIns: standIns})
+	state := h.suite.State()
+	running := map[string]bool{}
+	for _, p := range state.Pods {
+		running[p.Name()] = true
+	}
+	o := analysis.Options{Stage: stage, Running: running, StandIns: standIns}
+	_, o.GatewayPort, _ = net.SplitHostPort(state.Gateway)
+	said, err := analysis.WhoCan(analysis.Exactly(world), to, from, o)
 	if err != nil {
 		problem(w, http.StatusNotFound, "unknown-name", err.Error())
 		return

@@ -31,10 +31,8 @@ type Analysis struct {
 	build builder
 	memo  map[string]*diagram
 	count Extent
-	// Running are the names of the pods that run here, as CELL/COMPONENT: commands are
-	// written for them.
-	Running  map[string]bool
-	standIns []*topology.Pod
+	// options are what commands are written for.
+	options Options
 }
 
 func newAnalysis(worlds ...*topology.World) *Analysis {
@@ -70,15 +68,13 @@ type finding struct {
 	ask    []question // by side
 }
 
-// claimed returns what a claim says about a caller, nil for one who claims nothing.
-type claimed func(c *caller, bytes bool) *decider
-
 // sweep looks at every way to a workload and every class of callers, and calls found
 // where some request is of interest: by the mask of those who allow it, a bit for
-// each side and one more for the claim. Callers who are refused everything
-// everywhere are left out at once.
-func (a *Analysis) sweep(of workload, claim claimed, interest func(mask uint) bool, found func(*finding) error) error {
+// each side and one more for the claim, which may be nil. Callers who are refused
+// everything everywhere are left out at once.
+func (a *Analysis) sweep(of workload, claim *Claim, interest func(mask uint) bool, found func(*finding) error) error {
 	w := &sweep{Analysis: a, of: of, claim: claim, interest: interest, found: found}
+	w.meant, w.places = a.meant(claim)
 	byKey := map[string][]*destination{}
 	for i, s := range a.sides {
 		for _, d := range s.destinations(of) {
@@ -111,9 +107,14 @@ func last(ds []*destination) *destination {
 type sweep struct {
 	*Analysis
 	of       workload
-	claim    claimed
+	claim    *Claim
 	interest func(uint) bool
 	found    func(*finding) error
+	// meant are the accounts that the claim names and no pod of the manifests has, places
+	// the namespaces that it names and the manifests lack: what it claims of them it does
+	// not claim of others.
+	meant  map[string]bool
+	places []string
 
 	spaces []space // made when they are first needed
 	spoken []string
@@ -216,7 +217,7 @@ func (w *sweep) kind(ds []*destination, bytes bool) error {
 
 // closedTo asks once for all whom no rule names.
 func (w *sweep) closedTo(ds []*destination, bytes bool) *closedTo {
-	out := &closedTo{named: &named{accounts: map[string]bool{}}}
+	out := &closedTo{named: &named{accounts: maps.Clone(w.meant)}}
 	for i, s := range w.sides {
 		d := ds[i]
 		if d == nil {
@@ -298,7 +299,7 @@ func (w *sweep) blocks() {
 			continue
 		}
 		w.addresses = append(w.addresses, b)
-		if podAddress(b.Addr()) && b.Bits() > 0 || b.Addr().Is4() && b.Addr().IsUnspecified() && b.Bits() > 0 {
+		if b.Bits() > 0 || b.Addr().Is6() { // every pod is in 0.0.0.0/0
 			w.podBlocks = append(w.podBlocks, b)
 		}
 	}
@@ -310,7 +311,7 @@ func (w *sweep) space() error {
 		return w.spaceErr
 	}
 	w.spaced = true
-	w.spaces, w.spaceErr = spaces(w.sides, w.stops)
+	w.spaces, w.spaceErr = spaces(w.sides, w.stops, w.places)
 	for _, s := range w.spaces {
 		if s.namespace != anyNamespace {
 			w.spoken = append(w.spoken, s.namespace)
@@ -343,6 +344,19 @@ func (w *sweep) strangers(to *closedTo, ds []*destination, bytes bool) error {
 				namespace: where.namespace, cell: where.words}
 			if err := w.stranger(c, where, anyAccount, false, to, ds, bytes); err != nil {
 				return err
+			}
+			for _, account := range slices.Sorted(maps.Keys(w.meant)) {
+				ns, sa, _ := strings.Cut(account, "/")
+				if ns != where.namespace {
+					continue
+				}
+				c := &caller{
+					name: "a pod of " + where.words + " outside of the mesh that runs as " + sa,
+					kind: Unmeshed, account: account, namespace: ns, cell: where.words,
+				}
+				if err := w.stranger(c, where, sa, false, to, ds, bytes); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -399,7 +413,7 @@ func (w *sweep) stranger(c *caller, where *space, account string, meshed bool, t
 
 // outside asks for addresses that are no pod's.
 func (w *sweep) outside(ds []*destination, bytes bool) error {
-	for _, class := range addressClasses(w.addresses, anywhere) {
+	for _, class := range addressClasses(w.addresses, anywhere, func(netip.Addr) bool { return true }) {
 		name := "an address that is no pod's"
 		if len(class.in) > 0 {
 			var in []string
@@ -443,10 +457,7 @@ func (w *sweep) addressed(c *caller) []*caller {
 	}
 	own := c.in[0].Endpoint.IP
 	var out []*caller
-	for _, class := range addressClasses(w.podBlocks, append([]netip.Addr{own}, podAddresses...)) {
-		if !podAddress(class.addr) {
-			continue
-		}
+	for _, class := range podClasses(w.podBlocks, own) {
 		one := *c
 		one.in = slices.Clone(c.in)
 		for i := range one.in {
@@ -467,14 +478,6 @@ func (w *sweep) addressed(c *caller) []*caller {
 		out = append(out, &one)
 	}
 	return out
-}
-
-// podAddresses are some as pods have them, podAddress reports whether one is possible.
-var podAddresses = []netip.Addr{netip.MustParseAddr("10.244.200.7"), netip.MustParseAddr("192.168.200.7"),
-	netip.MustParseAddr("fd00:10:244::7")}
-
-func podAddress(a netip.Addr) bool {
-	return !a.IsLinkLocalUnicast() && !a.IsLoopback() && !a.IsMulticast() && !a.IsUnspecified()
 }
 
 // find returns what there is to say of interest about one caller and destination.
@@ -499,9 +502,7 @@ func (w *sweep) find(c *caller, ds []*destination, bytes bool) (*finding, error)
 		deciders = append(deciders, d)
 	}
 	if w.claim != nil {
-		if d := w.claim(c, bytes); d != nil {
-			deciders = append(deciders, *d)
-		}
+		deciders = append(deciders, *said(w.claim.allows(), c, bytes))
 	}
 	for i := range deciders {
 		key += "\x00" + deciders[i].key()

@@ -47,20 +47,26 @@ func listed(sides []*side) (pods, gateways []*caller) {
 	type key struct {
 		workload
 		account string
+		nth     int // of the pods that have both
 	}
 	at := map[key]*caller{}
 	for i, s := range sides {
+		seen := map[key]int{}
 		for _, p := range s.world.Pods {
 			if p.Kind != topology.App {
 				continue
 			}
-			k := key{workloadOf(p), p.ServiceAccount}
+			k := key{workloadOf(p), p.ServiceAccount, 0}
+			k.nth, seen[k] = seen[k], seen[k]+1
+			name := Name(p)
+			if k.nth > 0 { // its labels may be others
+				name = cmp.Or(p.Cell, p.Namespace) + "/" + p.Name
+			}
 			c := at[k]
 			if c == nil {
 				c = &caller{
-					name: Name(p), kind: Workload, account: p.Namespace + "/" + p.ServiceAccount, identity: p.Identity,
-					pod: p,
-					in:  make([]topology.Caller, len(sides)),
+					name: name, kind: Workload, account: p.Namespace + "/" + p.ServiceAccount, identity: p.Identity,
+					pod: p, in: make([]topology.Caller, len(sides)),
 				}
 				at[k] = c
 				pods = append(pods, c)
@@ -154,8 +160,9 @@ type space struct {
 const maxCombinations = 2048
 
 // spaces returns the places of pods that nobody wrote, as far as the NetworkPolicies
-// before some pods tell them apart.
-func spaces(sides []*side, hops [][]*topology.Pod) ([]space, error) {
+// before some pods tell them apart, and those namespaces of which something is
+// claimed by name.
+func spaces(sides []*side, hops [][]*topology.Pod, claimed []string) ([]space, error) {
 	m := netpol.NewMentions()
 	for i, s := range sides {
 		s.Mentions(m, hops[i])
@@ -182,7 +189,14 @@ func spaces(sides []*side, hops [][]*topology.Pod) ([]space, error) {
 	if err != nil {
 		return nil, fmt.Errorf("labels of pods: %w", err)
 	}
-	named := m.Namespaces[corev1.LabelMetadataName]
+	named := slices.Concat(m.Namespaces[corev1.LabelMetadataName], claimed)
+	for _, list := range hops { // of pods whose Namespace is not among the manifests
+		for _, p := range list {
+			named = append(named, p.Namespace)
+		}
+	}
+	slices.Sort(named)
+	named = slices.Compact(named)
 	keys := maps.Clone(m.Namespaces)
 	delete(keys, corev1.LabelMetadataName)
 	labels, err := combinations(keys)

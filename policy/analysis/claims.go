@@ -63,13 +63,53 @@ func (a *Allow) means(c *caller) bool {
 	cell, name := c.namespace, ""
 	if c.pod != nil {
 		cell, name = c.pod.Cell, c.pod.Component
-	} else if c.kind == Account {
+	} else {
 		_, name, _ = strings.Cut(c.account, "/")
 	}
 	in := a.Project == cell || a.Project == c.namespace || c.pod != nil && a.Project == c.pod.Namespace ||
 		c.cell != "" && a.Project == c.cell
 	// A pod is whom its account says: two pods with one account are one caller.
 	return in && (a.WholeCell || a.Component == name || c.kind == Workload && a.Component == c.pod.ServiceAccount)
+}
+
+// meant returns the accounts that a claim names and no pod of the manifests runs as,
+// and the namespaces that it names and the manifests do not have.
+func (a *Analysis) meant(c *Claim) (accounts map[string]bool, places []string) {
+	accounts = map[string]bool{}
+	if c == nil {
+		return accounts, nil
+	}
+	for _, entry := range c.allows() {
+		if entry.Project == "" {
+			continue
+		}
+		in := a.namespaces(entry.Project)
+		if len(in) == 0 {
+			in = []string{entry.Project}
+			places = append(places, entry.Project)
+		}
+		for _, namespace := range in {
+			account := namespace + "/" + entry.Component
+			if _, err := topology.ID(namespace, entry.Component); err == nil && !entry.WholeCell && !a.taken[account] {
+				accounts[account] = true
+			}
+		}
+	}
+	return accounts, places
+}
+
+// namespaces returns those that a Cell's name means, or the one of that name.
+func (a *Analysis) namespaces(project string) []string {
+	var out []string
+	for _, s := range a.sides {
+		for name := range s.world.Namespaces {
+			if (name == project || cellOf(s.world, name) == project) && !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // ReadClaims reads a file of claims: a mapping with the list `claims`.

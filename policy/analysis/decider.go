@@ -3,6 +3,7 @@ package analysis
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 
@@ -94,21 +95,21 @@ func (s *side) depends(l *topology.Leg, blocks []netip.Prefix) bool {
 	}
 	as := says(*l)
 	if l.From.Pod != nil && l.From.Pod.Kind == topology.Waypoint && len(blocks) > 0 {
-		for _, c := range addressClasses(blocks, podAddresses) {
+		for _, c := range podClasses(blocks) {
 			other := *l
 			other.From.Endpoint.IP = c.addr
-			if podAddress(c.addr) && says(other) != as {
+			if says(other) != as {
 				return true
 			}
 		}
 	}
 	if called := s.calledBlocks(l.From.Endpoint.Namespace); len(called) > 0 {
-		for _, c := range addressClasses(called, podAddresses) {
+		for _, c := range podClasses(called) {
 			pod := *l.Pod
 			pod.Endpoint.IP = c.addr
 			other := *l
 			other.Pod = &pod
-			if podAddress(c.addr) && s.Perimeter(&other).Allowed != s.Perimeter(l).Allowed {
+			if s.Perimeter(&other).Allowed != s.Perimeter(l).Allowed {
 				return true
 			}
 		}
@@ -186,7 +187,7 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 		if s.namedBy(e, http).destination {
 			unknown = errAddress
 		}
-		r := request(l, http)
+		r, anyPort := request(l, http), q.to.anyPort
 		known := func(a authz.Attribute) bool {
 			switch a {
 			case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP, authz.AttributeSNI:
@@ -197,15 +198,18 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 			name, ok := a.Header()
 			return ok && message.Certain(name)
 		}
-		out = decider{rest: e.Rest(http).Given(r, known),
-			decide: func(r *authz.Request) bool { return e.Decide(r).Allowed }}
-		if !http {
-			out.decide = func(r *authz.Request) bool {
-				b := *r
-				b.HTTP, b.Method, b.Host, b.Path, b.Header = false, "", "", "", nil
-				return e.Decide(&b).Allowed
+		out = decider{rest: e.Rest(http).Given(r, known), decide: func(asked *authz.Request) bool {
+			q := *r
+			if q.RemoteIP = asked.RemoteIP; anyPort {
+				q.DestPort = asked.DestPort
 			}
-		}
+			if http {
+				q.Method, q.Host, q.Path, q.Scheme = asked.Method, asked.Host, asked.Path, asked.Scheme
+				q.Header = maps.Clone(r.Header)
+				maps.Copy(q.Header, asked.Header)
+			}
+			return e.Decide(&q).Allowed
+		}}
 		if allowed, ok := out.rest.Decided(); ok && !allowed {
 			return closed(reason(e, l))
 		}

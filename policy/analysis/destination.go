@@ -68,13 +68,18 @@ func (s *side) destinations(of workload) []*destination {
 	}
 	var out []*destination
 	seen := map[string]bool{}
+	place := 0
 	add := func(d *destination) {
+		if place > 0 { // another pod of the workload, of which other policies may be
+			d.key += " " + d.pod.Name
+		}
 		if !seen[d.key] {
 			seen[d.key] = true
 			out = append(out, d)
 		}
 	}
-	for _, p := range s.pods(of) {
+	for i, p := range s.pods(of) {
+		place = i
 		for _, to := range s.offers(p) {
 			switch {
 			case to.Service != nil:
@@ -86,15 +91,19 @@ func (s *side) destinations(of workload) []*destination {
 			}
 		}
 		for _, g := range s.world.Waypoints {
-			if !g.Services || g.Pod.Namespace != p.Namespace {
+			if !g.Services || !s.world.Admits(g, p.Namespace) {
 				continue
+			}
+			at := ""
+			if g.Pod.Namespace != p.Namespace {
+				at = ", on waypoint " + g.Pod.Ref.String()
 			}
 			for _, port := range p.Ports {
 				for protocol, word := range map[topology.Protocol]string{topology.HTTP: "an HTTP port",
 					topology.TCP: "a TCP port"} {
 					add(&destination{
 						key:  fmt.Sprintf("4 unwritten %s %d %s", g.Pod.Ref, port, word),
-						name: fmt.Sprintf("a Service that nobody wrote, with %s, to port %d", word, port),
+						name: fmt.Sprintf("a Service that nobody wrote%s, with %s, to port %d", at, word, port),
 						pod:  p, to: topology.Destination{Pod: p, Port: port}, unwritten: g, protocol: protocol,
 						anyPort: true, bytes: protocol != topology.HTTP,
 					})

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,13 +22,41 @@ type Example struct {
 	// Command sends it: to the suite that runs here where a pod of it can, otherwise
 	// on a cluster.
 	Command string `json:"command,omitempty"`
-	request *authz.Request
+
+	hostCounts bool
+	request    *authz.Request
 }
 
-func exampleOf(r *authz.Request) Example {
+// example returns a request of a region's as a client sends it: with what decides of
+// its host, and with the headers that make a waypoint see what it is to see.
+func (at *region) example() Example {
+	r := at.leaf.example
 	e := Example{Method: r.Method, Path: r.Path, request: r}
+	add := func(name, value string) {
+		if len(r.Header[name]) == 0 && len(e.Header[name]) == 0 {
+			e.Header = maps.Clone(e.Header)
+			if e.Header == nil {
+				e.Header = map[string][]string{}
+			}
+			e.Header[name] = []string{value}
+		}
+	}
 	if len(r.Header) > 0 {
 		e.Header = r.Header
+	}
+	for _, a := range at.attributes {
+		switch name, _ := a.Header(); {
+		case a == authz.AttributeHost:
+			e.Host, e.hostCounts = r.Host, true
+		case a == authz.AttributeScheme && r.Scheme == "https":
+			add("X-Forwarded-Proto", r.Scheme)
+		case a == authz.AttributeRemoteIP:
+			add("X-Forwarded-For", r.RemoteIP.String())
+		case name == "Connection" && len(r.Header[name]) > 0:
+			add("Upgrade", "websocket")
+		case name == "Upgrade" && len(r.Header[name]) > 0:
+			add("Connection", "upgrade")
+		}
 	}
 	return e
 }
@@ -36,26 +66,38 @@ func (a *Analysis) command(e *Example, f *finding, s *side) string {
 	url := target(f.to)
 	if f.to.gateway() {
 		p := passage{world: f.to.routes, route: f.to.to.Route}
-		path, _ := p.client(p.host(), e.Path)
-		return fmt.Sprintf("curl%s http://%s:19080%s", e.options(), p.host(), quote(path))
+		host := e.Host
+		if !e.hostCounts {
+			host = p.host()
+		}
+		path, _ := p.client(host, e.Path)
+		url := p.host() + ":" + cmp.Or(a.options.GatewayPort, "19080")
+		return fmt.Sprintf("curl%s http://%s%s", e.options(url), url, quote(path))
 	}
 	var b strings.Builder
+	stdin := ""
+	if f.bytes {
+		b.WriteString("echo hello | ")
+		stdin = " -i"
+	}
 	switch name := a.runner(f, s); {
 	case name != "":
-		fmt.Fprintf(&b, "artemis exec %s -- ", name)
+		fmt.Fprintf(&b, "%s %s -- ", cmp.Or(a.options.Exec, "artemis exec"), name)
 	case f.caller.pod != nil:
-		fmt.Fprintf(&b, "kubectl exec -n %s %s/%s -- ", f.caller.pod.Namespace,
-			strings.ToLower(cmp.Or(f.caller.pod.Workload.Kind, "deployment")), f.caller.pod.Name)
+		kind := strings.ToLower(cmp.Or(f.caller.pod.Workload.Kind, "deployment"))
+		fmt.Fprintf(&b, "kubectl exec%s -n %s %s/%s -- ", stdin, f.caller.pod.Namespace, kind,
+			f.caller.pod.Workload.Name)
 	case f.caller.kind == Outside:
 	default:
-		fmt.Fprintf(&b, "kubectl run probe -n %s --rm -it --restart=Never --image=curlimages/curl%s -- ",
-			f.caller.namespace, f.caller.podOptions())
+		fmt.Fprintf(&b, "kubectl run probe -n %s --rm %s --restart=Never --image=curlimages/curl%s -- ",
+			f.caller.namespace, cmp.Or(strings.TrimSpace(stdin), "-it"), f.caller.podOptions())
 	}
 	if f.bytes {
-		fmt.Fprintf(&b, "nc %s", strings.Replace(url, ":", " ", 1))
+		host, port, _ := net.SplitHostPort(url)
+		fmt.Fprintf(&b, "nc -w 2 %s %s", host, port)
 		return b.String()
 	}
-	fmt.Fprintf(&b, "curl%s http://%s%s", e.options(), url, quote(e.Path))
+	fmt.Fprintf(&b, "curl%s http://%s%s", e.options(url), url, quote(e.Path))
 	return b.String()
 }
 
@@ -65,14 +107,14 @@ func (a *Analysis) runner(f *finding, s *side) string {
 	if f.to.unwritten != nil {
 		return ""
 	}
-	if f.caller.pod != nil && a.Running[f.caller.name] {
+	if f.caller.pod != nil && a.options.Running[f.caller.name] {
 		return f.caller.name
 	}
 	i := slices.Index(a.sides, s)
-	for _, p := range a.standIns {
+	for _, p := range a.options.StandIns {
 		c := p.Caller()
 		if a.taken[p.Namespace+"/"+p.ServiceAccount] || f.caller.kind == Outside || c.Meshed != f.caller.in[i].Meshed ||
-			!a.Running[Name(p)] {
+			!a.options.Running[Name(p)] {
 			continue
 		}
 		q := f.ask[i]
@@ -90,7 +132,8 @@ func samePlace(p *topology.Pod, c *caller) bool {
 	return p.Namespace == c.namespace || c.namespace == anyNamespace
 }
 
-func (e *Example) options() string {
+// options are those of curl, which sends the host of its URL if not told otherwise.
+func (e *Example) options(url string) string {
 	var b strings.Builder
 	switch e.Method {
 	case "GET":
@@ -102,7 +145,14 @@ func (e *Example) options() string {
 	if strings.Contains(e.Path, "//") || strings.Contains(e.Path, "/.") {
 		b.WriteString(" --path-as-is")
 	}
-	if e.Host != "" {
+	if strings.ContainsAny(e.Path, "[]{}") {
+		b.WriteString(" -g")
+	}
+	switch {
+	case !e.hostCounts || e.Host == strings.TrimSuffix(url, ":80"):
+	case e.Host == "":
+		b.WriteString(" -H 'Host;'")
+	default:
 		b.WriteString(" -H " + quote("Host: "+e.Host))
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Header)) {
@@ -143,7 +193,7 @@ func target(d *destination) string {
 	case d.to.Service != nil:
 		return fmt.Sprintf("%s.%s:%d", d.to.Service.Name, d.to.Service.Namespace, d.to.Port)
 	}
-	return fmt.Sprintf("%s:%d", d.pod.IP, d.to.Port)
+	return netip.AddrPortFrom(d.pod.IP, d.to.Port).String()
 }
 
 // quote makes one word of a shell's out of a text.

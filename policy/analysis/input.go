@@ -88,11 +88,14 @@ type Options struct {
 	// StandIns are pods that run here besides those that are asked about: the lines
 	// that send a request use them where they come to the same.
 	StandIns []*topology.Pod
+	// Exec is how `artemis exec` is called here, and GatewayPort where the gateway
+	// listens; empty for what is usual.
+	Exec, GatewayPort string
 }
 
 func (o *Options) analysis(worlds ...*topology.World) *Analysis {
 	a := newAnalysis(worlds...)
-	a.Running, a.standIns = o.Running, o.StandIns
+	a.options = *o
 	return a
 }
 
@@ -125,7 +128,7 @@ func WhoCan(in Input, to, from string, o Options) (*Answer, error) {
 		}
 	}
 	if len(out.NotJudged) > 0 {
-		out.Verdict, out.NobodyElse = string(NotJudged), len(unbounded) == 0
+		out.Verdict, out.NobodyElse = string(NotJudged), out.NobodyElse && len(unbounded) == 0
 	}
 	out.Sentence = out.sentence()
 	return out, nil
@@ -195,6 +198,9 @@ func Prove(in Input, claims []Claim, o Options) (*Proof, error) {
 		}
 		other := least.judge(&claims[i], pod)
 		if other.Verdict == j.Verdict {
+			if c := claims[i].Kind(); c != "always" {
+				j.Breaks = other.Breaks // of which it is certain that they are admitted
+			}
 			continue
 		}
 		// "only" and "never" hold where the most that may be allowed holds them,

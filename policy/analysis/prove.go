@@ -94,8 +94,7 @@ func (a *Analysis) judge(c *Claim, of *topology.Pod) Judged {
 		j.Breaks, err = a.always(of, entries)
 	}
 	if interest != nil {
-		claim := func(x *caller, bytes bool) *decider { return said(entries, x, bytes) }
-		err = a.sweep(workloadOf(of), claim, interest, func(f *finding) error {
+		err = a.sweep(workloadOf(of), c, interest, func(f *finding) error {
 			for _, b := range a.breaks(f, interest) {
 				j.Breaks = append(j.Breaks, a.telling(b, entries))
 			}
@@ -159,56 +158,31 @@ func (a *Analysis) breaks(f *finding, interest func(uint) bool) []Break {
 
 // always looks for requests that an entry claims and that no written way admits.
 func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
-	s := a.sides[len(a.sides)-1]
-	missing := func(mask uint) bool { return mask == 1 }
 	w := &sweep{Analysis: a, of: workloadOf(of)}
 	w.stops = w.hops()
 	w.blocks()
+	// Of several gateways those count that lead to it.
+	to := a.sides[len(a.sides)-1].destinations(w.of)
+	leads := func(c *caller) bool {
+		return slices.ContainsFunc(to, func(d *destination) bool { return d.gatewayName == c.name })
+	}
+	led := slices.ContainsFunc(a.gateways, leads)
 	var out []Break
 	for _, entry := range entries {
 		meant := false
 		for _, c := range slices.Concat(a.gateways, a.pods) {
-			if !entry.means(c) || c.kind == Workload && workloadOf(c.pod) == workloadOf(of) &&
-				(entry.Anyone || entry.WholeCell) {
+			if !entry.means(c) || c.kind == Workload && workloadOf(c.pod) == w.of && (entry.Anyone || entry.WholeCell) {
 				continue
 			}
 			meant = true
-			deciders := []decider{*said([]Allow{entry}, c, false)}
-			var always []condition
-			var to *destination
-			why := "there is no Service over it"
-			for _, d := range s.destinations(workloadOf(of)) {
-				if d.gateway() != (c.kind == Ingress) || d.to.Pod != nil {
-					continue
-				}
-				x := s.decider(question{from: c.in[0], to: d, blocks: w.podBlocks})
-				if x.err != nil {
-					return out, x.err
-				}
-				if to == nil {
-					to, why = d, x.why
-				}
-				if d.gateway() && !x.closed {
-					p := newPassage(d.routes, d.to.Route)
-					x, always = p.decider(x), append(always, p.conditions...)
-				}
-				deciders = append(deciders, x)
-			}
-			if to == nil {
-				out = append(out, Break{Caller: c.name, Kind: c.kind, Identity: c.identity, Way: why,
-					Requests: Requests{Words: entry.words()}})
+			if c.kind == Ingress && led && !leads(c) {
 				continue
 			}
-			a.build.hosts = hosts(to)
-			r := authz.Request{Principal: c.identity, SourceIP: c.in[0].Endpoint.IP, RemoteIP: c.in[0].Endpoint.IP,
-				DestPort: to.to.Port, HTTP: true}
-			n, err := a.build.build(deciders, r, always)
-			a.count.Classes, a.count.Decisions = a.build.leaves, a.build.decisions
-			if err != nil {
-				return out, err
-			}
-			if n.any(missing) {
-				out = append(out, a.breaks(&finding{of: workloadOf(of), caller: c, to: to, said: n}, missing)...)
+			for _, one := range w.addressed(c) {
+				breaks, err := w.refused(entry, one)
+				if out = append(out, breaks...); err != nil {
+					return out, err
+				}
 			}
 		}
 		if !meant {
@@ -216,6 +190,61 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 		}
 	}
 	return out, nil
+}
+
+// maxWays bounds the ways that are looked at together: each has a bit in a mask.
+const maxWays = 60
+
+// refused returns what an entry claims of a caller and no written way admits.
+func (w *sweep) refused(entry Allow, c *caller) ([]Break, error) {
+	s := w.sides[len(w.sides)-1]
+	deciders := []decider{*said([]Allow{entry}, c, false)}
+	var conditions []condition
+	var to *destination
+	why := "there is no Service over it"
+	known := map[string]bool{}
+	for _, d := range s.destinations(w.of) {
+		if d.gateway() != (c.kind == Ingress) || d.to.Pod != nil || d.gateway() && d.gatewayName != c.name {
+			continue
+		}
+		x := s.decider(question{from: c.in[0], to: d, blocks: w.podBlocks})
+		if x.err != nil {
+			return nil, x.err
+		}
+		if to == nil {
+			to, why = d, x.why
+		}
+		key := x.key()
+		if d.gateway() && !x.closed {
+			p := newPassage(d.routes, d.to.Route)
+			x, conditions = p.decider(x), append(conditions, p.conditions...)
+			key += d.key
+		}
+		if !x.closed && !known[key] {
+			known[key] = true
+			deciders = append(deciders, x)
+		}
+	}
+	if to == nil {
+		nothing := Requests{Words: entry.words()}
+		return []Break{{Caller: c.name, Kind: c.kind, Identity: c.identity, Way: why, Requests: nothing}}, nil
+	}
+	if len(deciders) > maxWays {
+		return nil, fmt.Errorf("%w: more than %d ways that differ", errTooMany, maxWays)
+	}
+	w.build.hosts = hosts(to)
+	own := c.in[0].Endpoint.IP
+	r := authz.Request{Principal: c.identity, SourceIP: own, RemoteIP: own, DestPort: to.to.Port, HTTP: true}
+	n, err := w.build.build(deciders, r, conditions)
+	w.count.Classes, w.count.Decisions = w.build.leaves, w.build.decisions
+	if err != nil {
+		return nil, err
+	}
+	missing := func(mask uint) bool { return mask == 1 }
+	if !n.any(missing) {
+		return nil, nil
+	}
+	return w.breaks(&finding{of: w.of, caller: c, to: to, said: n}, missing), nil
 }
 
 func (a *Allow) words() string {

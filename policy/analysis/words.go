@@ -73,7 +73,7 @@ func (n *diagram) requests(interest func(uint) bool) []Requests {
 				r.Conditions = append(r.Conditions, condensed(a, words))
 			}
 		}
-		r.Example = exampleOf(at.leaf.example)
+		r.Example = at.example()
 		out = append(out, r)
 	})
 	out = join(out)

@@ -1,0 +1,238 @@
+package analysis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// plainShop is a namespace shop with a workload cart behind a Service, and nothing that
+// protects it; mesh says what its namespace's labels are.
+func plainShop(labels string) string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {%s}}
+`, labels) + bareShop
+}
+
+const bareShop = `---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart, namespace: shop}
+spec:
+  selector: {matchLabels: {app: cart}}
+  template:
+    metadata: {labels: {app: cart, tier: a}}
+    spec: {serviceAccountName: cart, containers: [{name: main, image: x, ports: [{containerPort: 80}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {selector: {app: cart}, ports: [{name: http, port: 80}]}
+`
+
+const shopPod = `---
+apiVersion: apps/v1
+kind: %s
+metadata: {name: %s, namespace: shop}
+spec:
+  selector: {matchLabels: {app: x}}
+  template:
+    metadata: {labels: {%s}}
+    spec: {serviceAccountName: %s, containers: [{name: main, image: x, ports: [{containerPort: 80}]}]}
+`
+
+// fence is a NetworkPolicy of shop with one peer.
+func fence(peer string) string {
+	return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: fence, namespace: shop}\n" +
+		"spec: {podSelector: {matchLabels: {app: cart}}, policyTypes: [Ingress], ingress: [{from: [" + peer + "]}]}\n"
+}
+
+func admits(rule string) string { return policyFor("more", "  rules: ["+rule+"]\n") }
+
+// TestAClaimIsAboutThoseWhomItNames judges claims about callers that no manifest has: a
+// rule may mean them and others alike, and what is claimed of the ones is not claimed
+// of the others.
+func TestAClaimIsAboutThoseWhomItNames(t *testing.T) {
+	meshed, open := shop(), plainShop("istio.io/dataplane-mode: none")
+	from := func(principal string) string {
+		return admits(`{from: [{source: {principals: ["cluster.local/ns/` + principal + `"]}}]}`)
+	}
+	for _, c := range []struct {
+		name, manifests, claim string
+		want                   Verdict
+		// breaks is a caller that breaks it.
+		breaks string
+	}{
+		{"a pattern admits more namespaces than the one that may call", meshed + from("three*"),
+			"only: [{project: shop, component: web}, {project: three, wholeCell: true}]", Broken, "another namespace"},
+		{"exactly the namespace that may call", meshed + from("three/*"),
+			"only: [{project: shop, component: web}, {project: three, wholeCell: true}]", Proven, ""},
+		{"a pattern admits the namespace that may not", meshed + from("t*"),
+			"never: [{project: three, wholeCell: true}]", Broken, "three"},
+		{"a pattern does not admit the namespace that may not", meshed + from("t*"),
+			"never: [{project: four, wholeCell: true}]", Proven, ""},
+		{"a pattern admits more accounts than the one that may call", meshed + from("shop/sa/x*"),
+			"only: [{project: shop, component: web}, {project: shop, component: x}]", Broken, "shop/sa/x*"},
+		{"exactly the account that may call", meshed + from("shop/sa/x"),
+			"only: [{project: shop, component: web}, {project: shop, component: x}]", Proven, ""},
+		{"everybody's rule admits the account that may not", meshed + admits("{}"),
+			"never: [{project: shop, component: x}]", Broken, "shop/x"},
+		{"everybody's rule admits an account that may not, of a namespace that nobody wrote", meshed + admits("{}"),
+			"never: [{project: three, component: x}]", Broken, "three/x"},
+		{"a pod of the namespace that may not, outside of the mesh", open,
+			"never: [{project: three, wholeCell: true}]", Broken, "a pod of three outside of the mesh"},
+		{"a pod outside of the mesh may run as the account that may not", open,
+			"never: [{project: three, component: x}]", Broken, "that runs as x"},
+		{"a pod outside of the mesh need not run as the account that may", open,
+			"only: [{project: three, component: x}]", Broken, "a pod of three outside of the mesh"},
+		{"the same pods, kept out by the namespace's name", open +
+			fence("{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop}}}"),
+			"never: [{project: three, wholeCell: true}, {project: three, component: x}]", Proven, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			claims, err := ReadClaims("claims.yaml", []byte("claims:\n- to: shop/cart\n  "+c.claim+"\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := Prove(readInput(t, c.manifests), claims, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var callers []string
+			for _, b := range p.Claims[0].Breaks {
+				callers = append(callers, b.Caller)
+			}
+			if p.Verdict != c.want {
+				t.Errorf("%s, want %s %v %v", p.Verdict, c.want, callers, p.Claims[0].NotJudged)
+			}
+			named := func(who string) bool { return strings.Contains(who, c.breaks) }
+			if c.breaks != "" && !slices.ContainsFunc(callers, named) {
+				t.Errorf("broken by %q, want one of %q", callers, c.breaks)
+			}
+		})
+	}
+}
+
+// TestNobodyIsLeftOut asks who can call a workload where a way, a pod or a class of
+// callers is easily missed.
+func TestNobodyIsLeftOut(t *testing.T) {
+	const ambient = "istio.io/dataplane-mode: ambient"
+	elsewhere := plainShop(ambient+", istio.io/use-waypoint: w, istio.io/use-waypoint-namespace: infra") + `---
+apiVersion: v1
+kind: Namespace
+metadata: {name: infra}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: w, namespace: infra}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE, allowedRoutes: {namespaces: {from: All}}}]
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: via-waypoint-only, namespace: shop}
+spec: {rules: [{from: [{source: {serviceAccounts: [infra/w]}}]}]}
+---
+` + policyFor("cart", "")
+	strict := plainShop(ambient) + `---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: closed, namespace: shop}
+spec: {selector: {matchLabels: {tier: a}}}
+`
+	told := strings.Replace(shop(), "{istio.io/waypoint-for: service}}",
+		"{istio.io/waypoint-for: service}, annotations: {ambient.istio.io/xfcc-include-client-identity: \"true\"}}", 1)
+	for _, c := range []struct{ name, manifests, want string }{
+		{"nobody", strict, ""},
+		{"another workload of the same name, that no policy selects",
+			strict + fmt.Sprintf(shopPod, "StatefulSet", "cart", "app: cart", "cart"),
+			"any other account of shop: every request by Service cart:80"},
+		{"another pod of the same workload and account, with other labels",
+			plainShop("") + fence("{podSelector: {matchLabels: {role: b}}}") +
+				fmt.Sprintf(shopPod, "Deployment", "log", "role: a", "log") +
+				fmt.Sprintf(shopPod, "StatefulSet", "log", "role: b", "log"),
+			"shop/log-statefulset: every request by pod address :80"},
+		{"a Service that nobody wrote, on a waypoint of another namespace", elsewhere,
+			"any other account of another namespace: every request" +
+				" by a Service that nobody wrote, on waypoint infra/w, with an HTTP port, to port 80"},
+		{"a header that the waypoint writes", told +
+			admits(`{when: [{key: "request.headers[x-forwarded-client-cert]", values: ["*/sa/any-other"]}]}`),
+			"any other account of shop: every request by Service cart:80"},
+		{"clients whose address is of version 6",
+			shop() + admits("{from: [{source: {notRemoteIpBlocks: [0.0.0.0/0]}}]}"),
+			"any other account of shop: every request, client address any but 0.0.0.0/0 by Service cart:80"},
+		{"pods beside it whose Namespace is not among the manifests", bareShop + fence("{podSelector: {}}"),
+			"a pod of shop outside of the mesh: every request by Service cart:80"},
+		{"pods with addresses of a block that begins where no pod is",
+			plainShop("") + fence("{ipBlock: {cidr: 169.254.0.0/15}}"),
+			"shop/cart, with an address in 169.254.0.0/15: every request by pod address :80"},
+		{"pods with addresses of version 6", plainShop("") + fence(`{ipBlock: {cidr: "::/0"}}`),
+			"shop/cart, with an address in ::/0: every request by pod address :80"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := WhoCan(readInput(t, c.manifests), "shop/cart", "", Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, who := range a.Callers {
+				for _, r := range who.Requests {
+					for _, way := range r.Ways {
+						got = append(got, fmt.Sprintf("%s: %s by %s", who.Caller, r.Words, way))
+					}
+				}
+			}
+			switch {
+			case c.want == "" && (len(got) > 0 || !a.NobodyElse):
+				t.Errorf("who can: %q, nobody else: %t; want nobody", got, a.NobodyElse)
+			case c.want != "" && !slices.Contains(got, c.want):
+				t.Errorf("who can: %q, want among them %q %v", got, c.want, a.NotJudged)
+			}
+		})
+	}
+}
+
+// TestWhoCanNeverSaysNobodyElseOfWhatItCouldNotJudge where the reason is no gap of the
+// manifests but a limit of what is looked at.
+func TestWhoCanNeverSaysNobodyElseOfWhatItCouldNotJudge(t *testing.T) {
+	rule := `{when: [{key: "request.headers[content-length]", values: ["*"]}]}`
+	a, err := WhoCan(readInput(t, shop()+admits(rule)), "shop/cart", "", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Verdict != string(NotJudged) || a.NobodyElse || !strings.Contains(a.Sentence, "not judged") {
+		t.Errorf("%s, nobody else: %t, %q %v", a.Verdict, a.NobodyElse, a.Sentence, a.NotJudged)
+	}
+}
+
+// TestAlwaysHoldsWhateverAddressAClusterGives to the caller.
+func TestAlwaysHoldsWhateverAddressAClusterGives(t *testing.T) {
+	web := fmt.Sprintf(shopPod, "Deployment", "web", "app: web", "web")
+	claim := "claims: [{to: shop/cart, always: [{project: shop, component: web}]}]"
+	claims, err := ReadClaims("claims.yaml", []byte(claim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block, want := range map[string]Verdict{"0.0.0.0/0": Proven, "10.0.0.0/8": Broken} {
+		p, err := Prove(readInput(t, plainShop("")+web+fence("{ipBlock: {cidr: "+block+"}}")), claims, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Verdict != want {
+			t.Errorf("callers of %s are admitted: %s, want %s %+v", block, p.Verdict, want, p.Claims[0].Breaks)
+		}
+	}
+}
