@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -19,7 +18,7 @@ import (
 // an operator can, and compares who called whom with the table.
 func TestEveryEdgeOfTheTableIsTracedAndNoOther(t *testing.T) {
 	c := newCollector(t)
-	env := fast(20)
+	env := fast(40)
 	env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL
 	env["OTEL_BSP_SCHEDULE_DELAY"] = "50"
 	s := start(t, env)
@@ -90,11 +89,11 @@ func warmUp(s *suite, c *collector) {
 	must[role.Countdown](s, "POST", "launch-control", "/countdown/scrub", "")
 	must[role.Decision](s, "POST", "flight-director", "/decision/go-nogo", "")
 	s.launch()
-	s.until("a course correction is flown", 10*time.Second, func() (bool, string) {
+	s.until("a course correction is flown", func() (bool, string) {
 		code, body := s.call("POST", "flight-director", "/trajectory/correction", `{"deltaV":1.5,"execute":true}`)
 		return code == 200, fmt.Sprint(code, body)
 	})
-	s.until("the service module's monitor tells of the burn", 5*time.Second, func() (bool, string) {
+	s.until("the service module's monitor tells of the burn", func() (bool, string) {
 		got := s.status()
 		return slices.ContainsFunc(got.Alerts, func(a role.Alert) bool { return a.Source == "service-module-monitor" }),
 			fmt.Sprintf("%+v", got.Alerts)
@@ -106,7 +105,7 @@ func warmUp(s *suite, c *collector) {
 		must[role.Acknowledged](s, "POST", "flight-director", "/uplink/command", command)
 	}
 	handed := map[string]bool{}
-	s.until("frames by all three stations, a crew's message among them", 15*time.Second, func() (bool, string) {
+	s.until("frames by all three stations, a crew's message among them", func() (bool, string) {
 		got := s.status()
 		if got.Station != nil {
 			handed[*got.Station] = true
@@ -114,7 +113,7 @@ func warmUp(s *suite, c *collector) {
 		return len(handed) == 3 && len(got.Messages) > 0, fmt.Sprint(handed, len(got.Messages))
 	})
 	// Earth turns, and each gives the spacecraft away.
-	s.until("a hand-over by each station", 20*time.Second, func() (bool, string) {
+	s.until("a hand-over by each station", func() (bool, string) {
 		gave := map[string]bool{}
 		for _, span := range c.all() {
 			if span.Kind == tracev1.Span_SPAN_KIND_CLIENT && span.Name == "POST /handover" {
@@ -124,7 +123,7 @@ func warmUp(s *suite, c *collector) {
 		return len(gave) == 3, fmt.Sprint(sorted(gave))
 	})
 	must[role.Acknowledged](s, "POST", "flight-director", "/decision/abort", `{"reason":"the end of the warm-up"}`)
-	s.until("the abort comes down", 5*time.Second, func() (bool, string) {
+	s.until("the abort comes down", func() (bool, string) {
 		got := s.status()
 		return got.Mode != nil && *got.Mode == "aborting", fmt.Sprintf("%+v", got.Mode)
 	})

@@ -21,7 +21,7 @@ func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
 	env["SHUTDOWN_GRACE"] = "800ms" // callers never pause: the drain takes half of it
 	s := start(t, env)
 	s.launch()
-	s.until("a course correction is flown", 20*time.Second, func() (bool, string) {
+	s.until("a course correction is flown", func() (bool, string) {
 		code, body := s.call("POST", "flight-director", "/uplink/command", `{"type":"course-correction","deltaV":-2.5}`)
 		return code == 200, fmt.Sprint(code, body)
 	})
@@ -36,7 +36,7 @@ func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
 				got.LiftOff.Equal(want),
 			fmt.Sprintf("%+v %+v", got.Contact, got.Maneuvers)
 	}
-	s.until("the burn comes down", 5*time.Second, burned)
+	s.until("the burn comes down", burned)
 	// First one of each Cell at a time, then Cell by Cell.
 	cells, places := [][]string{}, [][]string{}
 	for _, cell := range catalog.Cells() {
@@ -62,7 +62,7 @@ func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
 		for _, name := range group {
 			s.run(name, listenAt(t, s.address[name]))
 		}
-		s.until(fmt.Sprint(group, " in step"), 10*time.Second, func() (bool, string) {
+		s.until(fmt.Sprint(group, " in step"), func() (bool, string) {
 			for _, name := range group {
 				if got := s.clockOf(name); !got.Equal(want) {
 					return false, fmt.Sprintf("%s: lift-off at %s, want %s", name, got, want)
@@ -70,7 +70,7 @@ func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
 			}
 			return true, ""
 		})
-		s.until(fmt.Sprint("frames with the burn after the restart of ", group), 10*time.Second, burned)
+		s.until(fmt.Sprint("frames with the burn after the restart of ", group), burned)
 	}
 }
 

@@ -89,8 +89,10 @@ export function makeOrbit(store) {
     label("Earth", { x: 0, y: 0 });
     const words = [];
     if (!t) words.push("No trajectory has come yet.");
-    else if (!ship) words.push("No position has come down yet.");
-    else words.push(`Orion ${c.current ? "is" : "was"} ${number(ship.distanceEarthKm, 0, "km")} from Earth and ${number(ship.distanceMoonKm, 0, "km")} from the Moon.`);
+    // The figures beside the picture are telemetry's: what is said in words is the same.
+    const where = Number.isFinite(status?.distanceEarthKm) ? status : ship;
+    if (!where) { if (t) words.push("No position has come down yet."); }
+    else words.push(`Orion ${c.current ? "is" : "was"} ${number(where.distanceEarthKm, 0, "km")} from Earth and ${number(where.distanceMoonKm, 0, "km")} from the Moon.`);
     if (t?.orbit && t.orbit.deviationKm > 500 && c.id !== "home") words.push(`${number(t.orbit.deviationKm, 0, "km")} off the plan.`);
     if (rolledBy(store.state)) words.push(`It lies at ${rolledBy(store.state)}°.`);
     text($("orbit-text"), words.join(" "));

@@ -162,6 +162,31 @@ describe("how mission control looks and what it costs", () => {
     await axe(page, "forced colours");
   });
 
+  test("a print on A4 has the verdict, the gates, the mission, the loot, the campaign and the evidence, and nothing lies on anything else", async () => {
+    await suite.stage("open");
+    const { page } = await openPage(browser, suite);
+    await here(page);
+    await suite.flight();
+    for (const id of ["uplink", "maneuver", "vitals"]) await suite.control("POST", `attacks/${id}`, {});
+    await says(page, "#banner", /CREW DATA STOLEN/);
+    await until(page, "the loot", () => document.querySelectorAll("#loot .card").length === 3);
+    await page.emulateMedia({ media: "print" });
+    for (const width of [718, 1047]) { // A4 less its margins, upright and lying
+      await page.setViewportSize({ width, height: 900 });
+      const { boxes, wide } = await page.evaluate(() => ({
+        wide: document.documentElement.scrollWidth - innerWidth,
+        boxes: ["#banner", "#lane", "#orbit", "#figures", "#loot", "#orbit-text", ".map", ".evidence"].map((s) => { const e = document.querySelector(s), b = e.getBoundingClientRect(); return { s, seen: e.checkVisibility({ visibilityProperty: true }), top: b.top, bottom: b.bottom, left: b.left, right: b.right }; }),
+      }));
+      assert.ok(wide <= 0, `${wide} px too wide on ${width}`);
+      assert.deepEqual(boxes.filter((b) => !b.seen || b.bottom - b.top < 8).map((b) => b.s), [], `not on paper of ${width}`);
+      const over = boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2).map((b) => `${a.s} on ${b.s}`));
+      assert.deepEqual(over, [], `on paper of ${width}`);
+    }
+    const pages = (await page.pdf({ format: "A4", printBackground: true })).toString("latin1").match(/\/Type\s*\/Page\b/g).length;
+    assert.ok(pages <= 2, `${pages} pages`);
+    await suite.control("POST", "new-flight", {});
+  });
+
   test("the keyboard alone reaches every service, every cell of the map, every view and the whole tour", { timeout: 120000 }, async () => {
     const { page } = await openPage(browser, suite);
     await here(page);
