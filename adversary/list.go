@@ -7,6 +7,9 @@ import "time"
 type List struct {
 	Attacks   []Summary  `json:"attacks"`
 	Attackers []Presence `json:"attackers"`
+	// Stage is the one in force as the console was told, empty where nobody has
+	// told it: a pod of a cluster cannot see it.
+	Stage string `json:"stage,omitempty"`
 }
 
 // Summary is an attack as people choose it.

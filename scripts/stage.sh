@@ -2,7 +2,7 @@
 # Switches the five Cells of the cluster to a stage, without restarting a pod, and waits until the mesh follows it. A switch goes stage by
 # stage, and each step so that nobody's call is lost: upwards the labels first, then the rules that demand the new way; downwards the rules
 # are opened first, and the labels go when nothing depends on them.
-# usage: scripts/stage.sh open|mtls|zero-trust
+# URL=http://HOST:PORT is another gateway. usage: scripts/stage.sh open|mtls|zero-trust
 . "$(dirname "$0")/lib.sh"
 usage_if_asked "$@"
 stage=${1:-}
@@ -46,10 +46,20 @@ step_to() {
   read -rt 1 <> <(:) || true
 }
 
+# tell_console STAGE: the attacker's console, where there is one, files what its pods report under the stage that it is told, so that mission
+# control knows it; under none while the stage is switched.
+tell_console() {
+  k -n dark-side get deployment adversary-console -o name >/dev/null 2>&1 || return 0
+  curl -fsS -m 5 -o /dev/null -H 'Host: development-default.openchoreoapis.localhost' -H 'Content-Type: application/json' \
+    -d "{\"stage\":\"$1\"}" "${URL:-http://127.0.0.1:19080}/adversary-console-http/stage" ||
+    note "the attacker's console was not told: say in mission control which stage is in force"
+}
+
 order=(open mtls zero-trust)
 index() { local i; for i in 0 1 2; do [[ ${order[i]} != "$1" ]] || echo "$i"; done; }
 step "stage $stage"
 to=$(index "$stage")
+tell_console ""
 # Cells in the middle of a switch that was cut off, or at different stages, are brought to the stage at once.
 if from=$(stage_in_force 2>/dev/null); then
   for ((at = $(index "$from"); at < to; at++)); do
@@ -62,4 +72,5 @@ if from=$(stage_in_force 2>/dev/null); then
   done
 fi
 step_to "$stage" false
+tell_console "$stage"
 for cell in "${CELLS[@]}"; do note "$cell"; done

@@ -69,6 +69,28 @@ if [[ ${1:-} == --against-the-api ]]; then
   scripts/adversary.sh >/dev/null
   [[ $(kubectl get deployments -A -o name -l '!openchoreo.dev/component' | wc -l) -ge 9 ]] || fail "the attacker's pods are missing"
   ok "the attacker moves in"
+  # A gateway that writes down what it is told.
+  told=$(mktemp)
+  python3 -c '
+import http.server, socketserver, sys
+class Gateway(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        with open(sys.argv[1], "a") as told: print(self.headers["Host"], self.path, body, file=told)
+        self.send_response(200); self.end_headers()
+    def log_message(self, *words): pass
+server = socketserver.TCPServer(("127.0.0.1", 0), Gateway)
+print(server.server_address[1], flush=True)
+server.serve_forever()' "$told" >"$told.port" &
+  gateway=$!
+  until [[ -s $told.port ]]; do read -rt 0.1 <> <(:) || true; done
+  URL=http://127.0.0.1:$(<"$told.port") scripts/stage.sh mtls >/dev/null
+  kill "$gateway"
+  want=$(printf 'development-default.openchoreoapis.localhost /adversary-console-http/stage {"stage":"%s"}\n' "" mtls)
+  [[ $(<"$told") == "$want" ]] || fail "the attacker's console was told: $(<"$told")"
+  [[ $(URL=http://127.0.0.1:9 scripts/stage.sh zero-trust 2>&1) == *"console was not told"* ]] || fail "a console that cannot be told is not named"
+  rm "$told" "$told.port"
+  ok "a switch tells the attacker's console, before and after"
   # Cut off in the middle of a change, and run again.
   kubectl -n default delete --timeout=60s -f openchoreo/houston/capcom.yaml >/dev/null
   for _ in $(seq 200); do [[ $(count deployments) == $((components - 1)) ]] && break; read -rt 0.3 <> <(:) || true; done

@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"net/http"
@@ -71,6 +72,7 @@ func adversaryConsole(kit Kit) (Program, error) {
 			endpoint.PostUnder("/operator/attacks/*", c.launch),
 			endpoint.GetRequest("/operator/results", c.results),
 			endpoint.PostUnder("/operator/results/*", c.judge),
+			endpoint.Post("/operator/stage", c.hearStage),
 			endpoint.Stream(http.MethodGet, "/operator/events", http.HandlerFunc(c.hub.events)),
 			endpoint.Post("/phone-home/poll", c.poll),
 			endpoint.Post("/phone-home/report", c.report),
@@ -92,7 +94,9 @@ type consoleRole struct {
 	runs   map[string]*run // under way
 	handed map[string]*run // by attacker: the last that it was given
 	kept   []campaign.Result
-	passed int // results that are no longer kept
+	passed int    // results that are no longer kept
+	stage  string // in force as somebody has said, empty where nobody has
+	said   int    // how often somebody has
 }
 
 // run is one attack under way.
@@ -100,6 +104,7 @@ type run struct {
 	id     string
 	attack campaign.Attack
 	at     time.Time
+	said   int           // the console's when it was ordered
 	taken  chan struct{} // closed when the attacker has it
 	done   chan struct{} // closed when there is a result
 }
@@ -107,7 +112,7 @@ type run struct {
 func (c *consoleRole) list(context.Context) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := campaign.List{Attacks: c.cases.Summaries()}
+	l := campaign.List{Attacks: c.cases.Summaries(), Stage: c.stage}
 	for _, a := range c.cases.Attackers {
 		one := campaign.Presence{Attacker: a}
 		if at, ok := c.seen[a.Name]; ok {
@@ -133,6 +138,7 @@ func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any,
 	r := &run{id: rand.Text(), attack: attack, at: c.Clock.Now(), taken: make(chan struct{}), done: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	r.said = c.said
 	select {
 	case queue <- r:
 	default:
@@ -185,10 +191,11 @@ func (c *consoleRole) finish(id, attacker string, evidence *campaign.Evidence) b
 	}
 	delete(c.runs, id)
 	who, _ := c.cases.Attacker(attacker)
-	result := campaign.Result{
-		Run: id, ID: r.attack.ID, At: r.at.UTC(), Attacker: attacker, Evidence: evidence,
-		Judgement: campaign.Judge(campaign.Case{Attack: r.attack, Attacker: who, Evidence: evidence}),
+	result := campaign.Result{Run: id, ID: r.attack.ID, At: r.at.UTC(), Attacker: attacker, Evidence: evidence}
+	if r.said == c.said { // no switch since it was ordered
+		result.Stage = c.stage
 	}
+	judgeAgain(&result, r.attack, who)
 	c.kept = append(c.kept, result)
 	if len(c.kept) > maxResults {
 		c.kept, c.passed = c.kept[1:], c.passed+1
@@ -198,8 +205,43 @@ func (c *consoleRole) finish(id, attacker string, evidence *campaign.Evidence) b
 	return true
 }
 
+// judgeAgain judges a result by what is in it.
+func judgeAgain(r *campaign.Result, attack campaign.Attack, who campaign.Attacker) {
+	r.Judgement = campaign.Judge(campaign.Case{
+		Attack: attack, Attacker: who, Stage: r.Stage, Evidence: r.Evidence, Before: r.Control.Before,
+		After: r.Control.After,
+	})
+	if e, ok := attack.Expect.At(r.Stage); ok {
+		r.Expected, r.Differs = &e, e.Differs(r.Judgement, r.Evidence)
+	}
+}
+
+// SaidStage is what the console is told of the cluster's stage: empty while it is
+// switched.
+type SaidStage struct {
+	Stage string `json:"stage"`
+}
+
+// hearStage takes somebody's word for the stage that is in force, under which the
+// results are filed from now on: the script that switches it says so.
+func (c *consoleRole) hearStage(_ context.Context, in SaidStage) (any, error) {
+	if _, ok := (campaign.Expect{}).At(in.Stage); !ok && in.Stage != "" {
+		return nil, noStage()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stage = in.Stage
+	c.said++
+	return in, nil
+}
+
+func noStage() error {
+	return problem.New(problem.OutOfRange, "stage: one of %s", strings.Join(catalog.Stages(), ", ")).In("stage")
+}
+
 // Controls are what the operator's legitimate calls just before and just after an
-// attack were answered, and the stage that was in force all the while.
+// attack were answered, and the stage that was in force all the while: empty is
+// the one that the console was told.
 type Controls struct {
 	Stage  string         `json:"stage"`
 	Before *ControlAnswer `json:"before"`
@@ -215,10 +257,6 @@ type ControlAnswer struct {
 // judge judges a result again, now with live controls: whoever watches a cluster
 // makes them through the gateway, which the console cannot.
 func (c *consoleRole) judge(_ context.Context, run string, in Controls) (any, error) {
-	if _, ok := (campaign.Expect{}).At(in.Stage); !ok {
-		return nil, problem.New(problem.OutOfRange, "stage: one of %s", strings.Join(catalog.Stages(), ", ")).In(
-			"stage")
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := slices.IndexFunc(c.kept, func(r campaign.Result) bool { return r.Run == run })
@@ -229,14 +267,11 @@ func (c *consoleRole) judge(_ context.Context, run string, in Controls) (any, er
 	attack, _ := c.cases.Attack(r.ID)
 	who, _ := c.cases.Attacker(r.Attacker)
 	r.Control = campaign.Controls{Before: in.Before.probe(attack.Target), After: in.After.probe(attack.Target)}
-	r.Stage = in.Stage
-	r.Judgement = campaign.Judge(campaign.Case{
-		Attack: attack, Attacker: who, Stage: r.Stage, Evidence: r.Evidence, Before: r.Control.Before,
-		After: r.Control.After,
-	})
-	if e, ok := attack.Expect.At(r.Stage); ok {
-		r.Expected, r.Differs = &e, e.Differs(r.Judgement, r.Evidence)
+	r.Stage = cmp.Or(in.Stage, r.Stage)
+	if _, ok := attack.Expect.At(r.Stage); !ok {
+		return nil, noStage()
 	}
+	judgeAgain(&r, attack, who)
 	c.kept[i] = r
 	c.hub.publish("result", r)
 	return r, nil

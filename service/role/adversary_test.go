@@ -149,6 +149,7 @@ func TestTheConsoleJudgesAgainWithTheOperatorsControls(t *testing.T) {
 		status     int
 		want       adversary.Judgement
 	}{
+		{"no stage, and none was told", `{"before":` + good + `,"after":` + good + `}`, 422, adversary.Judgement{}},
 		{"both good, at zero-trust", `{"stage":"zero-trust","before":` + good + `,"after":` + good + `}`, 200,
 			adversary.Judgement{Verdict: adversary.DeniedL4, Layer: 2, Inferred: true}},
 		{"both good, at open: only a NetworkPolicy refuses there", `{"stage":"open","before":` + good + `,"after":` +
@@ -157,7 +158,6 @@ func TestTheConsoleJudgesAgainWithTheOperatorsControls(t *testing.T) {
 			adversary.Judgement{Verdict: adversary.Unknown}},
 		{"only one was made", `{"stage":"zero-trust","before":` + good + `}`, 200,
 			adversary.Judgement{Verdict: adversary.Unknown}},
-		{"no stage", `{"before":` + good + `,"after":` + good + `}`, 422, adversary.Judgement{}},
 	} {
 		var got adversary.Result
 		status, text := exchange(t, "POST", console+"/operator/results/"+order.Run, c.body, &got)
@@ -165,6 +165,62 @@ func TestTheConsoleJudgesAgainWithTheOperatorsControls(t *testing.T) {
 		if diff := cmp.Diff(c.want, got.Judgement); status != c.status || diff != "" {
 			t.Errorf("%s: %d, want %d: %s\n%s", c.name, status, c.status, diff, text)
 		}
+	}
+}
+
+// On a cluster the script that switches the stage tells the console.
+func TestResultsAreFiledUnderTheStageThatTheConsoleWasTold(t *testing.T) {
+	console := adversaryProcess(t, "SERVICE_ROLE=adversary-console")
+	say := func(stage string) int {
+		status, _ := exchange(t, "POST", console+"/operator/stage", `{"stage":"`+stage+`"}`, nil)
+		return status
+	}
+	// play has the attack ordered, something happen meanwhile, and the attacker
+	// report that it got what it wanted.
+	play := func(meanwhile func()) adversary.Result {
+		t.Helper()
+		var launched role.Launched
+		exchange(t, "POST", console+"/operator/attacks/vitals", "", &launched)
+		var order role.Order
+		for order.Run == "" {
+			exchange(t, "POST", console+"/phone-home/poll", `{"name":"orion-rogue"}`, &order)
+		}
+		meanwhile()
+		exchange(t, "POST", console+"/phone-home/report",
+			`{"run":"`+order.Run+`","name":"orion-rogue","evidence":{"status":200,"effect":true}}`, nil)
+		var results role.Results
+		exchange(t, "GET", console+"/operator/results?run="+launched.Run, "", &results)
+		if len(results.Results) != 1 {
+			t.Fatalf("%d results", len(results.Results))
+		}
+		return results.Results[0]
+	}
+	nothing := func() {}
+	var stages []string
+	stages = append(stages, play(nothing).Stage)
+	say("open")
+	at := play(nothing)
+	stages = append(stages, at.Stage)
+	if at.Verdict != adversary.Allowed || at.Differs != "" || at.Expected == nil {
+		t.Errorf("at open: %+v", at)
+	}
+	stages = append(stages, play(func() { say(""); say("open") }).Stage)
+	say("zero-trust")
+	at = play(nothing)
+	stages = append(stages, at.Stage)
+	if at.Differs == "" {
+		t.Error("an attack that gets through at zero-trust does not differ from what is expected")
+	}
+	var list adversary.List
+	exchange(t, "GET", console+"/operator/attacks", "", &list)
+	stages = append(stages, list.Stage)
+	say("")
+	stages = append(stages, play(nothing).Stage)
+	if diff := cmp.Diff([]string{"", "open", "", "zero-trust", "zero-trust", ""}, stages); diff != "" {
+		t.Errorf("told nothing, open, open anew meanwhile, zero-trust, asked, nothing (-want +got):\n%s", diff)
+	}
+	if status := say("closed"); status != http.StatusUnprocessableEntity {
+		t.Errorf("a stage that does not exist: %d", status)
 	}
 }
 

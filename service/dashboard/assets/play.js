@@ -43,10 +43,10 @@ export function makePlay(store) {
       if (!r.ok) return said("No report from the attacker", r);
       const [result] = r.body.results || [];
       if (!result) continue;
-      // The console judged by the attacker's word alone. With the controls the judge knows more; which stage is in force only a person
-      // on the cluster knows, so the result stays out of the columns unless the console was told.
+      // The console judged by the attacker's word alone. With the controls the judge knows more. Where nobody has told the console which
+      // stage is in force, the result belongs in no column.
       const after = await control();
-      const judged = result.stage ? await call("POST", `${paths.console}results/${encodeURIComponent(run)}`, { stage: result.stage, before, after }) : null;
+      const judged = result.stage ? await call("POST", `${paths.console}results/${encodeURIComponent(run)}`, { before, after }) : null;
       const final = judged?.ok ? judged.body : result;
       store.take({ kind: "attack", data: { run, id: attack.id, attacker: attack.attacker, target: attack.target, stage: final.stage || "", at: final.at, result: final } });
       return final;
@@ -70,7 +70,14 @@ export function makePlay(store) {
   act.all = () => many(store.state.attacks, false);
 
   act.stage = async (to) => {
-    if (store.state.mode !== "local") { note(store.state.mode === "cluster" ? `On a cluster: make stage-${to}` : act.why()); return false; }
+    if (store.state.mode === "cluster") {
+      // The page cannot switch a cluster. It takes the word of who did.
+      const r = await call("POST", `${paths.console}stage`, { stage: to });
+      if (!r.ok) { said("The console did not take the stage", r); return false; }
+      note(`Results count as stage ${to}'s from now on. What switches the cluster: make stage-${to}`);
+      return true;
+    }
+    if (store.state.mode !== "local") { note(act.why()); return false; }
     const r = await call("POST", `${paths.suite}stage`, { stage: to });
     if (!r.ok) { said("The stage was not changed", r); return false; }
     store.take({ kind: "suite", data: r.body });

@@ -18,7 +18,7 @@ export function makeStages(store, act) {
       const tally = count(state, c.stage);
       text(c.score, tally.played ? `${tally.breached}/${tally.story}` : "–");
       attribute(c.element, "data-wins", !tally.played ? "none" : tally.breached ? "attacker" : "mission");
-      text(c.word, tally.played ? "got through" : stage === c.stage ? "in force" : state.mode === "cluster" ? `make stage-${c.stage}` : "not tried");
+      text(c.word, tally.played ? "got through" : stage === c.stage ? (state.suite ? "in force" : "in force, as said") : state.mode === "cluster" ? `make stage-${c.stage}` : "not tried");
       text(c.more, `${tally.played ? " of the story's attacks" : ""}${stage === c.stage ? ", stage in force" : ""}`);
     }
     if (stage && before !== null && before !== stage) announce(`Stage ${stage} is in force.`);

@@ -19,6 +19,7 @@ export const initial = () => ({
   alerts: [],          // the stream's alerts, at most 50
   attacks: [],         // the campaign
   attackers: [],       // who plays it
+  said: null,          // the stage in force as the console was told, where there is no launcher to know it
   results: {},         // "attack|stage" -> the last result decided at that stage
   latest: null,        // the last attack: {run, id, attacker, target, stage, at, result?}
   since: null,         // when the mission before this one was forgotten
@@ -75,10 +76,11 @@ const took = {
   frame(state, f) { state.frame = f; return ["frame"]; },
   trace(state, t) { keep(state.traces, t, 200); return ["trace"]; },
   alert(state, a) { keep(state.alerts, a, 50); return ["alert"]; },
-  attacks(state, { attacks, attackers, results }) {
+  attacks(state, { attacks, attackers, results, stage }) {
     state.attacks = attacks || [];
     state.attackers = attackers || [];
     const changed = ["attacks"];
+    if (state.said !== (stage || null)) { state.said = stage || null; changed.push("suite"); }
     for (const r of results || []) changed.push(...settle(state, r));
     return changed;
   },
@@ -138,5 +140,5 @@ export function makeStore() {
   return store;
 }
 
-// stageOf returns the stage in force, or null where it is not known.
-export const stageOf = (state) => (state.suite ? state.suite.stage : null);
+// stageOf returns the stage in force, or null where it is not known. On a cluster it is somebody's word.
+export const stageOf = (state) => (state.suite ? state.suite.stage : state.mode === "cluster" ? state.said : null);

@@ -15,7 +15,6 @@ export function makeWire(store, act) {
   $("view-wire").append(h("p", {}, `A listener on the network between the pods of ${pod}.`), h("div", { class: "tools" }, listen), said, h("div", { class: "captures" }, Object.values(captures)));
 
   async function hear() {
-    if (store.state.mode !== "local") { text(said, "On a cluster: capture at the node, e.g. kubectl debug node/… with tcpdump; here the launcher listens."); return; }
     listen.disabled = true;
     text(said, "Listening …");
     const r = await call("POST", `${paths.suite}listen`, { pod }, 15000);
@@ -33,6 +32,11 @@ export function makeWire(store, act) {
   }
   // parts marks what a listener wants.
   const parts = (words) => (words.includes("\r\n\r\n") ? words.slice(words.indexOf("\r\n\r\n") + 4) || words.split("\r\n")[0] : words).split(/("heartRateBpm":[\d.]+)/).map((t) => (/^"heart/.test(t) ? h("mark", {}, t) : t));
-  store.on("suite", (state) => { for (const g of stages) captures[g].classList.toggle("now", stageOf(state) === g); });
+  store.on("suite", (state) => {
+    listen.hidden = state.mode !== "local";
+    if (state.mode === "cluster") text(said, "No launcher listens on a cluster: capture at the node, such as with tcpdump in kubectl debug node/NODE.");
+    if (state.mode === "viewer") text(said, act.why());
+    for (const g of stages) captures[g].classList.toggle("now", stageOf(state) === g);
+  });
   return { hear };
 }
