@@ -17,7 +17,8 @@ import (
 )
 
 // clusterKinds are the kinds that decide a call, in kubectl's words.
-const clusterKinds = "ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,peerauthentications,gateways,httproutes"
+const clusterKinds = "ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,peerauthentications,serviceentries," +
+	"gateways,httproutes"
 
 // newLintCommand makes `artemis lint`. Its exit code is 0 without findings of
 // severity error, 1 with some, and 2 where nothing was judged; with --strict a

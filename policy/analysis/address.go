@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"artemis.example/policy/authz"
+	"artemis.example/policy/netpol"
 )
 
 // cutAddresses makes the classes of clients' addresses that some blocks tell apart.
@@ -53,18 +54,7 @@ func addressClasses(blocks []netip.Prefix, preferred []netip.Addr, possible func
 	// Where the membership in any block changes, or what is possible does, a block
 	// begins or ends: the edges and their neighbours meet every class.
 	candidates := append(slices.Clone(preferred), netip.AddrFrom4([4]byte{}), netip.IPv6Unspecified())
-	for _, b := range slices.Concat(blocks, noPods) {
-		if !b.IsValid() {
-			continue
-		}
-		for _, a := range []netip.Addr{b.Masked().Addr(), lastOf(b)} {
-			for _, near := range []netip.Addr{a, a.Next(), a.Prev()} {
-				if near.IsValid() {
-					candidates = append(candidates, near)
-				}
-			}
-		}
-	}
+	candidates = append(candidates, netpol.Edges(slices.Concat(blocks, noPods))...)
 	var out []class
 	seen := map[string]bool{}
 	for _, a := range candidates {
@@ -83,15 +73,6 @@ func addressClasses(blocks []netip.Prefix, preferred []netip.Addr, possible func
 		}
 	}
 	return out
-}
-
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 1 << (7 - i%8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
 }
 
 // cutPorts makes the classes of ports that some values tell apart.

@@ -84,8 +84,8 @@ type question struct {
 }
 
 // errHop is returned where a decision depends on an address that a cluster makes up.
-var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint's or a called pod, which is not " +
-	"in the manifests")
+var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint, of a called pod or of a host " +
+	"by name, which is not in the manifests")
 
 // depends reports whether what is decided about a leg changes with the address of the
 // waypoint that opens it, or of the pod at its end.
@@ -102,6 +102,9 @@ func (s *side) depends(l *topology.Leg, blocks []netip.Prefix) bool {
 				return true
 			}
 		}
+	}
+	if l.Pod.Kind == topology.External {
+		return s.Unsure(l)
 	}
 	if called := s.calledBlocks(l.From.Endpoint.Namespace); len(called) > 0 {
 		for _, c := range podClasses(called) {

@@ -91,7 +91,7 @@ func (s *side) destinations(of workload) []*destination {
 			}
 		}
 		for _, g := range s.world.Waypoints {
-			if !g.Services || !s.world.Admits(g, p.Namespace) {
+			if !g.Services || !s.world.Admits(g, p.Namespace) || p.Kind == topology.External {
 				continue
 			}
 			at := ""
@@ -137,7 +137,7 @@ func (s *side) offers(p *topology.Pod) []topology.Destination {
 				add(topology.Destination{Service: v, Port: port.Number}, v, port.Number)
 			}
 		}
-		for _, pod := range s.world.Pods {
+		for _, pod := range slices.Concat(s.world.Pods, s.world.External) {
 			for _, port := range pod.Ports {
 				s.offered[pod] = append(s.offered[pod], topology.Destination{Pod: pod, Port: port})
 			}
@@ -161,19 +161,28 @@ func serviceDestination(p *topology.Pod, to topology.Destination) *destination {
 			target = b.Port
 		}
 	}
-	return &destination{
+	d := &destination{
 		key:  fmt.Sprintf("1 service %s %d %d", to.Service.Ref, to.Port, target),
-		name: fmt.Sprintf("Service %s:%d", to.Service.Name, to.Port),
+		name: fmt.Sprintf("%s %s:%d", to.Service.Kind(), to.Service.Name, to.Port),
 		pod:  p, to: to, bytes: to.Service.Waypoint != nil && port.Protocol != topology.HTTP,
 	}
+	if to.Service.Entry {
+		d.key = fmt.Sprintf("1 entry %s %s %d %s:%d", to.Service.Ref, to.Service.Host, to.Port, p.Host, target)
+	}
+	return d
 }
 
 func podDestination(p *topology.Pod, port uint16) *destination {
-	return &destination{
+	d := &destination{
 		key:  fmt.Sprintf("2 pod %d", port),
 		name: fmt.Sprintf("pod address :%d", port),
 		pod:  p, to: topology.Destination{Pod: p, Port: port},
 	}
+	if p.Kind == topology.External {
+		d.key = fmt.Sprintf("2 external %s %d", p.Host, port)
+		d.name = fmt.Sprintf("the address of %s :%d", p.Host, port)
+	}
+	return d
 }
 
 func (s *side) routeDestination(p *topology.Pod, to topology.Destination) *destination {
@@ -212,8 +221,8 @@ func (s *side) pods(of workload) []*topology.Pod {
 func (s *side) byWorkload() map[workload][]*topology.Pod {
 	if s.workloads == nil {
 		s.workloads = map[workload][]*topology.Pod{}
-		for _, p := range s.world.Pods {
-			if p.Kind == topology.App {
+		for _, p := range slices.Concat(s.world.Pods, s.world.External) {
+			if p.Kind == topology.App || p.Kind == topology.External {
 				s.workloads[workloadOf(p)] = append(s.workloads[workloadOf(p)], p)
 			}
 		}

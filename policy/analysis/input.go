@@ -46,7 +46,9 @@ func (in *Input) touching(s *side, of workload) (unbounded, bounded []string) {
 				t.Gateways = append(t.Gateways, g.Pod.Ref.String())
 			}
 		}
-		if v := d.to.Service; v != nil {
+		if v := d.to.Service; v != nil && v.Entry {
+			t.ServiceEntry = v.Name
+		} else if v != nil {
 			t.Service = v.Name
 		}
 		if r := d.to.Route; r != nil {

@@ -14,16 +14,23 @@ import (
 // of the policies. It uses a policy only where a targetRef of it attaches
 // (istio.io/istio pilot/pkg/model/policyattachment.go).
 type Waypoint struct {
-	services, gateways map[place][]*policy
+	services, gateways map[Target][]*policy
 	classes            []*policy
 
 	mu      sync.RWMutex
 	engines map[endpoint]*Engine
 }
 
-type place struct{ namespace, name string }
+// Target is what a policy can target: a Service, or a ServiceEntry.
+type Target struct {
+	Namespace, Name string
+	Entry           bool // a ServiceEntry
+}
 
-type endpoint struct{ gatewayNamespace, gateway, namespace, service string }
+type endpoint struct {
+	gateway Target
+	to      Target
+}
 
 // policy is one policy with its rules compiled for both kinds of chain.
 type policy struct {
@@ -38,7 +45,7 @@ type policy struct {
 // NewWaypoint compiles the policies. Those that no waypoint uses are left out.
 func NewWaypoint(cfg Config, policies []*securityv1.AuthorizationPolicy) *Waypoint {
 	cfg = cfg.withDefaults()
-	w := &Waypoint{services: map[place][]*policy{}, gateways: map[place][]*policy{}, engines: map[endpoint]*Engine{}}
+	w := &Waypoint{services: map[Target][]*policy{}, gateways: map[Target][]*policy{}, engines: map[endpoint]*Engine{}}
 	for _, p := range policies {
 		refs := targets(p)
 		if len(refs) == 0 || !(isAllow(p) || isDeny(p)) {
@@ -46,9 +53,12 @@ func NewWaypoint(cfg Config, policies []*securityv1.AuthorizationPolicy) *Waypoi
 		}
 		compiled := compileEnvoy(cfg, p)
 		for _, r := range refs {
-			at := place{p.Namespace, r.name}
+			at := Target{Namespace: p.Namespace, Name: r.name}
 			switch {
 			case (r.group == "" || r.group == "core") && r.kind == "Service":
+				w.services[at] = appendOnce(w.services[at], compiled)
+			case r.group == "networking.istio.io" && r.kind == "ServiceEntry":
+				at.Entry = true
 				w.services[at] = appendOnce(w.services[at], compiled)
 			case r.group == "gateway.networking.k8s.io" && r.kind == "Gateway" && (r.namespace == "" ||
 				r.namespace == p.Namespace):
@@ -73,17 +83,17 @@ func appendOnce(list []*policy, p *policy) []*policy {
 // namespace. With an empty service it gives that of the chains which belong to
 // no Service. The engine is made once.
 func (w *Waypoint) ForService(namespace, gateway, service string) *Engine {
-	return w.At(namespace, gateway, namespace, service)
+	return w.At(namespace, gateway, Target{Namespace: namespace, Name: service})
 }
 
-// At returns the engine of a Service's chain on a waypoint of any namespace: the
-// policies that target the Gateway are of its namespace, those that target the
-// Service of the Service's.
-func (w *Waypoint) At(gatewayNamespace, gateway, namespace, service string) *Engine {
+// At returns the engine of the chain of a Service or ServiceEntry on a waypoint of
+// any namespace: the policies that target the Gateway are of its namespace, those
+// that target the Service of the Service's.
+func (w *Waypoint) At(gatewayNamespace, gateway string, to Target) *Engine {
 	if w == nil {
 		return nil
 	}
-	key := endpoint{gatewayNamespace, gateway, namespace, service}
+	key := endpoint{Target{Namespace: gatewayNamespace, Name: gateway}, to}
 	w.mu.RLock()
 	e, ok := w.engines[key]
 	w.mu.RUnlock()
@@ -91,11 +101,11 @@ func (w *Waypoint) At(gatewayNamespace, gateway, namespace, service string) *Eng
 		return e
 	}
 	attached := slices.Clone(w.classes)
-	for _, p := range w.gateways[place{gatewayNamespace, gateway}] {
+	for _, p := range w.gateways[key.gateway] {
 		attached = appendOnce(attached, p)
 	}
-	if service != "" {
-		for _, p := range w.services[place{namespace, service}] {
+	if to.Name != "" {
+		for _, p := range w.services[to] {
 			attached = appendOnce(attached, p)
 		}
 	}

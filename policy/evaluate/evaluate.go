@@ -119,7 +119,8 @@ func (p *Policies) WaypointEngine(g *topology.WaypointGateway, s *topology.Servi
 	if s == nil {
 		return p.waypoints.ForService(g.Pod.Namespace, g.Pod.Name, "")
 	}
-	return p.waypoints.At(g.Pod.Namespace, g.Pod.Name, s.Namespace, s.Name)
+	to := authz.Target{Namespace: s.Namespace, Name: s.Name, Entry: s.Entry}
+	return p.waypoints.At(g.Pod.Namespace, g.Pod.Name, to)
 }
 
 // Way decides about every leg of a way, in order and up to the first refusal. That
@@ -154,6 +155,22 @@ func (p *Policies) Perimeter(l *topology.Leg) Ruling {
 		Direction: r.Direction}
 }
 
+// Unsure reports whether what NetworkPolicies say of a leg depends on an address that
+// only DNS knows: its end is outside of the cluster, and named.
+func (p *Policies) Unsure(l *topology.Leg) bool {
+	if l.Pod.Kind != topology.External || l.Pod.IP.IsValid() {
+		return false
+	}
+	m := netpol.NewMentions()
+	m.Egress(p.network, l.From.Endpoint.Namespace)
+	allowed := p.Perimeter(l).Allowed
+	return slices.ContainsFunc(netpol.Edges(m.Blocks), func(a netip.Addr) bool {
+		to := l.Pod.Endpoint
+		to.IP = a
+		return a.IsGlobalUnicast() && p.network.Decide(l.From.Endpoint, to, l.Port).Allowed != allowed
+	})
+}
+
 // AtPod asks the node proxy of a leg's pod.
 func (p *Policies) AtPod(l *topology.Leg) Ruling {
 	return p.Inbound(l.Pod, l.Identity(), l.From.Endpoint.IP, l.Authority.Port())
@@ -163,7 +180,11 @@ func (p *Policies) AtPod(l *topology.Leg) Ruling {
 // of mutual TLS where it carries no identity, then by the L4 policies.
 func (p *Policies) Inbound(pod *topology.Pod, identity string, source netip.Addr, port uint16) Ruling {
 	out := Ruling{Hop: decision.HopNodeProxyInbound, Allowed: true}
-	if !pod.Meshed {
+	switch {
+	case pod.Kind == topology.External:
+		out.Reason = "it is outside of the cluster"
+		return out
+	case !pod.Meshed:
 		out.Reason = "the pod is not in the mesh"
 		return out
 	}

@@ -28,18 +28,28 @@ func Open(stage string, in *manifest.Input) (*Explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.gaps, x.outside = in.Gaps, map[string]manifest.Origin{}
-	for _, o := range in.Other {
-		for _, host := range o.ServiceEntryHosts() {
-			x.outside[host] = o.Origin
-		}
-	}
+	x.gaps = in.Gaps
 	if in.Least != in.Most {
 		if x.least, err = build(in.Least); err != nil {
 			return nil, err
 		}
 	}
 	return x, nil
+}
+
+// unknown names what only DNS knows of a call to somebody outside of the cluster.
+func (x *Explainer) unknown(way *topology.Way) []string {
+	var out []string
+	for i := range way.Legs {
+		if l := &way.Legs[i]; x.policies.Unsure(l) {
+			out = append(out, fmt.Sprintf("the address of %s, which DNS knows, and NetworkPolicies of namespace %s "+
+				"ask for", l.Pod.Host, l.From.Endpoint.Namespace))
+		}
+	}
+	if s := way.To.Service; s != nil && s.Entry && !way.From.Meshed {
+		out = append(out, way.Failure)
+	}
+	return out
 }
 
 // doubt takes an answer back where it depends on what the evaluators lack.
@@ -53,6 +63,7 @@ func (x *Explainer) doubt(q Question, a *Answer, ways []topology.Way) error {
 		differs = least.Verdict != a.Verdict
 	}
 	for i := range ways {
+		a.NotJudged = append(a.NotJudged, x.unknown(&ways[i])...)
 		for _, g := range manifest.Touching(x.gaps, ways[i].Target()) {
 			if text := g.String() + ": " + g.Why; (differs || !g.Bounded) && !slices.Contains(a.NotJudged, text) {
 				a.NotJudged = append(a.NotJudged, text)

@@ -80,8 +80,6 @@ type Explainer struct {
 	// the most that they can allow then, and least the least.
 	least *Explainer
 	gaps  []manifest.Gap
-	// outside are the hosts of ServiceEntries.
-	outside map[string]manifest.Origin
 }
 
 // New compiles the policies of a World. stage is the name that answers carry.
@@ -227,6 +225,8 @@ func (c *call) perimeter(l *topology.Leg) bool {
 	}
 	if l.Waypoint != nil {
 		what += " to " + podName(l.Pod)
+	} else if l.Pod.Kind == topology.External {
+		what += " to " + l.Pod.Host
 	} else {
 		what += " to the pod of " + podName(l.Pod)
 	}
@@ -242,7 +242,10 @@ func (c *call) perimeter(l *topology.Leg) bool {
 		return false
 	}
 	s.Reason = "a NetworkPolicy admits it"
-	if r.Policy == "" {
+	switch {
+	case l.Pod.Kind == topology.External:
+		s.Reason = "no NetworkPolicy of the caller's refuses it"
+	case r.Policy == "":
 		s.Reason = "no NetworkPolicy selects the destination"
 	}
 	if l.Port == topology.HBONEPort && r.Policy != "" {
@@ -276,7 +279,7 @@ func (c *call) received(l *topology.Leg) bool {
 func (c *call) atWaypoint(l *topology.Leg) bool {
 	what := podName(l.Pod)
 	if l.Service != nil {
-		what += " for Service " + l.Service.Name
+		what += fmt.Sprintf(" for %s %s", l.Service.Kind(), l.Service.Name)
 	}
 	sent := &evaluate.Call{}
 	if l.Protocol == topology.TCP {
@@ -319,6 +322,8 @@ func (c *call) refused(what string, r *message.Refusal) bool {
 func host(l *topology.Leg) string {
 	port := l.Authority.Port()
 	switch {
+	case l.Service == nil && l.Pod.Kind == topology.External && !l.Pod.IP.IsValid():
+		return fmt.Sprintf("%s:%d", l.Pod.Host, port)
 	case l.Service == nil:
 		return l.Authority.String()
 	case port == 80:
@@ -330,6 +335,11 @@ func host(l *topology.Leg) string {
 func (c *call) atPod(l *topology.Leg) bool {
 	r := c.policies.AtPod(l)
 	name := podName(l.Pod)
+	if l.Pod.Kind == topology.External {
+		c.pass(Step{Hop: decision.HopNodeProxyOutbound, What: l.Pod.Host,
+			Reason: "it is outside of the cluster: nobody there asks which workload calls"})
+		return true
+	}
 	if r.Layer == 0 {
 		c.pass(Step{Hop: r.Hop, What: "the pod of " + name, Reason: "the pod is not in the mesh: nobody asks who " +
 			"calls, and nothing is encrypted"})

@@ -2,7 +2,6 @@ package explain_test
 
 import (
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"artemis.example/policy/authz"
@@ -206,32 +205,5 @@ func TestAQuestionAboutNobodyIsAnError(t *testing.T) {
 		if a, err := x.Ask(q); err == nil {
 			t.Errorf("%+v: %+v, want an error", q, a)
 		}
-	}
-}
-
-// A destination that only a ServiceEntry names is named as what it is.
-func TestAServiceEntryIsNamed(t *testing.T) {
-	in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader(`apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: pay, namespace: shop}
-spec: {hosts: [pay.example.org], ports: [{number: 443, name: https, protocol: HTTPS}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, namespace: shop}
-spec: {containers: [{name: c, image: x}]}
-`)}, "-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := explain.Open("", in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const want = "--to: pay.example.org is a ServiceEntry's host (<stdin>:1): destinations outside of the cluster " +
-		"are not judged"
-	if _, err := x.Ask(explain.Question{From: "shop/web", To: "https://pay.example.org/charge"}); err == nil ||
-		err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
 	}
 }

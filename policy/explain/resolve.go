@@ -27,7 +27,10 @@ func destinationPeer(way *topology.Way) decision.Peer {
 	if pod != nil {
 		p = decision.Peer{
 			Identity: pod.Identity, Namespace: pod.Namespace, Cell: pod.Cell, Component: pod.Component,
-			Address: netip.AddrPortFrom(pod.IP, way.To.Port).String(),
+			Address: pod.Host,
+		}
+		if pod.IP.IsValid() {
+			p.Address = netip.AddrPortFrom(pod.IP, way.To.Port).String()
 		}
 	}
 	if s := way.To.Service; s != nil {
@@ -50,11 +53,6 @@ func (x *Explainer) caller(name string) (topology.Caller, error) {
 // target returns what is called, and the path where the name is a URL with one.
 func (x *Explainer) target(name string, port uint16) (topology.Destination, string, error) {
 	to, path, err := x.world.FindDestination(name, port)
-	if host := topology.Host(name); err != nil && x.outside[host].File != "" {
-		o := x.outside[host]
-		return to, "", fmt.Errorf("--to: %s is a ServiceEntry's host (%s:%d): destinations outside of the cluster "+
-			"are not judged", host, o.File, o.Line)
-	}
 	if err != nil {
 		return to, "", fmt.Errorf("--to: %w", err)
 	}

@@ -28,6 +28,8 @@ func (c *checker) attachment(p *securityv1.AuthorizationPolicy) {
 		switch r.GetKind() {
 		case "Service":
 			c.serviceTarget(p, r.GetName())
+		case "ServiceEntry":
+			c.entryTarget(p, path, r.GetName())
 		case "Gateway":
 			if c.gateway(topology.Ref{Namespace: p.Namespace, Name: r.GetName()}) != nil || c.fronts[p.Namespace+"/"+
 				r.GetName()] {

@@ -100,6 +100,12 @@ func Checks() []Class {
 		{"bypass-second-service", Error, "a second Service over protected pods has no policy",
 			"A waypoint asks the policies of the Service that is called. A second Service over the same pods has " +
 				"none of the first one's, and without a default-deny on the Gateway it is open.", nil},
+		{"bypass-external", Warning, "a ServiceEntry's host can be called past its waypoint",
+			"A ServiceEntry sends to its waypoint who calls its host by name. The host's own address is outside " +
+				"of the mesh, and a node proxy passes on what it does not know, whatever outboundTrafficPolicy says: " +
+				"who dials it, or asks another name server, is not judged. Only NetworkPolicies that let the " +
+				"callers out to the waypoint alone close that.",
+			[]string{"istio/istio#54281"}},
 		{"refused-by-node-proxy", Note, "a Service leads past the waypoint and is refused at the pods",
 			"The pods admit their waypoint only, as they should: calls through this Service cannot work.", nil},
 		{"plaintext", Error, "pods take connections without an identity",

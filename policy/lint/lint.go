@@ -110,6 +110,9 @@ func Check(in *manifest.Input) (*Report, error) {
 	for _, svc := range in.Set.Services {
 		c.service(svc)
 	}
+	for _, e := range in.Set.ServiceEntries {
+		c.entry(e)
+	}
 	c.mixed()
 	c.waypoints()
 	c.bypasses()

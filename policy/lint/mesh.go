@@ -120,26 +120,35 @@ type binding struct {
 }
 
 func (c *checker) binding(s *corev1.Service) binding {
-	name, own := s.Labels[topology.LabelUseWaypoint]
-	from := s.Labels
-	if !own {
-		from = nil
-		if n := c.world.Namespaces[s.Namespace]; n != nil {
-			from = n.Labels
-		}
-		name = from[topology.LabelUseWaypoint]
+	b := c.told(s.Namespace, s.Labels)
+	if b.at.Name == "" || managed(s) {
+		return binding{optOut: b.optOut}
 	}
-	if name == "" || name == "none" || managed(s) {
-		return binding{optOut: own && name == "none"}
-	}
-	b := binding{at: topology.Ref{Namespace: cmp.Or(from[topology.LabelWaypointNamespace], s.Namespace), Name: name}}
-	b.gateway = c.gateway(b.at)
 	if w := c.world.Service(ref(s)); w != nil {
 		b.serves = w.Waypoint != nil
 	}
 	if headless(s) && b.gateway != nil { // it would, had the Service an address
 		b.serves = b.gateway.Spec.GatewayClassName == waypointClass
 	}
+	return b
+}
+
+// told says which waypoint the labels of an object, or of its namespace, name.
+func (c *checker) told(namespace string, labels map[string]string) binding {
+	name, own := labels[topology.LabelUseWaypoint]
+	from := labels
+	if !own {
+		from = nil
+		if n := c.world.Namespaces[namespace]; n != nil {
+			from = n.Labels
+		}
+		name = from[topology.LabelUseWaypoint]
+	}
+	if name == "" || name == "none" {
+		return binding{optOut: own && name == "none"}
+	}
+	b := binding{at: topology.Ref{Namespace: cmp.Or(from[topology.LabelWaypointNamespace], namespace), Name: name}}
+	b.gateway = c.gateway(b.at)
 	return b
 }
 

@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 
+	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -23,32 +24,7 @@ func (c *checker) service(s *corev1.Service) {
 		return
 	}
 	w := c.world.Service(ref(s))
-	switch {
-	case b.gateway == nil:
-		sev := Warning // it may be made elsewhere, as by istioctl waypoint apply
-		if c.gateways {
-			sev = Error
-		}
-		c.add(sev, "waypoint-missing", at, fmt.Sprintf("is to use waypoint %s, which is not among the files: until "+
-			"it exists, calls go past it, unjudged", b.at), "make the Gateway, class "+waypointClass)
-		return
-	case b.gateway.Spec.GatewayClassName != waypointClass:
-		c.add(Error, "waypoint-does-not-cover", at,
-			fmt.Sprintf("is to use Gateway %s, which is of class %s and no waypoint", b.at,
-				b.gateway.Spec.GatewayClassName), "use class "+waypointClass)
-		return
-	case headless(s):
-		return
-	case w != nil && w.Waypoint == nil:
-		if g := c.world.WaypointGateway(b.at); g != nil && g.Services {
-			c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, whose listener admits no "+
-				"Services of namespace %s: calls go past it, unjudged", b.at, s.Namespace),
-				"give the listener allowedRoutes.namespaces.from: All, or a Selector that finds the Namespace")
-			return
-		}
-		c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, which serves %q and no "+
-			"Services: calls go past it, unjudged", b.at, b.gateway.Labels[topology.LabelWaypointFor]),
-			"label the Gateway istio.io/waypoint-for: service")
+	if c.uncovered(at, b, w, headless(s)) || headless(s) {
 		return
 	}
 	for _, p := range w.Ports {
@@ -69,6 +45,37 @@ func (c *checker) service(s *corev1.Service) {
 					"before the connection")
 		}
 	}
+}
+
+// uncovered says why the waypoint that something is to use is not before it, and
+// reports whether it said so.
+func (c *checker) uncovered(at manifest.Key, b binding, w *topology.Service, headless bool) bool {
+	switch {
+	case b.gateway == nil:
+		sev := Warning // it may be made elsewhere, as by istioctl waypoint apply
+		if c.gateways {
+			sev = Error
+		}
+		c.add(sev, "waypoint-missing", at, fmt.Sprintf("is to use waypoint %s, which is not among the files: until "+
+			"it exists, calls go past it, unjudged", b.at), "make the Gateway, class "+waypointClass)
+	case b.gateway.Spec.GatewayClassName != waypointClass:
+		c.add(Error, "waypoint-does-not-cover", at,
+			fmt.Sprintf("is to use Gateway %s, which is of class %s and no waypoint", b.at,
+				b.gateway.Spec.GatewayClassName), "use class "+waypointClass)
+	case headless || w == nil || w.Waypoint != nil:
+		return false
+	default:
+		if g := c.world.WaypointGateway(b.at); g != nil && g.Services {
+			c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, whose listener admits no "+
+				"Services of namespace %s: calls go past it, unjudged", b.at, at.Namespace),
+				"give the listener allowedRoutes.namespaces.from: All, or a Selector that finds the Namespace")
+			return true
+		}
+		c.add(Error, "waypoint-does-not-cover", at, fmt.Sprintf("is to use waypoint %s, which serves %q and no "+
+			"Services: calls go past it, unjudged", b.at, b.gateway.Labels[topology.LabelWaypointFor]),
+			"label the Gateway istio.io/waypoint-for: service")
+	}
+	return true
 }
 
 // overProtected reports whether the pods of a Service are also behind one with a

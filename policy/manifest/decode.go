@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	istionetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,8 +24,10 @@ import (
 // kindOf says how an implemented kind is decoded and where it goes.
 type kindOf struct {
 	clusterScoped bool
-	decode        func(o *object, data string, unknown map[string]bool) (any, error)
-	add           func(o *object, value any)
+	// asked kinds are only asked about: local mode runs none.
+	asked  bool
+	decode func(o *object, data string, unknown map[string]bool) (any, error)
+	add    func(o *object, value any)
 }
 
 // implementation returns the kind's decoder, and false for a kind that local mode
@@ -103,6 +106,14 @@ func implementation(apiVersion, kind string) (kindOf, bool) {
 			o.checkMetadata(p.Labels, p.Annotations)
 			o.checkPeerAuthentication(p)
 			o.survey.Set.PeerAuthentications = append(o.survey.Set.PeerAuthentications, p)
+		}}, true
+	case "networking.istio.io/v1 ServiceEntry", "networking.istio.io/v1beta1 ServiceEntry",
+		"networking.istio.io/v1alpha3 ServiceEntry":
+		return kindOf{asked: true, decode: serviceEntry, add: func(o *object, v any) {
+			e := v.(*istionetworkingv1.ServiceEntry)
+			o.checkMetadata(e.Labels, e.Annotations)
+			o.checkServiceEntry(e)
+			o.survey.Set.ServiceEntries = append(o.survey.Set.ServiceEntries, e)
 		}}, true
 	}
 	return kindOf{}, false
@@ -250,4 +261,14 @@ func peerAuthentication(o *object, data string, unknown map[string]bool) (any, e
 	}
 	p.TypeMeta, p.ObjectMeta = e.TypeMeta, e.ObjectMeta
 	return p, nil
+}
+
+func serviceEntry(o *object, data string, unknown map[string]bool) (any, error) {
+	s := &istionetworkingv1.ServiceEntry{}
+	e, err := o.istio(data, &s.Spec, unknown)
+	if err != nil {
+		return nil, err
+	}
+	s.TypeMeta, s.ObjectMeta = e.TypeMeta, e.ObjectMeta
+	return s, nil
 }

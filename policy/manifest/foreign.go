@@ -194,7 +194,7 @@ func (in *Input) foreign(o Object) {
 		// beside Kubernetes' own.
 		touches("it can open and close connections beside the NetworkPolicies", namespaced)
 	case group == "networking.istio.io" && o.Kind == "VirtualService":
-		if scopes := virtualServiceScopes(o, spec); len(scopes) > 0 {
+		if scopes := in.virtualServiceScopes(o, spec); len(scopes) > 0 {
 			touches("it can send requests elsewhere, or change them, at a waypoint", scopes...)
 		}
 	case group == "networking.istio.io" && o.Kind == "EnvoyFilter", group == "extensions.istio.io":
@@ -203,8 +203,8 @@ func (in *Input) foreign(o Object) {
 			scope.Namespace = ""
 		}
 		touches("it can change what a waypoint or gateway does", scope)
-	case group == "networking.istio.io" && o.Kind == "ServiceEntry":
-		why = "destinations outside of the cluster are not judged"
+	case group == "networking.istio.io" && o.Kind == "WorkloadEntry":
+		why = "endpoints that are no pods are not judged"
 	case group == "gateway.networking.k8s.io" && strings.HasSuffix(o.Kind, "Route"):
 		touches("it can lead somewhere that no HTTPRoute does", routeScopes(o, spec)...)
 	case o.Kind == "RequestAuthentication" && group == "security.istio.io":
@@ -216,22 +216,23 @@ func (in *Input) foreign(o Object) {
 	in.leaveOut(what, why, o.Origin)
 }
 
-// ServiceEntryHosts returns the hosts of a ServiceEntry, and nothing of others.
-func (o *Object) ServiceEntryHosts() []string {
-	spec, _ := o.Fields["spec"].(map[string]any)
-	if o.Kind != "ServiceEntry" {
-		return nil
-	}
-	return texts(spec["hosts"])
-}
-
 // virtualServiceScopes are the Services whose requests in the mesh it is for.
-func virtualServiceScopes(o Object, spec map[string]any) []Scope {
+func (in *Input) virtualServiceScopes(o Object, spec map[string]any) []Scope {
 	if gateways := texts(spec["gateways"]); len(gateways) > 0 && !slices.Contains(gateways, "mesh") {
 		return nil
 	}
 	var out []Scope
 	for _, h := range texts(spec["hosts"]) {
+		entry := false
+		for _, e := range in.Set.ServiceEntries {
+			if slices.Contains(e.Spec.Hosts, h) {
+				entry = true
+				out = append(out, Scope{Namespace: e.Namespace, ServiceEntry: e.Name, AnyGateway: true})
+			}
+		}
+		if entry {
+			continue
+		}
 		part := strings.Split(h, ".")
 		scope := Scope{Namespace: o.Namespace, Service: part[0], AnyGateway: true}
 		if len(part) > 1 {
@@ -253,8 +254,12 @@ func routeScopes(o Object, spec map[string]any) []Scope {
 		name, _ := ref["name"].(string)
 		namespace, _ := ref["namespace"].(string)
 		namespace = cmp.Or(namespace, o.Namespace)
-		if kind, _ := ref["kind"].(string); kind == "Service" {
+		switch kind, _ := ref["kind"].(string); kind {
+		case "Service":
 			out = append(out, Scope{Namespace: namespace, Service: name, AnyGateway: true})
+			continue
+		case "ServiceEntry":
+			out = append(out, Scope{Namespace: namespace, ServiceEntry: name, AnyGateway: true})
 			continue
 		}
 		out = append(out, Scope{Gateway: namespace + "/" + name})
@@ -295,6 +300,8 @@ func (in *Input) scopesOf(p *securityv1.AuthorizationPolicy) []Scope {
 		switch r.GetKind() {
 		case "Service":
 			out = append(out, Scope{Namespace: p.Namespace, Service: r.GetName()})
+		case "ServiceEntry":
+			out = append(out, Scope{Namespace: p.Namespace, ServiceEntry: r.GetName()})
 		case "Gateway":
 			out = append(out, Scope{Gateway: p.Namespace + "/" + r.GetName()})
 		case "GatewayClass":
@@ -326,6 +333,8 @@ func (in *Input) scopesOfKey(key Key) []Scope {
 		}
 	case "Service":
 		return []Scope{{Namespace: key.Namespace, Service: key.Name}}
+	case "ServiceEntry":
+		return []Scope{{Namespace: key.Namespace, ServiceEntry: key.Name}}
 	case "Gateway":
 		return []Scope{{Gateway: key.String()}}
 	case "HTTPRoute":
@@ -365,11 +374,17 @@ func (in *Input) gapsOfSet() {
 	}
 	for _, r := range in.Set.HTTPRoutes {
 		for i, p := range r.Spec.ParentRefs {
-			if p.Kind != nil && *p.Kind == "Service" {
-				in.gapAt(Key{"HTTPRoute", r.Namespace, r.Name}, fmt.Sprintf("spec.parentRefs[%d]", i),
-					"it can send the Service's requests elsewhere at a waypoint", false,
-					Scope{Namespace: parentNamespace(r, p), Service: string(p.Name), AnyGateway: true})
+			scope := Scope{Namespace: parentNamespace(r, p), AnyGateway: true}
+			switch {
+			case p.Kind != nil && *p.Kind == "Service":
+				scope.Service = string(p.Name)
+			case p.Kind != nil && *p.Kind == "ServiceEntry":
+				scope.ServiceEntry = string(p.Name)
+			default:
+				continue
 			}
+			in.gapAt(Key{"HTTPRoute", r.Namespace, r.Name}, fmt.Sprintf("spec.parentRefs[%d]", i),
+				"it can send the requests elsewhere at a waypoint", false, scope)
 		}
 	}
 	for _, p := range in.Set.AuthorizationPolicies {
@@ -387,6 +402,7 @@ func (in *Input) gapsOfSet() {
 				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
 		}
 	}
+	in.serviceEntries()
 	in.sidecars()
 	in.undeclaredNamespaces()
 }

@@ -39,8 +39,8 @@ type Scope struct {
 	Callers   bool
 	// Labels are the destination pod's.
 	Labels map[string]string
-	// Service is the name of the Service that is called.
-	Service string
+	// Service is the name of the Service that is called, or ServiceEntry of that.
+	Service, ServiceEntry string
 	// Gateway is "namespace/name" of a waypoint or gateway on the way; with
 	// AnyGateway, whichever.
 	Gateway    string
@@ -51,10 +51,10 @@ type Scope struct {
 type Target struct {
 	// Caller is the caller's namespace, Namespace the destination's.
 	Caller, Namespace string
-	// Labels are the destination pod's, Service the Service that is called; empty
+	// Labels are the destination pod's, Service or ServiceEntry what is called; empty
 	// for a call to a pod's own address.
-	Labels  map[string]string
-	Service string
+	Labels                map[string]string
+	Service, ServiceEntry string
 	// Gateways are the waypoint and the gateway on the way, as "namespace/name".
 	Gateways []string
 }
@@ -70,7 +70,7 @@ func (s Scope) Touches(t Target) bool {
 		return s.Service == "" || s.Service == t.Service
 	case s.Namespace != "" && s.Namespace != t.Namespace && (!s.Callers || s.Namespace != t.Caller):
 		return false
-	case s.Service != "" && s.Service != t.Service:
+	case s.Service != "" && s.Service != t.Service, s.ServiceEntry != "" && s.ServiceEntry != t.ServiceEntry:
 		return false
 	}
 	for k, v := range s.Labels {

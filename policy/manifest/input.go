@@ -166,8 +166,8 @@ func unrendered(n *yaml.Node, kind string) bool {
 		}
 	}
 	switch kind {
-	case "AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy", "Service", "Gateway", "HTTPRoute",
-		"RequestAuthentication":
+	case "AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy", "Service", "ServiceEntry", "Gateway",
+		"HTTPRoute", "RequestAuthentication":
 		return holdsPlaceholder(field(n, "spec"), 0)
 	}
 	spec := field(n, "spec")

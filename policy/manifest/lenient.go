@@ -99,14 +99,16 @@ func (o *object) keep(apiVersion, group string) {
 // concerns reports whether a problem of that class in the object is a matter of
 // the mesh's policies. The rest is for those who run the workloads.
 func (o *object) concerns(code Code) bool {
-	policy := slices.Contains([]string{"AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy"}, o.key.Kind)
+	policy := slices.Contains([]string{"AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy", "ServiceEntry"},
+		o.key.Kind)
 	switch code {
 	case CodeNotImplemented, CodeNoNamespace, CodeUnknownKind:
 		return false
 	case CodeUnknownField:
 		return policy
 	case CodeInvalid, CodeYAMLBoolean, CodeDuplicateObject:
-		return policy || slices.Contains([]string{"Service", "Gateway", "HTTPRoute", "Namespace"}, o.key.Kind)
+		return policy || slices.Contains([]string{"Service", "Gateway", "HTTPRoute", "Namespace",
+			"ServiceEntry"}, o.key.Kind)
 	}
 	return true
 }

@@ -175,7 +175,7 @@ func (r *reader) object(file string, n *yaml.Node) {
 		return
 	}
 	impl, ok := implementation(apiVersion, kind)
-	if !ok {
+	if !ok || impl.asked {
 		o.other(apiVersion)
 		return
 	}
@@ -258,11 +258,13 @@ func (o *object) read(impl kindOf) {
 		o.fault(line, code, "%v", err)
 		return
 	}
-	o.trees[o.key.Kind].refuse(o.node, "", func(line int, path string) {
-		if !unknown[path] {
-			o.fault(line, CodeNotImplemented, "local mode does not implement the field %s", path)
-		}
-	})
+	if !impl.asked {
+		o.trees[o.key.Kind].refuse(o.node, "", func(line int, path string) {
+			if !unknown[path] {
+				o.fault(line, CodeNotImplemented, "local mode does not implement the field %s", path)
+			}
+		})
+	}
 	o.survey.Set.Origins[o.key] = o.origin
 	o.survey.Lines[o.key] = o.lines
 	o.place(value)

@@ -22,6 +22,7 @@ func (s *Set) Overlay(over *Set) *Set {
 		HTTPRoutes:            overlay(s.HTTPRoutes, over.HTTPRoutes),
 		AuthorizationPolicies: overlay(s.AuthorizationPolicies, over.AuthorizationPolicies),
 		PeerAuthentications:   overlay(s.PeerAuthentications, over.PeerAuthentications),
+		ServiceEntries:        overlay(s.ServiceEntries, over.ServiceEntries),
 		Workloads:             slices.Concat(s.Workloads, over.Workloads),
 		Origins:               maps.Clone(s.Origins),
 	}

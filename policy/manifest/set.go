@@ -4,6 +4,7 @@
 package manifest
 
 import (
+	istionetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,8 @@ type Set struct {
 	HTTPRoutes            []*gatewayv1.HTTPRoute
 	AuthorizationPolicies []*securityv1.AuthorizationPolicy
 	PeerAuthentications   []*securityv1.PeerAuthentication
+	// ServiceEntries are destinations that no Service is: local mode runs none.
+	ServiceEntries []*istionetworkingv1.ServiceEntry
 	// Workloads are what makes pods and is no Deployment: local mode runs none.
 	Workloads []Workload
 	// Foreign manifests are somebody else's, read leniently: they are only asked

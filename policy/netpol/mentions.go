@@ -101,3 +101,31 @@ func addSelector(to map[string][]string, s *selector) {
 		to[r.key] = values
 	}
 }
+
+// Edges returns addresses that meet every class into which some blocks cut those that
+// are in one or beside one: where the membership in any block changes, a block begins
+// or ends.
+func Edges(blocks []netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, b := range blocks {
+		if !b.IsValid() {
+			continue
+		}
+		first, last := b.Masked().Addr(), last(b)
+		for _, a := range []netip.Addr{first, first.Next(), first.Prev(), last, last.Next(), last.Prev()} {
+			if a.IsValid() {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func last(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}

@@ -9,13 +9,15 @@ import (
 )
 
 // Allocator hands out addresses: 10.244.0.0/16 to pods and 10.96.0.0/16 to
-// Services, as clusters commonly do. An address stays with its name for as long
+// Services, as clusters commonly do, and 240.240.0.0/16 to the hosts of
+// ServiceEntries, as istiod does. An address stays with its name for as long
 // as the Allocator lives, whatever comes and goes: a stage switch moves nobody.
 // It may be used from many goroutines.
 type Allocator struct {
-	mu       sync.Mutex
-	given    map[string]netip.Addr
-	pod, vip netip.Addr // the last that were given
+	mu    sync.Mutex
+	given map[string]netip.Addr
+	// The last that were given.
+	pod, vip, entry netip.Addr
 }
 
 // NewAllocator returns an Allocator that has given out nothing. The first
@@ -26,6 +28,7 @@ func NewAllocator() *Allocator {
 		given: map[string]netip.Addr{},
 		pod:   netip.AddrFrom4([4]byte{10, 244, 0, 9}),
 		vip:   netip.AddrFrom4([4]byte{10, 96, 0, 99}),
+		entry: netip.AddrFrom4([4]byte{240, 240, 0, 0}),
 	}
 }
 
@@ -55,6 +58,11 @@ func (a *Allocator) Pod(ref Ref) (netip.Addr, error) {
 // Service returns the virtual address of a Service.
 func (a *Allocator) Service(ref Ref) (netip.Addr, error) {
 	return a.give("service/"+ref.String(), &a.vip, netip.MustParsePrefix("10.96.0.0/16"))
+}
+
+// Entry returns the address of a host of a ServiceEntry that has none of its own.
+func (a *Allocator) Entry(ref Ref, host string) (netip.Addr, error) {
+	return a.give("entry/"+ref.String()+"/"+host, &a.entry, netip.MustParsePrefix("240.240.0.0/16"))
 }
 
 func (a *Allocator) give(key string, last *netip.Addr, within netip.Prefix) (netip.Addr, error) {

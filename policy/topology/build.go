@@ -22,7 +22,8 @@ import (
 // over several Worlds keeps them.
 func Build(set *manifest.Set, alloc *Allocator) (*World, error) {
 	b := &builder{alloc: alloc, World: &World{Set: set}}
-	for _, step := range []func() error{b.namespaces, b.workloads, b.gateways, b.findServices, b.routes} {
+	for _, step := range []func() error{b.namespaces, b.workloads, b.gateways, b.findServices, b.entries, b.ports,
+		b.routes} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("build the world: %w", err)
 		}
@@ -288,7 +289,12 @@ func (b *builder) findServices() error {
 		b.bind(s)
 		b.Services, b.services[s.Ref] = append(b.Services, s), s
 	}
-	for _, p := range b.Pods {
+	return nil
+}
+
+// ports puts every pod's in order: those that Services name are known by now.
+func (b *builder) ports() error {
+	for _, p := range slices.Concat(b.Pods, b.External) {
 		slices.Sort(p.Ports)
 		p.Ports = slices.Compact(p.Ports)
 	}

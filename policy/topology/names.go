@@ -14,6 +14,7 @@ import (
 // Named is something that people call by a name.
 type Named struct {
 	Cell, Namespace string
+	Host            string // a ServiceEntry's, perhaps with a wildcard in front
 	// Names are those that it has within its Cell or namespace, the usual one
 	// first.
 	Names    []string
@@ -27,6 +28,7 @@ func (n Named) String() string { return cmp.Or(n.Cell, n.Namespace) + "/" + n.Na
 // reading is a name taken apart, in whichever form it was written.
 type reading struct {
 	where, what string // before and after the slash, or of a host's first two labels
+	host        string // as a whole
 	identity    string
 	address     netip.Addr
 	port        uint16
@@ -94,20 +96,12 @@ func read(text string) (reading, error) {
 		return r, nil
 	}
 	host := strings.TrimSuffix(strings.ToLower(rest), ".")
+	r.host = host
 	for _, suffix := range []string{"." + clusterDomain, ".svc"} {
 		host = strings.TrimSuffix(host, suffix)
 	}
 	r.what, r.where, _ = strings.Cut(host, ".")
 	return r, nil
-}
-
-// Host returns the host of a URL or HOST:PORT, or the text itself.
-func Host(text string) string {
-	if u, err := url.Parse(text); err == nil && u.Host != "" {
-		return u.Hostname()
-	}
-	host, _, _ := strings.Cut(text, ":")
-	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // names reports whether a name is one of something.
@@ -117,8 +111,18 @@ func (r *reading) names(n Named) bool {
 		return n.Identity == r.identity
 	case r.address.IsValid():
 		return n.Address == r.address.String()
+	case n.Host != "" && n.isHost(r.host):
+		return true
 	}
 	return (r.where == "" || r.where == n.Cell || r.where == n.Namespace) && slices.Contains(n.Names, r.what)
+}
+
+// isHost reports whether a host is the one that is named, or matches it.
+func (n *Named) isHost(host string) bool {
+	if suffix, wild := strings.CutPrefix(n.Host, "*"); wild {
+		return len(host) > len(suffix) && strings.HasSuffix(host, suffix)
+	}
+	return host == n.Host
 }
 
 // Match returns the one of all that a name means.
@@ -216,11 +220,15 @@ func (p *Pod) named() Named {
 	if p.Name != p.Component {
 		names = append(names, p.Name)
 	}
-	return Named{Cell: p.Cell, Namespace: p.Namespace, Names: names, Identity: p.Identity, Address: p.IP.String()}
+	n := Named{Cell: p.Cell, Namespace: p.Namespace, Names: names, Identity: p.Identity, Address: p.IP.String()}
+	if p.Kind == External {
+		n.Host = p.Host
+	}
+	return n
 }
 
 func (w *World) namedPods(is func(*Pod) bool) (pods []*Pod, names []Named) {
-	for _, p := range w.Pods {
+	for _, p := range slices.Concat(w.Pods, w.External) {
 		if is(p) {
 			pods, names = append(pods, p), append(names, p.named())
 		}
@@ -251,7 +259,7 @@ func (w *World) FindCaller(text string) (Caller, error) {
 		}
 		return Outside(r.address), nil
 	}
-	pods, names := w.namedPods(func(p *Pod) bool { return p.Kind != Waypoint })
+	pods, names := w.namedPods(func(p *Pod) bool { return p.Kind == App || p.Kind == Ingress })
 	i, err := Match(strings.TrimPrefix(text, "pod:"), names)
 	if err == nil {
 		return pods[i].Caller(), nil
@@ -333,7 +341,7 @@ func (w *World) findPod(text string, r *reading, port uint16) (Destination, stri
 		}
 		return Destination{Service: s, Port: port}, r.path, nil
 	}
-	pods, names := w.namedPods(func(p *Pod) bool { return p.Kind == App })
+	pods, names := w.namedPods(func(p *Pod) bool { return p.Kind == App || p.Kind == External })
 	i, err := Match(text, names)
 	if err != nil {
 		return Destination{}, "", err
@@ -351,6 +359,9 @@ func (w *World) findService(r *reading) ([]*Service, []Named) {
 	var names []Named
 	for _, s := range w.Services {
 		n := Named{Namespace: s.Namespace, Names: []string{s.Name}}
+		if s.Entry {
+			n.Host = s.Host
+		}
 		if ns := w.Namespaces[s.Namespace]; ns != nil {
 			n.Cell = ns.Labels[LabelProject]
 		}
@@ -363,10 +374,15 @@ func (w *World) findService(r *reading) ([]*Service, []Named) {
 			behind = append(behind, s)
 		}
 	}
-	if len(own) > 0 {
-		return own, names
+	if len(own) == 0 {
+		own = behind
 	}
-	return behind, names
+	if slices.ContainsFunc(own, func(s *Service) bool { return !s.Entry }) {
+		// A ServiceEntry of the same name has its host for a name.
+		own = slices.DeleteFunc(own, func(s *Service) bool { return s.Entry })
+	}
+	// The hosts of one ServiceEntry are alike to its policies: the first stands for them.
+	return slices.CompactFunc(own, func(a, b *Service) bool { return a.Entry && b.Entry && a.Ref == b.Ref }), names
 }
 
 func (w *World) isWaypoint(r *reading) bool {

@@ -26,7 +26,7 @@ type Caller struct {
 
 // Caller returns the pod as one who opens connections.
 func (p *Pod) Caller() Caller {
-	c := Caller{Pod: p, Endpoint: p.Endpoint, Meshed: p.Meshed || p.Kind != App}
+	c := Caller{Pod: p, Endpoint: p.Endpoint, Meshed: p.Meshed || p.Kind == Waypoint || p.Kind == Ingress}
 	if c.Meshed {
 		c.Identity = p.Identity
 	}
@@ -159,7 +159,9 @@ func (w *Way) Target() manifest.Target {
 	if w.From.gateway() {
 		t.Gateways = append(t.Gateways, w.From.Pod.Ref.String())
 	}
-	if s, _ := w.To.service(); s != nil {
+	if s, _ := w.To.service(); s != nil && s.Entry {
+		t.Namespace, t.ServiceEntry = s.Namespace, s.Name
+	} else if s != nil {
 		t.Namespace, t.Service = s.Namespace, s.Name
 	}
 	if pod != nil {
@@ -271,7 +273,11 @@ func (w *World) NextLeg(from Caller, to Destination, live Live) (leg Leg, failur
 	s, number := to.service()
 	port, ok := s.Port(number)
 	if !ok {
-		return leg, fmt.Sprintf("Service %s has no port %d", s.Ref, number)
+		return leg, fmt.Sprintf("%s %s has no port %d", s.Kind(), s.Ref, number)
+	}
+	if s.Entry && !from.Meshed {
+		return leg, fmt.Sprintf("callers outside of the mesh know no ServiceEntry: what %s is to them, their DNS says",
+			s.Host)
 	}
 	if g := s.waypointFor(&from); live.ready(g) && from.Meshed {
 		return Leg{
@@ -281,10 +287,10 @@ func (w *World) NextLeg(from Caller, to Destination, live Live) (leg Leg, failur
 	}
 	backends := s.Backends(number)
 	if len(backends) == 0 {
-		return leg, fmt.Sprintf("Service %s has no pod for port %d", s.Ref, number)
+		return leg, fmt.Sprintf("%s %s has no endpoint for port %d", s.Kind(), s.Ref, number)
 	}
 	b := live.pick(backends)
-	if !s.VIP.IsValid() && !from.gateway() {
+	if !s.VIP.IsValid() && !s.Entry && !from.gateway() {
 		// Who asks a headless Service gets the pods' addresses, and dials the port that
 		// he knows.
 		leg, failure = w.NextLeg(from, Destination{Pod: b.Pod, Port: number}, live)

@@ -234,10 +234,10 @@ func TestTheOneWayOfACall(t *testing.T) {
 			[]string{"ground, plaintext to ship:8080; the node proxy judges"}},
 		{"a Service without pods, behind a waypoint", pod("cell", "probe"), to("cell", "nobody", 80), topology.Live{},
 			[]string{"probe as probe, tunnel to waypoint:15008 for Service nobody:80; the waypoint judges HTTP for " +
-				"nobody", "Service cell/nobody has no pod for port 80"}},
+				"nobody", "Service cell/nobody has no endpoint for port 80"}},
 		{"a Service without pods, from outside of the mesh", pod("plain", "ground"), to("cell", "nobody", 80),
 			topology.Live{},
-			[]string{"Service cell/nobody has no pod for port 80"}},
+			[]string{"Service cell/nobody has no endpoint for port 80"}},
 		{"a Service without a waypoint", pod("cell", "probe"), to("meshed", "tower", 80), topology.Live{},
 			[]string{"probe as probe, tunnel to tower:15008 for pod tower:8080; the node proxy judges"}},
 		{"out of the mesh", pod("cell", "probe"), to("plain", "ground", 80), topology.Live{},

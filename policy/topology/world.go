@@ -66,6 +66,7 @@ const (
 	App      Kind = iota // runs a Deployment's program
 	Waypoint             // a waypoint
 	Ingress              // a north/south gateway
+	External             // no pod, but what a ServiceEntry names: outside of the cluster
 )
 
 // Pod stands for all pods of a workload, of a waypoint or of a gateway: they are
@@ -77,7 +78,10 @@ type Pod struct {
 	ServiceAccount string
 	ID             spiffeid.ID
 	Identity       string // ID as a string
-	IP             netip.Addr
+	// IP is not valid for one outside of the cluster of which only the name is known;
+	// Host is that name, or the address.
+	IP   netip.Addr
+	Host string
 	// Meshed pods have a node proxy that speaks HBONE for them. Waypoints and the
 	// gateway speak it themselves and are not Meshed.
 	Meshed bool
@@ -122,11 +126,13 @@ type Backend struct {
 	Port uint16 // on the pod
 }
 
-// Service is a Service with its endpoints.
+// Service is a Service with its endpoints, or one host of a ServiceEntry, of which
+// Entry is set.
 type Service struct {
 	Ref
-	Host  string     // name.namespace.svc.cluster.local
-	VIP   netip.Addr // not valid for a headless Service
+	Entry bool
+	Host  string     // name.namespace.svc.cluster.local, or the ServiceEntry's
+	VIP   netip.Addr // not valid for a headless Service, nor where the host keeps its own
 	Ports []Port
 	// Waypoint is what its callers go through, nil when they go to the pods.
 	Waypoint *WaypointGateway
@@ -135,6 +141,14 @@ type Service struct {
 	Labels          map[string]string
 
 	backends map[uint16][]Backend
+}
+
+// Kind returns the kind of the object that the Service is made from.
+func (s *Service) Kind() string {
+	if s.Entry {
+		return "ServiceEntry"
+	}
+	return "Service"
 }
 
 // Backends returns the pods behind a port of the Service.
@@ -187,8 +201,9 @@ type World struct {
 	// Set is what the World was made from.
 	Set        *manifest.Set
 	Namespaces map[string]*corev1.Namespace
-	Pods       []*Pod // ordered by namespace and name
-	Services   []*Service
+	Pods       []*Pod     // ordered by namespace and name
+	Services   []*Service // those of ServiceEntries at the end
+	External   []*Pod     // the ends of ServiceEntries outside of the cluster
 	Waypoints  []*WaypointGateway
 	// Gateways are all north/south gateways. Gateway and Routes are those of the one
 	// that local mode runs, OpenChoreo's; somebody else's manifests may have none.
