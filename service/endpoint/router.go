@@ -143,7 +143,7 @@ func (s *Server) serve(e Endpoint, hears bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, x := s.begin(r, name)
 		if hears {
-			if err := s.Clock.Hear(r.Header.Get(missionclock.Header)); err != nil {
+			if err := s.Clock.Observe(r.Header.Get(missionclock.Header)); err != nil {
 				s.Log.WarnContext(ctx, "clock of a caller refused", "error", err)
 			}
 		}

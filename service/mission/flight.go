@@ -73,7 +73,6 @@ type segment struct {
 // not change: Fly again with one maneuver more. It is safe for concurrent use.
 type Flight struct {
 	segments  []segment
-	maneuvers []Maneuver
 	injection float64 // when the trans-lunar injection begins; +Inf when an abort precedes it
 	entry     float64 // entry interface; +Inf when it is never reached
 	end       float64 // splashdown, or when the flight is given up
@@ -106,12 +105,8 @@ func Fly(maneuvers []Maneuver) (*Flight, error) {
 			return nil, fmt.Errorf("maneuver %d at %.0f s: %w", i+1, m.At, err)
 		}
 	}
-	f.maneuvers = slices.Clone(maneuvers)
 	return f, nil
 }
-
-// Maneuvers returns those that were flown.
-func (f *Flight) Maneuvers() []Maneuver { return slices.Clone(f.maneuvers) }
 
 // End is when the flight is over, in s since lift-off.
 func (f *Flight) End() float64 { return f.end }
@@ -155,11 +150,6 @@ func (f *Flight) Phase(t float64) Phase {
 		return Outbound
 	}
 	return Return
-}
-
-// Aborting reports whether the spacecraft is in its abort mode.
-func (f *Flight) Aborting(t float64) bool {
-	return slices.ContainsFunc(f.maneuvers, func(m Maneuver) bool { return m.Abort && t >= m.At })
 }
 
 // Sample returns n states from lift-off to the end, dense where the path bends.

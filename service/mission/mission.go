@@ -44,8 +44,3 @@ var (
 	// Lost is a flight that maneuvers have led to where nobody comes back from.
 	Lost = Phase{ID: "lost", Title: "No return", Over: true}
 )
-
-// Phases returns every phase there is.
-func Phases() []Phase {
-	return []Phase{PreLaunch, Ascent, EarthOrbit, Injection, Outbound, Flyby, Return, Entry, Splashdown, Lost}
-}

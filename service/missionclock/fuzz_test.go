@@ -8,9 +8,9 @@ import (
 	"artemis.example/service/missionclock"
 )
 
-// FuzzHear lets a peer say anything of the clock: what is adopted is believable,
+// FuzzObserve lets a peer say anything of the clock: what is adopted is believable,
 // and is passed on as it was meant.
-func FuzzHear(f *testing.F) {
+func FuzzObserve(f *testing.F) {
 	for _, s := range []string{"liftoff=2026-04-01T11:59:00Z;scale=1440",
 		"liftoff=2026-04-01T12:00:00.000000001+14:00;scale=0x1p4", "liftoff=;scale=",
 		"liftoff=0000-01-01T00:00:00Z;scale=1"} {
@@ -18,9 +18,9 @@ func FuzzHear(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, header string) {
 		c := missionclock.New(func() time.Time { return noon }, nil)
-		err := c.Hear(header)
+		err := c.Observe(header)
 		r := c.Reading()
-		if !r.Known() {
+		if !r.IsSet() {
 			return
 		}
 		at, ok := c.MissionTime()

@@ -33,13 +33,13 @@ type Reading struct {
 	Scale   float64 // mission seconds per second of wall time after lift-off
 }
 
-// Known reports whether there was a lift-off.
-func (r Reading) Known() bool { return !r.LiftOff.IsZero() }
+// IsSet reports whether there was a lift-off.
+func (r Reading) IsSet() bool { return !r.LiftOff.IsZero() }
 
 // At returns the mission time, in seconds since lift-off, at a wall time, and
 // whether there is one.
 func (r Reading) At(now time.Time) (float64, bool) {
-	if !r.Known() {
+	if !r.IsSet() {
 		return 0, false
 	}
 	return math.Max(0, now.Sub(r.LiftOff).Seconds()) * r.Scale, true
@@ -47,7 +47,7 @@ func (r Reading) At(now time.Time) (float64, bool) {
 
 // String returns the form of the header; empty when not known.
 func (r Reading) String() string {
-	if !r.Known() {
+	if !r.IsSet() {
 		return ""
 	}
 	return "liftoff=" + r.LiftOff.UTC().Format(time.RFC3339Nano) + ";scale=" + strconv.FormatFloat(r.Scale, 'g', -1, 64)
@@ -101,7 +101,7 @@ func (c *Clock) Now() time.Time { return c.now() }
 // none, and gives way to whatever is heard next.
 func (c *Clock) current() *published {
 	p := c.reading.Load()
-	if p.Known() && p.LiftOff.Sub(c.now()) > MaxAhead {
+	if p.IsSet() && p.LiftOff.Sub(c.now()) > MaxAhead {
 		return &published{}
 	}
 	return p
@@ -121,10 +121,10 @@ func (c *Clock) HeaderLine() []string { return c.current().line }
 // MissionTime returns the seconds since lift-off, and whether there was one.
 func (c *Clock) MissionTime() (float64, bool) { return c.Reading().At(c.now()) }
 
-// Adopt takes a Reading over if it is of a later lift-off than the known one:
+// Set takes a Reading over if it is of a later lift-off than the known one:
 // every service comes to the same, whatever the order in which it hears. It
 // refuses what lies out of bounds, and reports whether it took it.
-func (c *Clock) Adopt(r Reading) (bool, error) {
+func (c *Clock) Set(r Reading) (bool, error) {
 	if !(r.Scale >= MinScale && r.Scale <= MaxScale) {
 		return false, fmt.Errorf("time scale %g is not between %d and %g", r.Scale, MinScale, float64(MaxScale))
 	}
@@ -146,9 +146,9 @@ func (c *Clock) Adopt(r Reading) (bool, error) {
 	}
 }
 
-// Hear adopts the Reading of a header that came over a declared edge. An empty
+// Observe adopts the Reading of a header that came over a declared edge. An empty
 // one says nothing; one like the known costs no more than a comparison.
-func (c *Clock) Hear(header string) error {
+func (c *Clock) Observe(header string) error {
 	if header == "" || header == c.Header() {
 		return nil
 	}
@@ -156,7 +156,7 @@ func (c *Clock) Hear(header string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", Header, err)
 	}
-	if _, err = c.Adopt(r); err != nil {
+	if _, err = c.Set(r); err != nil {
 		return fmt.Errorf("%s: %w", Header, err)
 	}
 	return nil

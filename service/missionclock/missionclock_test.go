@@ -41,7 +41,7 @@ func TestTheLatestLiftOffWinsInWhateverOrderItIsHeard(t *testing.T) {
 		adopted := 0
 		c := missionclock.New(func() time.Time { return noon }, func(missionclock.Reading) { adopted++ })
 		for _, r := range order {
-			if err := c.Hear(r.String()); err != nil {
+			if err := c.Observe(r.String()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -59,18 +59,18 @@ func TestALiftOffOfAClockThatWasSetBackGivesWay(t *testing.T) {
 	now := noon.Add(30 * time.Hour)
 	c := missionclock.New(func() time.Time { return now }, nil)
 	before := missionclock.Reading{LiftOff: now, Scale: 10}
-	if ok, err := c.Adopt(before); !ok || err != nil {
+	if ok, err := c.Set(before); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	now = noon // set right
-	if c.Reading().Known() || c.Header() != "" || c.HeaderLine() != nil {
+	if c.Reading().IsSet() || c.Header() != "" || c.HeaderLine() != nil {
 		t.Errorf("goes by a lift-off that lies 30 hours ahead: %v", c.Reading())
 	}
-	if err := c.Hear(before.String()); err == nil {
+	if err := c.Observe(before.String()); err == nil {
 		t.Error("takes it up again")
 	}
 	next := missionclock.Reading{LiftOff: noon.Add(-time.Minute), Scale: 20}
-	if err := c.Hear(next.String()); err != nil {
+	if err := c.Observe(next.String()); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(next, c.Reading()); diff != "" {
@@ -92,7 +92,7 @@ func TestWhatIsOutOfBoundsIsNotAdopted(t *testing.T) {
 		"liftoff=yesterday;scale=1", "scale=1", "nonsense", "liftoff=2026-04-01T11:00:00Z",
 	} {
 		c := missionclock.New(func() time.Time { return noon.Truncate(time.Second) }, nil)
-		if err := c.Hear(header); err == nil || c.Reading().Known() {
+		if err := c.Observe(header); err == nil || c.Reading().IsSet() {
 			t.Errorf("%q was adopted (%v)", header, err)
 		}
 	}

@@ -35,37 +35,37 @@ import (
 // MaxAnswer bounds what is read from a peer.
 const MaxAnswer = 1 << 20
 
-// Client calls a service's peers.
-type Client struct {
-	self      catalog.Caller
-	addresses map[string]*url.URL
-	timeout   time.Duration
-	http      *http.Client
-	clock     *missionclock.Clock
-	tracing   *telemetry.Tracing
-	metrics   *telemetry.Metrics
-	evidence  *trace.Evidence
+// Config is what a Client is made from.
+type Config struct {
+	Self      catalog.Caller
+	Addresses map[string]*url.URL // by the peer's name
+	Timeout   time.Duration       // of one call
+	Clock     *missionclock.Clock
+	Tracing   *telemetry.Tracing
+	Metrics   *telemetry.Metrics
+	Evidence  *trace.Evidence
 }
 
-// New makes the client of one service.
-func New(self catalog.Caller, addresses map[string]*url.URL, timeout time.Duration, clock *missionclock.Clock,
-	tracing *telemetry.Tracing, metrics *telemetry.Metrics, evidence *trace.Evidence) *Client {
-	return &Client{
-		self: self, addresses: addresses, timeout: timeout, clock: clock, tracing: tracing, metrics: metrics,
-		evidence: evidence,
-		http: &http.Client{
-			Transport: &http.Transport{
-				Proxy:                  http.ProxyFromEnvironment,
-				DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
-				MaxIdleConnsPerHost:    8,
-				IdleConnTimeout:        30 * time.Second,
-				MaxResponseHeaderBytes: endpoint.MaxHeader,
-				ReadBufferSize:         4 << 10,
-				WriteBufferSize:        4 << 10,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// Client calls a service's peers.
+type Client struct {
+	Config
+	http *http.Client
+}
+
+// New returns the client of one service.
+func New(c Config) *Client {
+	return &Client{Config: c, http: &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: c.Timeout}).DialContext,
+			MaxIdleConnsPerHost:    8,
+			IdleConnTimeout:        30 * time.Second,
+			MaxResponseHeaderBytes: endpoint.MaxHeader,
+			ReadBufferSize:         4 << 10,
+			WriteBufferSize:        4 << 10,
 		},
-	}
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // Close lets go of idle connections.
@@ -87,32 +87,30 @@ func (c *Client) call(ctx context.Context, peer, method, path string, in, out an
 	// The query is no part of what a rule covers, of a metric or of a span.
 	route, _, _ := strings.Cut(path, "?")
 	service, ok := catalog.Lookup(peer)
-	address := c.addresses[peer]
-	if !ok || address == nil || !service.Allows(c.self, method, route) {
+	address := c.Addresses[peer]
+	if !ok || address == nil || !service.Allows(c.Self, method, route) {
 		return problem.New(problem.Internal, "see the service's log").
-			Because(fmt.Errorf("%s has no declared way to %s %s of %s", c.self, method, path, peer))
+			Because(fmt.Errorf("%s has no declared way to %s %s of %s", c.Self, method, path, peer))
 	}
-	var body []byte
-	if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
-			return fmt.Errorf("write the call to %s: %w", peer, err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	ctx = c.tracing.Root(ctx)
+	ctx = c.Tracing.Root(ctx)
+	r, err := c.request(ctx, method, address.String()+path, in)
+	if err != nil {
+		return fmt.Errorf("write the call to %s: %w", peer, err)
+	}
 	var span oteltrace.Span
-	if c.tracing.On() {
-		ctx, span = c.tracing.Tracer.Start(ctx, method+" "+route, oteltrace.WithSpanKind(oteltrace.SpanKindClient),
+	if c.Tracing.On() {
+		ctx, span = c.Tracing.Tracer.Start(ctx, method+" "+route, oteltrace.WithSpanKind(oteltrace.SpanKindClient),
 			oteltrace.WithAttributes(
 				attribute.String("http.request.method", method), attribute.String("peer.service", peer),
 				attribute.String("url.path", route)))
 		defer span.End()
 	}
-	hop := trace.Hop{From: c.self.Component, To: peer, Method: method, Path: route}
+	telemetry.Propagator().Inject(ctx, propagation.HeaderCarrier(r.Header))
+	hop := trace.Hop{From: c.Self.Component, To: peer, Method: method, Path: route}
 	began := time.Now()
-	err := c.exchange(ctx, service, address, method, path, body, out, &hop)
+	err = c.exchange(r.WithContext(ctx), service, out, &hop)
 	took := time.Since(began)
 	hop.DurationMs = float64(took.Microseconds()) / 1000
 	result := "ok"
@@ -127,35 +125,48 @@ func (c *Client) call(ctx context.Context, peer, method, path string, in, out an
 		span.SetAttributes(attribute.Int("http.response.status_code", hop.Status))
 	}
 	trace.RecorderFrom(ctx).Add(hop)
-	c.metrics.Call(peer, method, route, result, took)
+	c.Metrics.Call(peer, method, route, result, took)
 	return err
 }
 
-func (c *Client) exchange(ctx context.Context, service catalog.Service, address *url.URL, method, path string,
-	body []byte, out any, hop *trace.Hop) error {
-	name := service.Caller().String()
-	var reader io.Reader
-	if body != nil {
-		reader = bytes.NewReader(body)
+// NewRequest returns a request with in as its JSON body; nil is none.
+func NewRequest(ctx context.Context, method, address string, in any) (*http.Request, error) {
+	if in == nil {
+		return http.NewRequestWithContext(ctx, method, address, nil)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, address.String()+path, reader)
+	data, err := json.Marshal(in)
 	if err != nil {
-		return fmt.Errorf("make the call to %s: %w", name, err)
+		return nil, err
 	}
-	nonce := trace.NewNonce()
-	r.Header[trace.IdentityHeader] = []string{nonce}
+	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	r.Header["Content-Type"] = []string{"application/json"}
+	return r, nil
+}
+
+// request returns a call with all that goes with it but the span.
+func (c *Client) request(ctx context.Context, method, address string, in any) (*http.Request, error) {
+	r, err := NewRequest(ctx, method, address, in)
+	if err != nil {
+		return nil, err
+	}
+	r.Header[trace.IdentityHeader] = []string{trace.NewNonce()}
 	r.Header["Accept"] = []string{"application/json"}
-	r.Header["User-Agent"] = []string{c.self.String()}
-	if body != nil {
-		r.Header["Content-Type"] = []string{"application/json"}
-	}
-	if clock := c.clock.Header(); clock != "" {
+	r.Header["User-Agent"] = []string{c.Self.String()}
+	if clock := c.Clock.Header(); clock != "" {
 		r.Header[missionclock.Header] = []string{clock}
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		r.Header[endpoint.BudgetHeader] = []string{strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10)}
 	}
-	telemetry.Propagator().Inject(ctx, propagation.HeaderCarrier(r.Header))
+	return r, nil
+}
+
+// exchange sends a request, reads the answer into out, and notes in hop what came of it.
+func (c *Client) exchange(r *http.Request, service catalog.Service, out any, hop *trace.Hop) error {
+	name := service.Caller().String()
 	response, err := c.http.Do(r)
 	if err != nil {
 		return failure(name, err)
@@ -180,9 +191,9 @@ func (c *Client) exchange(ctx context.Context, service catalog.Service, address 
 	if ours {
 		hop.Hops = traced.Trace.Hops
 		hop.SeenAs = traced.Trace.Caller.Identity
-		hop.Proof = c.evidence.Echo(nonce, traced.Trace.Caller, service.Cell == c.self.Cell)
+		hop.Proof = c.Evidence.Echo(r.Header[trace.IdentityHeader][0], traced.Trace.Caller, service.Cell == c.Self.Cell)
 		// What an answer says of the clock counts only if the peer made it.
-		if err := c.clock.Hear(response.Header.Get(missionclock.Header)); err != nil {
+		if err := c.Clock.Observe(response.Header.Get(missionclock.Header)); err != nil {
 			return problem.New(problem.UpstreamNonsense, "%s answered with an impossible clock",
 				name).At(name).Because(err)
 		}
@@ -202,13 +213,13 @@ func (c *Client) exchange(ctx context.Context, service catalog.Service, address 
 	case !ours:
 		return foreign(name, status)
 	default:
-		return c.refused(name, status, answer)
+		return refused(name, status, answer)
 	}
 }
 
 // refused makes of a peer's own problem what our caller gets: its problem
 // as it is where it concerns what was asked or names a peer further on.
-func (c *Client) refused(name string, status int, answer []byte) error {
+func refused(name string, status int, answer []byte) error {
 	p, ok := problem.Parse(status, answer)
 	if !ok {
 		return problem.New(problem.UpstreamNonsense, "%s answered %d without saying why", name, status).At(name)

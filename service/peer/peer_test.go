@@ -34,9 +34,11 @@ func capcom(t *testing.T, address string, timeout time.Duration) (*peer.Client, 
 		t.Fatal(err)
 	}
 	clock := missionclock.New(time.Now, nil)
-	c := peer.New(catalog.Caller{Cell: "houston", Component: "capcom"}, map[string]*url.URL{"comms-system": u}, timeout,
-		clock,
-		tracing, telemetry.NewMetrics("houston", "capcom", "test"), trace.NewEvidence(time.Now, time.Second, false))
+	c := peer.New(peer.Config{
+		Self:      catalog.Caller{Cell: "houston", Component: "capcom"},
+		Addresses: map[string]*url.URL{"comms-system": u}, Timeout: timeout, Clock: clock, Tracing: tracing,
+		Metrics: telemetry.NewMetrics("houston", "capcom", "test"), Evidence: trace.NewEvidence(time.Now, time.Second, false),
+	})
 	t.Cleanup(c.Close)
 	return c, clock
 }

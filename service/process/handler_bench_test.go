@@ -34,7 +34,7 @@ func BenchmarkHandler(b *testing.B) {
 			if err := s.build(); err != nil {
 				b.Fatal(err)
 			}
-			if err := s.clock.Hear("liftoff=" + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano) +
+			if err := s.clock.Observe("liftoff=" + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano) +
 				";scale=1440"); err != nil {
 				b.Fatal(err)
 			}

@@ -118,8 +118,10 @@ func newService(cfg config.Config, cell string, log *slog.Logger, tracing *telem
 		inCell = inCell || d.Cell == cell
 	}
 	evidence := trace.NewEvidence(time.Now, 3*cfg.Cycle, inCell)
-	self := catalog.Caller{Cell: cell, Component: cfg.Role}
-	s.peers = peer.New(self, cfg.Peers, cfg.PeerTimeout, s.clock, tracing, metrics, evidence)
+	s.peers = peer.New(peer.Config{
+		Self: catalog.Caller{Cell: cell, Component: cfg.Role}, Addresses: cfg.Peers, Timeout: cfg.PeerTimeout,
+		Clock: s.clock, Tracing: tracing, Metrics: metrics, Evidence: evidence,
+	})
 	s.server = &endpoint.Server{
 		Service: cfg.Role, Cell: cell, Clock: s.clock, Tracing: tracing, Metrics: metrics, Evidence: evidence, Log: log,
 		Budget: cfg.PeerTimeout + time.Second,

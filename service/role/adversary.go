@@ -1,10 +1,8 @@
 package role
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +13,7 @@ import (
 	"artemis.example/adversary/wire"
 	"artemis.example/service/config"
 	"artemis.example/service/endpoint"
+	"artemis.example/service/peer"
 )
 
 // Order is what the console tells an attacker to do: nothing, while Run is empty.
@@ -130,32 +129,23 @@ func (p *podRole) carryOut(ctx context.Context, order Order) error {
 
 // tell calls the console; out may be nil.
 func (p *podRole) tell(ctx context.Context, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.console.String()+path, bytes.NewReader(body))
+	r, err := peer.NewRequest(ctx, http.MethodPost, p.console.String()+path, in)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", path, err)
 	}
-	r.Header.Set("Content-Type", "application/json")
 	answer, err := p.http.Do(r)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", path, err)
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, endpoint.MaxBody))
-	if err != nil {
-		return fmt.Errorf("read the answer to %s: %w", path, err)
-	}
 	if answer.StatusCode/100 != 2 {
 		return fmt.Errorf("%s was answered %s", path, answer.Status)
 	}
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return errors.Join(fmt.Errorf("read the answer to %s", path), err)
+	if err := json.NewDecoder(io.LimitReader(answer.Body, endpoint.MaxBody)).Decode(out); err != nil {
+		return fmt.Errorf("read the answer to %s: %w", path, err)
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func (c *commsRole) strength(context.Context) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return SignalStrength{
-		Antenna: c.antenna, Carrier: c.Clock.Reading().Known(), Mode: mode(c.flown.all()), LastSeq: c.seq,
+		Antenna: c.antenna, Carrier: c.Clock.Reading().IsSet(), Mode: mode(c.flown.all()), LastSeq: c.seq,
 	}, nil
 }
 
@@ -176,7 +176,7 @@ func (c *commsRole) downlink(ctx context.Context, in DownlinkRequest) (any, erro
 	if err := endpoint.Text("station", in.Station, 40); err != nil {
 		return nil, err
 	}
-	if !c.Clock.Reading().Known() {
+	if !c.Clock.Reading().IsSet() {
 		return nil, problem.New(problem.WrongPhase, "no downlink before lift-off")
 	}
 	frame := c.sample(ctx)
@@ -238,8 +238,8 @@ func (c *commsRole) sample(ctx context.Context) *Frame {
 		trajectory  OnboardTrajectory
 		tracker     StarTracker
 		vitals      VitalsAnswer
-		atmosphere  AtmosphereAnswer
-		consumables ConsumablesAnswer
+		atmosphere  Atmosphere
+		consumables Consumables
 		alerts      AlertsAnswer
 		displays    Displays
 	)
@@ -249,8 +249,8 @@ func (c *commsRole) sample(ctx context.Context) *Frame {
 	})
 	ask("guidance-nav", "/star-tracker", &tracker, func() { frame.StarTracker = &tracker })
 	ask("life-support", "/crew/vitals", &vitals, func() { frame.Crew = vitals.Crew })
-	ask("life-support", "/cabin/atmosphere", &atmosphere, func() { frame.Atmosphere = &atmosphere.Atmosphere })
-	ask("life-support", "/consumables", &consumables, func() { frame.Consumables = &consumables.Consumables })
+	ask("life-support", "/cabin/atmosphere", &atmosphere, func() { frame.Atmosphere = &atmosphere })
+	ask("life-support", "/consumables", &consumables, func() { frame.Consumables = &consumables })
 	ask("crew-interface", "/alerts", &alerts, func() { frame.Alerts = alerts.Alerts })
 	ask("crew-interface", "/displays", &displays, func() { frame.Displays = &displays })
 	all.Wait()

@@ -198,27 +198,19 @@ func (c *crewRole) watch(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, c.Config.PeerTimeout)
 	defer cancel()
 	var (
-		all         sync.WaitGroup
 		position    Position
 		trajectory  OnboardTrajectory
 		vitals      VitalsAnswer
-		atmosphere  AtmosphereAnswer
-		consumables ConsumablesAnswer
-		errs        [5]error
+		atmosphere  Atmosphere
+		consumables Consumables
 	)
-	for i, ask := range []struct {
-		service, path string
-		out           any
-	}{
-		{"guidance-nav", "/position", &position},
-		{"guidance-nav", "/trajectory", &trajectory},
-		{"life-support", "/crew/vitals", &vitals},
-		{"life-support", "/cabin/atmosphere", &atmosphere},
-		{"life-support", "/consumables", &consumables},
-	} {
-		all.Go(func() { errs[i] = c.Peers.Get(ctx, ask.service, ask.path, ask.out) })
-	}
-	all.Wait()
+	errs := c.askAll(ctx,
+		question{"guidance-nav", "/position", &position},
+		question{"guidance-nav", "/trajectory", &trajectory},
+		question{"life-support", "/crew/vitals", &vitals},
+		question{"life-support", "/cabin/atmosphere", &atmosphere},
+		question{"life-support", "/consumables", &consumables},
+	)
 	c.mu.Lock()
 	var news string
 	c.position, c.pressure = nil, nil

@@ -76,7 +76,8 @@ func (m *mission) start(s catalog.Service, addresses map[string]*url.URL) http.H
 		m.t.Fatal(err)
 	}
 	metrics, evidence := telemetry.NewMetrics(s.Cell, s.Name, "test"), trace.NewEvidence(m.now, time.Second, false)
-	client := peer.New(s.Caller(), peers, 5*time.Second, clock, tracing, metrics, evidence)
+	client := peer.New(peer.Config{Self: s.Caller(), Addresses: peers, Timeout: 5 * time.Second, Clock: clock,
+		Tracing: tracing, Metrics: metrics, Evidence: evidence})
 	m.t.Cleanup(client.Close)
 	log := slog.New(slog.DiscardHandler)
 	program, err = role.New(role.Kit{

@@ -3,6 +3,7 @@ package role
 import (
 	"errors"
 	"math"
+	"slices"
 	"sync"
 
 	"artemis.example/service/mission"
@@ -41,7 +42,7 @@ func (c *chart) with(all []Maneuver) (*mission.Flight, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flown != nil && same(all, c.known) {
+	if c.flown != nil && slices.Equal(all, c.known) {
 		return c.flown, nil
 	}
 	flown, err := fly(all)
@@ -64,18 +65,6 @@ func (c *chart) latest(all []Maneuver) *mission.Flight {
 		return c.flown
 	}
 	return c.plan()
-}
-
-func same(a, b []Maneuver) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // fly computes a flight; its errors are problems.

@@ -67,11 +67,6 @@ type GraphEdge struct {
 	Paths   []string `json:"paths"`
 }
 
-// DownlinkAnswer is what came down.
-type DownlinkAnswer struct {
-	FramesAnswer
-}
-
 // flightDirector leads: it asks Houston's consoles, sends commands by capcom,
 // and shows the operator what is going on.
 func flightDirector(kit Kit) Program {
@@ -90,7 +85,7 @@ func flightDirector(kit Kit) Program {
 		),
 		Loops: []func(context.Context){
 			every(kit, kit.Config.Cycle, "flight watch", f.watch),
-			every(kit, kit.Config.Cycle, "voice loop", f.talk),
+			every(kit, kit.Config.Cycle, "voice loop", f.keepVoiceLoop),
 		},
 		Watch: func(t trace.Trace) {
 			if len(t.Hops) > 0 {
@@ -135,10 +130,10 @@ func (f *directorRole) phase() mission.Phase {
 	return f.chart.latest(flown).Phase(f.now())
 }
 
-func (f *directorRole) over() bool { return f.phase().Over }
+func (f *directorRole) flightOver() bool { return f.phase().Over }
 
-// look takes note of what a board says of the flight.
-func (f *directorRole) look(board Board) {
+// noteManeuvers takes note of what a board says of the flight.
+func (f *directorRole) noteManeuvers(board Board) {
 	if board.Frame == nil || board.Frame.Maneuvers == nil {
 		return
 	}
@@ -152,12 +147,12 @@ func (f *directorRole) status(ctx context.Context) (any, error) {
 	if err := f.Peers.Get(ctx, "telemetry-monitor", "/dashboard", &board); err != nil {
 		return nil, err
 	}
-	f.look(board)
-	return f.of(board), nil
+	f.noteManeuvers(board)
+	return f.statusFrom(board), nil
 }
 
-// of makes the status of what telemetry-monitor has.
-func (f *directorRole) of(board Board) Status {
+// statusFrom makes the status of what telemetry-monitor has.
+func (f *directorRole) statusFrom(board Board) Status {
 	s := Status{
 		Contact: board.Contact, ServiceModule: board.ServiceModule, Messages: board.Messages, Alerts: board.Alerts,
 		Maneuvers: []Maneuver{},
@@ -177,7 +172,7 @@ func (f *directorRole) of(board Board) Status {
 		}
 	}
 	f.mu.Unlock()
-	if r := f.Clock.Reading(); r.Known() && (s.MissionTime == nil || !phase.Over) {
+	if r := f.Clock.Reading(); r.IsSet() && (s.MissionTime == nil || !phase.Over) {
 		t, _ := f.Clock.MissionTime()
 		s.MissionTime, s.LiftOff, s.TimeScale = &t, &r.LiftOff, &r.Scale
 	}
@@ -232,7 +227,7 @@ func (f *directorRole) telemetry(ctx context.Context) (any, error) {
 	if err := f.Peers.Get(ctx, "telemetry-monitor", "/frames", &frames); err != nil {
 		return nil, err
 	}
-	return DownlinkAnswer{frames}, nil
+	return frames, nil
 }
 
 func (f *directorRole) trajectory(ctx context.Context) (any, error) {
@@ -281,7 +276,7 @@ func (f *directorRole) abort(ctx context.Context, in struct {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if !f.Clock.Reading().Known() {
+	if !f.Clock.Reading().IsSet() {
 		f.mu.Lock()
 		f.aborted = "the mission was aborted: " + cmp.Or(in.Reason, "no reason was given")
 		f.mu.Unlock()
@@ -332,11 +327,11 @@ func (f *directorRole) goNoGo(ctx context.Context, in GoNoGo) (any, error) {
 		f.count, f.heard = in, f.Clock.Now()
 		f.mu.Unlock()
 	}
-	d := Decision{Decision: "STANDBY", Polls: []Poll{}, Phase: f.phase().ID, Over: f.over()}
+	d := Decision{Decision: "STANDBY", Polls: []Poll{}, Phase: f.phase().ID, Over: f.flightOver()}
 	if in.Question == "standby" {
 		return d, nil
 	}
-	if f.Clock.Reading().Known() && !f.over() {
+	if f.Clock.Reading().IsSet() && !f.flightOver() {
 		return nil, problem.New(problem.WrongPhase, "the spacecraft is in flight")
 	}
 	// A console has no more than a good part of the time that the asker has.
@@ -385,11 +380,11 @@ func (f *directorRole) handoff(ctx context.Context, in Lifted) (any, error) {
 	if err := endpoint.Required("liftOff", !in.LiftOff.IsZero()); err != nil {
 		return nil, err
 	}
-	if r := f.Clock.Reading(); r.Known() && !f.over() && !in.LiftOff.Equal(r.LiftOff) {
+	if r := f.Clock.Reading(); r.IsSet() && !f.flightOver() && !in.LiftOff.Equal(r.LiftOff) {
 		return nil, problem.New(problem.WrongPhase, "the spacecraft is in flight since %s",
 			r.LiftOff.Format(time.RFC3339))
 	}
-	if _, err := f.Clock.Adopt(in.clock()); err != nil {
+	if _, err := f.Clock.Set(in.clock()); err != nil {
 		return nil, problem.New(problem.OutOfRange, "%v", err).In("liftOff")
 	}
 	// The spacecraft hears at once; if not now, the voice loop tells it.
@@ -397,9 +392,9 @@ func (f *directorRole) handoff(ctx context.Context, in Lifted) (any, error) {
 	return HandoffAnswer{Status: "Houston has the flight", Phase: f.phase().ID}, nil
 }
 
-// talk keeps the loop to the spacecraft open: with it go the clock and what
+// keepVoiceLoop keeps the loop to the spacecraft open: with it go the clock and what
 // the spacecraft may have forgotten.
-func (f *directorRole) talk(ctx context.Context) {
+func (f *directorRole) keepVoiceLoop(ctx context.Context) {
 	_ = f.Peers.Post(ctx, "capcom", "/uplink/voice", Voice{Text: "Integrity, Houston, comm check"}, nil)
 }
 
@@ -413,13 +408,13 @@ func (f *directorRole) watch(ctx context.Context) {
 	since := f.seq
 	f.mu.Unlock()
 	if err := f.Peers.Get(ctx, "telemetry-monitor", "/dashboard", &board); err != nil {
-		s := f.of(Board{Contact: Contact{State: contactNone}})
+		s := f.statusFrom(Board{Contact: Contact{State: contactNone}})
 		s.Unavailable = problem.From(err)
 		f.hub.publish("status", s)
 		return
 	}
-	f.look(board)
-	f.hub.publish("status", f.of(board))
+	f.noteManeuvers(board)
+	f.hub.publish("status", f.statusFrom(board))
 	if newest := board.Contact.LastSeq; newest == nil || *newest < since {
 		since = 0 // another flight, or a monitor that forgot
 	}

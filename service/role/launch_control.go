@@ -136,7 +136,7 @@ func (l *launchRole) snapshot() Countdown {
 	defer l.mu.Unlock()
 	c := Countdown{State: l.state, TMinusS: l.tMinus(), HoldReason: l.reason, Polls: append([]Poll{}, l.polls...),
 		Handoff: l.handed}
-	if r := l.Clock.Reading(); r.Known() && l.flying() {
+	if r := l.Clock.Reading(); r.IsSet() && l.flying() {
 		c.State, c.LiftOff, c.TMinusS = countLaunched, &r.LiftOff, nil
 		if c.Handoff == "" {
 			c.Handoff = "done"
@@ -147,7 +147,7 @@ func (l *launchRole) snapshot() Countdown {
 
 // flying reports whether there is a flight that this count is not for.
 func (l *launchRole) flying() bool {
-	return l.Clock.Reading().Known() && (l.state == countIdle || l.state == countLaunched || l.state == countScrubbed)
+	return l.Clock.Reading().IsSet() && (l.state == countIdle || l.state == countLaunched || l.state == countScrubbed)
 }
 
 func (l *launchRole) status(ctx context.Context) (any, error) {
@@ -172,7 +172,7 @@ func (l *launchRole) start(ctx context.Context, _ struct{}) (any, error) {
 	case l.state == countCounting || l.state == countHolding:
 		l.mu.Unlock()
 		return nil, problem.New(problem.WrongPhase, "the count is already under way")
-	case l.Clock.Reading().Known() && !l.over:
+	case l.Clock.Reading().IsSet() && !l.over:
 		l.mu.Unlock()
 		return nil, problem.New(problem.WrongPhase, "the spacecraft is in flight")
 	}
@@ -330,28 +330,20 @@ func (l *launchRole) pollCell(ctx context.Context) []Poll {
 		arms     UmbilicalStatus
 		criteria LaunchCriteria
 		pad      PadStatus
-		errs     [7]error
-		all      sync.WaitGroup
 	)
-	for i, ask := range []struct {
-		service, path string
-		out           any
-	}{
-		{"ground-systems", "/fuel/status", &fuel},
-		{"ground-systems", "/umbilical/status", &arms},
-		{"weather-station", "/launch-criteria", &criteria},
-		{"weather-station", "/conditions", nil},
-		{"weather-station", "/forecast", nil},
-		{"pad-operations", "/pad/status", &pad},
-		{"pad-operations", "/pad/cameras", nil},
-	} {
-		all.Go(func() { errs[i] = l.Peers.Get(ctx, ask.service, ask.path, ask.out) })
-	}
-	all.Wait()
+	errs := l.askAll(ctx,
+		question{"ground-systems", "/fuel/status", &fuel},
+		question{"ground-systems", "/umbilical/status", &arms},
+		question{"weather-station", "/launch-criteria", &criteria},
+		question{"weather-station", "/conditions", nil},
+		question{"weather-station", "/forecast", nil},
+		question{"pad-operations", "/pad/status", &pad},
+		question{"pad-operations", "/pad/cameras", nil},
+	)
 	return []Poll{
 		position("fuel", fuel.Ready, fuel.Status, errs[0]),
 		position("umbilicals", arms.Ready, arms.Status, errs[1]),
-		position("weather", criteria.Go, criteria.summary(), errs[2], errs[3], errs[4]),
+		position("weather", criteria.Go, criteria.summary(), errs[2:5]...),
 		position("pad", pad.Clear, pad.Status, errs[5], errs[6]),
 	}
 }
@@ -380,7 +372,7 @@ func (l *launchRole) liftOff(ctx context.Context) {
 	reading := Lifted{LiftOff: now.Add(l.tZero.Sub(now)).UTC(), TimeScale: l.Config.TimeScale, Vehicle: "Integrity"}
 	l.state, l.handed = countLaunched, "pending"
 	l.mu.Unlock()
-	if _, err := l.Clock.Adopt(reading.clock()); err != nil {
+	if _, err := l.Clock.Set(reading.clock()); err != nil {
 		l.Log.ErrorContext(ctx, "no clock", "error", err)
 	}
 	l.Log.InfoContext(ctx, "lift-off", "at", reading.LiftOff)

@@ -14,18 +14,8 @@ type VitalsAnswer struct {
 	Crew []CrewVitals `json:"crew"`
 }
 
-// AtmosphereAnswer is the cabin's.
-type AtmosphereAnswer struct {
-	Atmosphere
-}
-
-// ConsumablesAnswer is what is left.
-type ConsumablesAnswer struct {
-	Consumables
-}
-
 // Low names what is below a fifth of what was loaded.
-func (c ConsumablesAnswer) Low() []string {
+func (c Consumables) Low() []string {
 	var low []string
 	for _, part := range []struct {
 		name    string
@@ -73,12 +63,12 @@ func (l *lifeRole) vitals(context.Context) (any, error) {
 
 func (l *lifeRole) atmosphere(context.Context) (any, error) {
 	air := mission.AirAt(l.now(), l.Config.Seed)
-	return AtmosphereAnswer{Atmosphere{
+	return Atmosphere{
 		PressureKPa: round(air.PressureKPa, 2), OxygenKPa: round(air.OxygenKPa, 2), CO2Pa: round(air.CO2Pa, 0),
 		TemperatureC: round(air.TemperatureC, 1), HumidityPc: round(air.HumidityPc, 1),
-	}}, nil
+	}, nil
 }
 
 func (l *lifeRole) consumables(context.Context) (any, error) {
-	return ConsumablesAnswer{storesOf(l.chart.plan().StoresAt(l.now()))}, nil
+	return storesOf(l.chart.plan().StoresAt(l.now())), nil
 }

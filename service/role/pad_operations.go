@@ -2,11 +2,8 @@ package role
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"artemis.example/service/endpoint"
-	"artemis.example/service/missionclock"
 )
 
 // PadStatus is who is still on LC-39B.
@@ -32,51 +29,31 @@ const padCrew = 12
 
 // padOperations clears the pad before the launch.
 func padOperations(kit Kit) Program {
-	p := &padRole{Kit: kit}
+	p := &padRole{work: padWork{Kit: kit}}
 	return Program{
 		Endpoints: []endpoint.Endpoint{
 			endpoint.Get("/pad/status", p.status),
 			endpoint.Get("/pad/cameras", p.cameras),
 			endpoint.Post("/pad/clear", p.clear),
 		},
-		NewMission: func(missionclock.Reading) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.since = time.Time{}
-		},
+		NewMission: p.work.newMission,
 	}
 }
 
-type padRole struct {
-	Kit
-	mu    sync.Mutex
-	since time.Time // when people were told to leave
-}
-
-// gone reports whether the rocket has left: a count that began after the last
-// lift-off has another.
-func (p *padRole) gone() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.Clock.Reading().Known() && p.since.IsZero()
-}
+type padRole struct{ work padWork }
 
 // people returns how many are still there: they leave within a part of the count.
-func (p *padRole) people() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.since.IsZero() && p.Clock.Reading().Known():
-		return 0 // the rocket has left
-	case p.since.IsZero():
-		return padCrew
+func (p *padRole) people() (n int, gone bool) {
+	done, gone := p.work.done()
+	if gone {
+		return 0, true
 	}
-	gone := float64(p.Clock.Now().Sub(p.since)) / (0.3 * float64(p.Config.Countdown))
-	return max(0, padCrew-int(gone*padCrew))
+	return padCrew - int(done*padCrew), false
 }
 
 func (p *padRole) status(context.Context) (any, error) {
-	a := PadStatus{People: p.people()}
+	var a PadStatus
+	a.People, _ = p.people()
 	switch {
 	case a.People == 0:
 		a.Status, a.Clear = "clear", true
@@ -89,12 +66,12 @@ func (p *padRole) status(context.Context) (any, error) {
 }
 
 func (p *padRole) cameras(context.Context) (any, error) {
-	rocket := "SLS on the mobile launcher"
-	if p.gone() {
+	rocket, people := "SLS on the mobile launcher", "nobody"
+	n, gone := p.people()
+	if gone {
 		rocket = "an empty launcher"
 	}
-	people := "nobody"
-	if p.people() > 0 {
+	if n > 0 {
 		people = "the close-out crew"
 	}
 	return Cameras{Cameras: []Camera{{"LC-39B north", rocket}, {"crew access arm", people}, {"flame trench", "clear"}}},
@@ -102,10 +79,6 @@ func (p *padRole) cameras(context.Context) (any, error) {
 }
 
 func (p *padRole) clear(ctx context.Context, _ struct{}) (any, error) {
-	p.mu.Lock()
-	if p.since.IsZero() {
-		p.since = p.Clock.Now()
-	}
-	p.mu.Unlock()
+	p.work.begin()
 	return p.status(ctx)
 }

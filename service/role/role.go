@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	campaign "artemis.example/adversary"
@@ -97,4 +98,21 @@ func every(kit Kit, interval time.Duration, operation string, do func(ctx contex
 			}
 		}
 	}
+}
+
+// question is a GET of a peer; out may be nil.
+type question struct {
+	peer, path string
+	out        any
+}
+
+// askAll asks all questions at once and returns the error of each.
+func (k Kit) askAll(ctx context.Context, questions ...question) []error {
+	errs := make([]error, len(questions))
+	var all sync.WaitGroup
+	for i, q := range questions {
+		all.Go(func() { errs[i] = k.Peers.Get(ctx, q.peer, q.path, q.out) })
+	}
+	all.Wait()
+	return errs
 }

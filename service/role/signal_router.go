@@ -194,22 +194,20 @@ func (s *routerRole) acquire(ctx context.Context) string {
 func (s *routerRole) cycle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*s.Config.PeerTimeout)
 	defer cancel()
-	if !s.Clock.Reading().Known() {
+	defer s.deliver(ctx) // what there is, however far this cycle comes
+	if !s.Clock.Reading().IsSet() {
 		s.survey(ctx, "")
 	}
 	var radio SignalStrength
 	if s.Peers.Get(ctx, "comms-system", "/signal/strength", &radio) != nil || !radio.Carrier {
-		s.deliver(ctx)
 		return
 	}
 	station := s.acquire(ctx)
 	if station == "" {
-		s.deliver(ctx)
 		return
 	}
 	var signal SignalAnswer
 	if s.Peers.Get(ctx, station, "/signal", &signal) != nil {
-		s.deliver(ctx)
 		return
 	}
 	s.mu.Lock()
@@ -217,7 +215,6 @@ func (s *routerRole) cycle(ctx context.Context) {
 	s.mu.Unlock()
 	var frame Frame
 	if s.Peers.Post(ctx, "comms-system", "/downlink", request, &frame) != nil {
-		s.deliver(ctx)
 		return
 	}
 	frame.Signal = &signal.Signal
@@ -233,7 +230,6 @@ func (s *routerRole) cycle(ctx context.Context) {
 		s.undelivered = s.undelivered[1:]
 	}
 	s.mu.Unlock()
-	s.deliver(ctx)
 }
 
 // deliver sends what waits, the oldest first. What Houston refuses is not sent

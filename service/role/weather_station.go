@@ -27,11 +27,6 @@ type Forecast struct {
 	Violations []string `json:"violations"`
 }
 
-// WeatherAnswer is the weather over the pad.
-type WeatherAnswer struct {
-	Weather
-}
-
 // ForecastAnswer is the weather to come.
 type ForecastAnswer struct {
 	Forecast []Forecast `json:"forecast"`
@@ -72,7 +67,7 @@ func rounded(w mission.Weather) Weather {
 }
 
 func (w *weatherRole) conditions(context.Context) (any, error) {
-	return WeatherAnswer{rounded(mission.WeatherAt(w.Clock.Now(), w.Config.Seed))}, nil
+	return rounded(mission.WeatherAt(w.Clock.Now(), w.Config.Seed)), nil
 }
 
 func (w *weatherRole) forecast(context.Context) (any, error) {
