@@ -5,9 +5,7 @@
 package campaign
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,10 +15,8 @@ import (
 	"time"
 
 	"artemis.example/local/capture"
+	"artemis.example/local/control"
 )
-
-// GatewayHost is the name under which OpenChoreo's routes are published.
-const GatewayHost = "development-default.openchoreoapis.localhost"
 
 // Suite is a running suite as it looks through its gateway.
 type Suite struct {
@@ -37,7 +33,7 @@ type Suite struct {
 type Dial func(ctx context.Context) (net.Conn, error)
 
 // NewSuite returns the suite behind a gateway such as http://127.0.0.1:19080. The
-// host of the URL is where to connect; the name asked for is GatewayHost.
+// host of the URL is where to connect; the name asked for is control.GatewayHost.
 func NewSuite(gateway string) (*Suite, error) {
 	u, err := url.Parse(gateway)
 	if err != nil || u.Scheme != "http" || u.Host == "" || (u.Path != "" && u.Path != "/") {
@@ -48,11 +44,11 @@ func NewSuite(gateway string) (*Suite, error) {
 		port = "80"
 	}
 	name := u.Hostname()
-	if name == GatewayHost || name == "localhost" {
+	if name == control.GatewayHost || name == "localhost" {
 		name = "127.0.0.1"
 	}
 	address := net.JoinHostPort(name, port)
-	s := SuiteBehind(net.JoinHostPort(GatewayHost, port), func(ctx context.Context) (net.Conn, error) {
+	s := SuiteBehind(net.JoinHostPort(control.GatewayHost, port), func(ctx context.Context) (net.Conn, error) {
 		d := net.Dialer{Timeout: 5 * time.Second}
 		return d.DialContext(ctx, "tcp", address)
 	})
@@ -70,7 +66,7 @@ func (s *Suite) At(gateway string) bool {
 }
 
 // SuiteBehind returns the suite behind the gateway that dial connects to; host
-// is what its requests ask for, GatewayHost with the port.
+// is what its requests ask for, control.GatewayHost with the port.
 func SuiteBehind(host string, dial Dial) *Suite {
 	return &Suite{host: host, dial: dial, http: &http.Client{
 		Timeout: 20 * time.Second,
@@ -90,20 +86,13 @@ type answer struct {
 
 // ask calls through the gateway; a body makes it a POST.
 func (s *Suite) ask(ctx context.Context, path string, body any) (answer, error) {
-	method, reader := http.MethodGet, io.Reader(nil)
+	method := http.MethodGet
 	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return answer{}, fmt.Errorf("write the call to %s: %w", path, err)
-		}
-		method, reader = http.MethodPost, bytes.NewReader(data)
+		method = http.MethodPost
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.host+path, reader)
+	r, err := control.NewRequest(ctx, method, "http://"+s.host+path, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("call %s: %w", path, err)
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
 	}
 	response, err := s.http.Do(r)
 	if err != nil {

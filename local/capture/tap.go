@@ -53,20 +53,21 @@ func TCPSegment(packet []byte) (Segment, bool) {
 		tcp[offset:]...)}, true
 }
 
-// TLSFlow is one direction of a connection, cut into pieces wherever the network
-// liked. Its zero value is at the beginning.
-type TLSFlow struct{ rest int }
+// TLSFlows remembers of each direction of a connection how much of its last TLS
+// record is still to come: the network cuts records wherever it likes.
+type TLSFlows map[[2]string]int
 
-// Record returns the kind of the TLS record (RFC 8446, 5.1) that the next piece
-// starts with or goes on with, empty where there is none.
-func (f *TLSFlow) Record(b []byte) string {
-	kind := ""
-	if f.rest > 0 {
+// Record returns the kind of the TLS record (RFC 8446, 5.1) that the next piece of
+// a flow starts with or goes on with, empty where there is none.
+func (f TLSFlows) Record(s Segment) string {
+	way, b := [2]string{s.From, s.To}, s.Data
+	kind, rest := "", f[way]
+	defer func() { f[way] = rest }()
+	if rest > 0 {
 		kind = "record, continued"
 	}
-	for len(b) > f.rest {
-		b = b[f.rest:]
-		f.rest = 0
+	for len(b) > rest {
+		b, rest = b[rest:], 0
 		name := map[byte]string{20: "change cipher spec", 21: "alert", 22: "handshake", 23: "application data"}
 		if len(b) < 5 || b[1] != 3 || b[2] > 4 || name[b[0]] == "" {
 			return kind
@@ -74,8 +75,8 @@ func (f *TLSFlow) Record(b []byte) string {
 		if kind == "" {
 			kind = name[b[0]]
 		}
-		f.rest = 5 + int(b[3])<<8 + int(b[4])
+		rest = 5 + int(b[3])<<8 + int(b[4])
 	}
-	f.rest -= len(b)
+	rest -= len(b)
 	return kind
 }

@@ -20,11 +20,7 @@ func newApplyCommand(at *place) *cobra.Command {
 			"out: apply\n" +
 			"--accept-loss says that this is meant. `artemis status` shows what is given up for as long as it is.",
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(at)
-			if err != nil {
-				return err
-			}
+		RunE: withSuite(at, func(cmd *cobra.Command, _ []string, c *client) error {
 			var s control.State
 			if err := c.decode(cmd.Context(), http.MethodPost, "apply", map[string]bool{"acceptLoss": acceptLoss},
 				&s); err != nil {
@@ -36,7 +32,7 @@ func newApplyCommand(at *place) *cobra.Command {
 				fmt.Fprintf(out, "protection was given up on purpose:\n%s\n", strings.Join(s.Unprotected, "\n"))
 			}
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false, "in force even if that gives up protection")
 	return cmd

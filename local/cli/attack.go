@@ -183,9 +183,7 @@ func (o attackOptions) write(out io.Writer, c *adversary.Campaign, report campai
 	if !o.asJSON {
 		return report.Table(out, c)
 	}
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(report)
+	return writeJSON(out, report)
 }
 
 func writeFile(name string, write func(io.Writer) error) error {

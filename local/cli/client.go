@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"artemis.example/local/control"
 	"artemis.example/policy/topology"
@@ -56,21 +57,21 @@ func connect(at *place) (*client, error) {
 	return newClient(*at), nil
 }
 
-func (c *client) call(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	var reader io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
+// withSuite returns what a command does with the suite that runs at a place.
+func withSuite(at *place, do func(*cobra.Command, []string, *client) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := connect(at)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		reader = bytes.NewReader(data)
+		return do(cmd, args, c)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://localhost/_artemis/"+path, reader)
+}
+
+func (c *client) call(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	r, err := control.NewRequest(ctx, method, "http://localhost/_artemis/"+path, body)
 	if err != nil {
 		return nil, err
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {

@@ -25,11 +25,7 @@ func newDecisionsCommand(at *place) *cobra.Command {
 		Use:   "decisions",
 		Short: "Who called whom and what was decided, by which hop, policy and rule",
 		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(at)
-			if err != nil {
-				return err
-			}
+		RunE: withSuite(at, func(cmd *cobra.Command, _ []string, c *client) error {
 			if last < 0 {
 				return usageError{fmt.Errorf("--last %d: it takes 0 or more", last)}
 			}
@@ -64,7 +60,7 @@ func newDecisionsCommand(at *place) *cobra.Command {
 				return nil
 			}
 			return fmt.Errorf("the suite no longer tells its decisions: %w", cmp.Or(err, io.ErrUnexpectedEOF))
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, a record a line")
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on with those to come")

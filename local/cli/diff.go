@@ -106,7 +106,7 @@ func (s *source) state(cmd *cobra.Command, at *place, name string) (paths []stri
 			return nil, clean, fmt.Errorf(
 				"%s: no file or directory; of a git revision say which files: -f PATH or %s:PATH", name, revision)
 		}
-		dir, within = at.root, []string{"openchoreo/rendered", "istio/cells"}
+		dir, within = at.root, manifest.ZeroTrustFolders()
 	}
 	tmp, err := os.MkdirTemp("", "artemis-diff-")
 	if err != nil {

@@ -59,10 +59,18 @@ func newDownCommand(at *place) *cobra.Command {
 func (p place) awaitEnd(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	return until(ctx, func() (bool, error) {
+		runs, err := p.isRunning()
+		return !runs, err
+	})
+}
+
+// until asks again and again until it is so, or it cannot be said, or ctx ends.
+func until(ctx context.Context, so func() (bool, error)) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if runs, err := p.isRunning(); err != nil || !runs {
+		if yes, err := so(); yes || err != nil {
 			return err
 		}
 		select {

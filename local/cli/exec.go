@@ -32,11 +32,7 @@ func newExecCommand(at *place) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(at)
-			if err != nil {
-				return err
-			}
+		RunE: withSuite(at, func(cmd *cobra.Command, args []string, c *client) error {
 			state, pod, err := c.pod(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -49,7 +45,7 @@ func newExecCommand(at *place) *cobra.Command {
 				return exitError(code)
 			}
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().SetInterspersed(false)
 	return cmd

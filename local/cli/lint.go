@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -60,7 +59,9 @@ func newLintCommand(at *place) *cobra.Command {
 						root = rel // shorter to read
 					}
 				}
-				args = []string{filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells")}
+				for _, folder := range manifest.ZeroTrustFolders() {
+					args = append(args, filepath.Join(root, folder))
+				}
 			}
 			in, err := manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: namespace}, args...)
 			if err != nil {
@@ -248,9 +249,7 @@ func writeSARIF(w io.Writer, version string, r *lint.Report) error {
 		}
 		run.Results = append(run.Results, res)
 	}
-	out := json.NewEncoder(w)
-	out.SetIndent("", "  ")
-	return out.Encode(sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
+	return writeJSON(w, sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
 }
 
 // The parts of JUnit's XML that build servers read.

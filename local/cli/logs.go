@@ -17,11 +17,7 @@ func newLogsCommand(at *place) *cobra.Command {
 		Use:   "logs CELL/COMPONENT",
 		Short: "What a pod's program wrote",
 		Args:  exactArgs(1, "whose? CELL/COMPONENT, as `artemis status` shows them"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(at)
-			if err != nil {
-				return err
-			}
+		RunE: withSuite(at, func(cmd *cobra.Command, args []string, c *client) error {
 			_, pod, err := c.pod(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -36,7 +32,7 @@ func newLogsCommand(at *place) *cobra.Command {
 				return err
 			}
 			return tail(cmd.Context(), cmd.OutOrStdout(), f, at)
-		},
+		}),
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what it writes from now on")
 	return cmd

@@ -65,23 +65,7 @@ type nodeVerdict struct {
 
 // runNode starts this program again as a node and waits for its end.
 func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) error {
-	options, err := encodeOptions(o)
-	if err != nil {
-		return err
-	}
-	gateway, err := h.gateway.(*net.TCPListener).File()
-	if err != nil {
-		return err
-	}
-	control, err := h.control.File()
-	if err != nil {
-		return err
-	}
-	execs, err := h.execs.File()
-	if err != nil {
-		return err
-	}
-	logs, err := os.Open(h.logs)
+	options, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
@@ -90,10 +74,24 @@ func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) 
 		return err
 	}
 	defer read.Close()
-	token, err := filled(h.token)
-	if err != nil {
-		return err
+	ours := []*os.File{write} // the node gets its own
+	defer func() {
+		for _, f := range ours {
+			_ = f.Close() // it may be closed already
+		}
+	}()
+	var passed [5]*os.File
+	for i, open := range []func() (*os.File, error){
+		h.gateway.(*net.TCPListener).File, h.control.File, h.execs.File,
+		func() (*os.File, error) { return os.Open(h.logs) },
+		func() (*os.File, error) { return filled(h.token) },
+	} {
+		if passed[i], err = open(); err != nil {
+			return err
+		}
+		ours = append(ours, passed[i])
 	}
+	gateway, control, execs, logs, token := passed[0], passed[1], passed[2], passed[3], passed[4]
 	files := []*os.File{gateway, control, execs, h.service, logs, write, token}
 	if h.envoy != nil {
 		files = append(files, h.envoy, h.config)
@@ -102,11 +100,11 @@ func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) 
 	if err != nil {
 		return err
 	}
-	cmd.Env = append(os.Environ(), nodeOptionsVariable+"="+options)
+	cmd.Env = append(os.Environ(), nodeOptionsVariable+"="+string(options))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err = cmd.Start()
-	for _, f := range []*os.File{gateway, control, execs, logs, write, token} {
-		f.Close() // the node has its own
+	for _, f := range ours {
+		_ = f.Close() // above all what the node writes to: its end is the node's
 	}
 	if err != nil {
 		return netns.Unavailable(fmt.Errorf("make a user namespace: %w", err))
@@ -192,8 +190,8 @@ func newNodeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "node STATE-DIR [SHARED-DIR...]", Hidden: true, Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			options, err := decodeOptions(os.Getenv(nodeOptionsVariable))
-			if err != nil {
+			var options launcher.Options
+			if err := json.Unmarshal([]byte(os.Getenv(nodeOptionsVariable)), &options); err != nil {
 				return fmt.Errorf("this command is for `artemis up` to use: %w", err)
 			}
 			if err := os.Unsetenv(nodeOptionsVariable); err != nil {

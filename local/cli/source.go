@@ -120,20 +120,21 @@ func (v *jsonValue) Set(string) error { v.name = "json"; return nil }
 
 // write writes a value as JSON or YAML.
 func (f *format) write(w io.Writer, value any) error {
-	data, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return err
+	if f.name != "yaml" {
+		return writeJSON(w, value)
 	}
-	if f.name == "yaml" {
-		data, err = yaml.JSONToYAML(data)
-		if err != nil {
-			return err
-		}
-	} else {
-		data = append(data, '\n')
+	data, err := yaml.Marshal(value)
+	if err == nil {
+		_, err = w.Write(data)
 	}
-	_, err = w.Write(data)
 	return err
+}
+
+// writeJSON writes a value as JSON for people.
+func writeJSON(w io.Writer, value any) error {
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	return out.Encode(value)
 }
 
 // document is what every JSON answer begins with: the version of its form, which

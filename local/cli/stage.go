@@ -22,11 +22,7 @@ func newStageCommand(at *place) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(at)
-			if err != nil {
-				return err
-			}
+		RunE: withSuite(at, func(cmd *cobra.Command, args []string, c *client) error {
 			var s control.State
 			if err := c.decode(cmd.Context(), http.MethodPost, "stage", map[string]string{"stage": args[0]},
 				&s); err != nil {
@@ -34,6 +30,6 @@ func newStageCommand(at *place) *cobra.Command {
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "stage %s\n", s.Stage)
 			return nil
-		},
+		}),
 	}
 }

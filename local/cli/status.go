@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,11 +12,7 @@ func newStatusCommand(at *place) *cobra.Command {
 		Use:   "status",
 		Short: "What runs where: Cell, component, identity, pod IP, pid, readiness, restarts",
 		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(at)
-			if err != nil {
-				return err
-			}
+		RunE: withSuite(at, func(cmd *cobra.Command, _ []string, c *client) error {
 			s, err := c.state(cmd.Context())
 			if err != nil {
 				return err
@@ -33,10 +28,8 @@ func newStatusCommand(at *place) *cobra.Command {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "mission control %s\n", page)
 				return err
 			}
-			out := json.NewEncoder(cmd.OutOrStdout())
-			out.SetIndent("", "  ")
-			return out.Encode(s)
-		},
+			return writeJSON(cmd.OutOrStdout(), s)
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	return cmd

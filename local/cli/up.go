@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -279,26 +278,19 @@ func openProgram(path, name, what, target string) (*os.File, error) {
 
 // announce shows the progress until all is ready, and then the table.
 func announce(ctx context.Context, out io.Writer, c *client, began time.Time) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	terminal := isTerminal(out)
 	last, told := "", map[string]bool{}
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+	return until(ctx, func() (bool, error) {
 		s, err := c.state(ctx)
 		if err != nil || len(s.Pods) == 0 {
-			continue // it does not listen yet
+			return false, nil // it does not listen yet
 		}
 		if s.Ready() == len(s.Pods) {
 			if terminal {
 				fmt.Fprint(out, "\r\033[K")
 			}
 			fmt.Fprintf(out, "%d pods ready after %.2f s\n\n", len(s.Pods), time.Since(began).Seconds())
-			return writeTable(out, s)
+			return true, writeTable(out, s)
 		}
 		if !terminal { // a line per trouble, and no more
 			for _, p := range s.Pods {
@@ -308,7 +300,7 @@ func announce(ctx context.Context, out io.Writer, c *client, began time.Time) er
 						p.Log))
 				}
 			}
-			continue
+			return false, nil
 		}
 		line := fmt.Sprintf("%d of %d ready", s.Ready(), len(s.Pods))
 		if waiting := waitingFor(s); waiting != "" {
@@ -318,7 +310,8 @@ func announce(ctx context.Context, out io.Writer, c *client, began time.Time) er
 			last = line
 			fmt.Fprint(out, "\r\033[K"+line)
 		}
-	}
+		return false, nil
+	})
 }
 
 // upDetached starts `up` in a session of its own and waits until it is ready.
@@ -361,7 +354,10 @@ func upDetached(cmd *cobra.Command, at place) error {
 	defer cancel()
 	ready := make(chan error, 1)
 	go func() {
-		if err := awaitOwn(ctx, at, child.Process.Pid); err != nil {
+		if err := until(ctx, func() (bool, error) { // it is the one that runs
+			r, err := at.running()
+			return err == nil && r.PID == child.Process.Pid, nil
+		}); err != nil {
 			ready <- err
 			return
 		}
@@ -397,22 +393,6 @@ func upDetached(cmd *cobra.Command, at place) error {
 	return fmt.Errorf("not everything was ready after %v: see %s", readyLimit, at.state)
 }
 
-// awaitOwn waits until the process with that number runs the suite.
-func awaitOwn(ctx context.Context, at place, pid int) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if r, err := at.running(); err == nil && r.PID == pid {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
 // backgroundFailure says what the process in the background said last.
 func backgroundFailure(temporary, final string, err error) error {
 	text, readErr := os.ReadFile(temporary)
@@ -428,15 +408,4 @@ func backgroundFailure(temporary, final string, err error) error {
 		return fmt.Errorf("the suite ended: %w", err)
 	}
 	return errors.New(said)
-}
-
-// encodeOptions and decodeOptions carry the options into the node.
-func encodeOptions(o launcher.Options) (string, error) {
-	data, err := json.Marshal(o)
-	return string(data), err
-}
-
-func decodeOptions(s string) (launcher.Options, error) {
-	var o launcher.Options
-	return o, json.Unmarshal([]byte(s), &o)
 }

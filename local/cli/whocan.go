@@ -113,12 +113,10 @@ func (s *source) judged(cmd *cobra.Command, at *place, withAdversary bool) (anal
 	}
 	o := analysis.Options{
 		Stage: s.stage, Running: map[string]bool{}, Exec: at.command("exec"), GatewayPort: at.gatewayPort(cmd),
+		StandIns: slices.Collect(all.Apps()),
 	}
-	for _, p := range all.Pods {
-		if p.Kind == topology.App {
-			o.StandIns = append(o.StandIns, p)
-			o.Running[analysis.Name(p)] = true
-		}
+	for _, p := range o.StandIns {
+		o.Running[analysis.Name(p)] = true
 	}
 	asked := all
 	if there && !withAdversary {

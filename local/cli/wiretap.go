@@ -36,11 +36,7 @@ func newWiretapCommand(at *place) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(at)
-			if err != nil {
-				return err
-			}
+		RunE: withSuite(at, func(cmd *cobra.Command, args []string, c *client) error {
 			caller, method, path := usualCall(to)
 			if from == "" {
 				from = caller
@@ -49,7 +45,7 @@ func newWiretapCommand(at *place) *cobra.Command {
 				method, path = args[0], args[1]
 			}
 			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, from, to, method, path)
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "who calls (default: somebody who may)")
 	cmd.Flags().StringVar(&to, "to", "orion/guidance-nav", "who is called")
@@ -100,7 +96,7 @@ func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, pa
 	fmt.Fprintf(out, "stage %s, capture %s, listening at: %s\n", state.Stage, captureWords(state.Capture),
 		resp.Header.Get("Artemis-Tap"))
 	tap := &tapView{out: out, ends: []string{caller.Address, callee.Address}, names: podNames(state),
-		heard: make(chan struct{}, 1), flows: map[string]*capture.TLSFlow{}}
+		heard: make(chan struct{}, 1), flows: capture.TLSFlows{}}
 	go tap.read(resp.Body)
 
 	url := fmt.Sprintf("http://%s.%s.svc.cluster.local:8080%s", callee.Component, callee.Namespace, path)
@@ -178,7 +174,7 @@ type tapView struct {
 	heard chan struct{}
 
 	mu         sync.Mutex
-	flows      map[string]*capture.TLSFlow
+	flows      capture.TLSFlows
 	plain, tls int
 }
 
@@ -220,7 +216,7 @@ func (v *tapView) show(s capture.Segment) {
 	defer v.mu.Unlock()
 	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.From), v.name(s.To),
 		len(s.Data))
-	if kind := v.flow(s).Record(s.Data); kind != "" {
+	if kind := v.flows.Record(s); kind != "" {
 		v.tls++
 		fmt.Fprintf(v.out, "TLS %s  % x...\n", kind, s.Data[:min(24, len(s.Data))])
 		return
@@ -230,14 +226,6 @@ func (v *tapView) show(s capture.Segment) {
 	for line := range strings.SplitSeq(strings.TrimRight(string(s.Data), "\r\n"), "\n") {
 		fmt.Fprintf(v.out, "    | %s\n", printable(strings.TrimRight(line, "\r")))
 	}
-}
-
-func (v *tapView) flow(s capture.Segment) *capture.TLSFlow {
-	key := s.From + ">" + s.To
-	if v.flows[key] == nil {
-		v.flows[key] = &capture.TLSFlow{}
-	}
-	return v.flows[key]
 }
 
 func (v *tapView) name(addr string) string {

@@ -5,7 +5,10 @@
 package control
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"net/http"
 	"time"
 
 	"artemis.example/adversary"
@@ -152,4 +155,21 @@ type Decisions interface {
 	Last() uint64
 	// Wait returns when there is a record after seq, or with the context's error.
 	Wait(ctx context.Context, seq uint64) error
+}
+
+// NewRequest returns a request with body as JSON, or without one where it is nil.
+func NewRequest(ctx context.Context, method, url string, body any) (*http.Request, error) {
+	if body == nil {
+		return http.NewRequestWithContext(ctx, method, url, nil)
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", jsonType)
+	return r, nil
 }

@@ -76,17 +76,10 @@ func only(methods string, next http.HandlerFunc) http.HandlerFunc {
 func (h *Handler) state(w http.ResponseWriter, _ *http.Request) { answer(w, h.suite.State()) }
 
 func (h *Handler) stage(w http.ResponseWriter, r *http.Request) {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != jsonType {
-		problem(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "the content type has to be "+jsonType)
-		return
-	}
 	var body struct {
 		Stage string `json:"stage"`
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&body); err != nil || d.More() {
-		problem(w, http.StatusBadRequest, "malformed", `the body has to be {"stage":"open|mtls|zero-trust"}`)
+	if !read(w, r, &body, `{"stage":"open|mtls|zero-trust"}`) {
 		return
 	}
 	if !slices.Contains(catalog.Stages(), body.Stage) {
@@ -117,17 +110,10 @@ func (h *Handler) attack(w http.ResponseWriter, r *http.Request) {
 
 // apply puts the manifests on disk in force now.
 func (h *Handler) apply(w http.ResponseWriter, r *http.Request) {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != jsonType {
-		problem(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "the content type has to be "+jsonType)
-		return
-	}
 	var body struct {
 		AcceptLoss bool `json:"acceptLoss"`
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&body); err != nil || d.More() {
-		problem(w, http.StatusBadRequest, "malformed", `the body has to be {"acceptLoss":true|false}`)
+	if !read(w, r, &body, `{"acceptLoss":true|false}`) {
 		return
 	}
 	if err := h.suite.Apply(r.Context(), body.AcceptLoss); err != nil {
@@ -270,6 +256,21 @@ func number(r *http.Request, name string, otherwise uint64) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(v, 10, 63)
 	return n, err == nil
+}
+
+// read decodes a request's body, or answers that it has to be of a form.
+func read(w http.ResponseWriter, r *http.Request, body any, form string) bool {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != jsonType {
+		problem(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "the content type has to be "+jsonType)
+		return false
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(body); err != nil || d.More() {
+		problem(w, http.StatusBadRequest, "malformed", "the body has to be "+form)
+		return false
+	}
+	return true
 }
 
 func answer(w http.ResponseWriter, v any) {

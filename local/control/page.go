@@ -1,7 +1,6 @@
 package control
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 )
@@ -20,10 +19,11 @@ func (h *Handler) listen(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Pod string `json:"pod"`
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&body); err != nil || d.More() || body.Pod == "" {
-		problem(w, http.StatusBadRequest, "malformed", `the body has to be {"pod":"CELL/COMPONENT"}`)
+	if !read(w, r, &body, `{"pod":"CELL/COMPONENT"}`) {
+		return
+	}
+	if body.Pod == "" {
+		problem(w, http.StatusBadRequest, "malformed", `say whose wire: {"pod":"CELL/COMPONENT"}`)
 		return
 	}
 	heard, err := h.suite.Listen(r.Context(), body.Pod)

@@ -3,9 +3,9 @@ package control
 import (
 	"net"
 	"net/http"
+	"slices"
 
 	"artemis.example/policy/analysis"
-	"artemis.example/policy/topology"
 )
 
 // whoCan answers who can call ?to=, and with ?from= what that one can, for every
@@ -21,18 +21,12 @@ func (h *Handler) whoCan(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "malformed", "say whom you ask about: ?to=CELL/COMPONENT")
 		return
 	}
-	var standIns []*topology.Pod
-	for _, p := range world.Pods {
-		if p.Kind == topology.App {
-			standIns = append(standIns, p)
-		}
-	}
 	state := h.suite.State()
 	running := map[string]bool{}
 	for _, p := range state.Pods {
 		running[p.Name()] = true
 	}
-	o := analysis.Options{Stage: stage, Running: running, StandIns: standIns}
+	o := analysis.Options{Stage: stage, Running: running, StandIns: slices.Collect(world.Apps())}
 	_, o.GatewayPort, _ = net.SplitHostPort(state.Gateway)
 	said, err := analysis.WhoCan(analysis.Exactly(world), to, from, o)
 	if err != nil {

@@ -37,7 +37,7 @@ func newAttacks(l *launcher, dial campaign.Dial) (*attacks, error) {
 	if err != nil {
 		return nil, err
 	}
-	suite := campaign.SuiteBehind(net.JoinHostPort(campaign.GatewayHost, portOf(l.options.Gateway)), dial)
+	suite := campaign.SuiteBehind(net.JoinHostPort(control.GatewayHost, portOf(l.options.Gateway)), dial)
 	if tapper, ok := l.node.(capture.Tapper); ok {
 		suite.Tap = tapper.Tap
 	}
@@ -125,52 +125,3 @@ func (a *attacks) Follow(ctx context.Context) <-chan control.AttackEvent {
 	})
 	return listener
 }
-
-// ownListener is a listener for connections of this process only: the launcher's
-// way to its own gateway, whose port belongs to the host's network.
-type ownListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newOwnListener() *ownListener {
-	return &ownListener{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-// Dial opens a connection that Accept returns the other end of.
-func (l *ownListener) Dial(ctx context.Context) (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case l.conns <- ownConn{far}:
-		return ownConn{near}, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (l *ownListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *ownListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *ownListener) Addr() net.Addr { return ownAddr }
-
-// ownConn is a connection whose ends say that they are on this machine.
-type ownConn struct{ net.Conn }
-
-var ownAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
-
-func (ownConn) LocalAddr() net.Addr  { return ownAddr }
-func (ownConn) RemoteAddr() net.Addr { return ownAddr }

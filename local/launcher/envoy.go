@@ -170,15 +170,13 @@ const roleWaypoint = "waypoint"
 
 // attach connects a waypoint's pod to the mesh and to its discovery services.
 func (e *envoys) attach(ref topology.Ref, pod capture.Pod) error {
-	conns := &connections{ch: make(chan net.Conn), done: make(chan struct{})}
+	conns := newHandedListener(net.TCPAddrFromAddrPort(xdsAddress))
 	server := &http.Server{Handler: e.server(ref), ReadHeaderTimeout: 10 * time.Second}
 	err := e.mesh.AttachWaypoint(ref, &closingPod{pod, conns}, func(c capture.Captured) bool {
 		if c.Dst != xdsAddress {
 			return false
 		}
-		select {
-		case conns.ch <- c.Conn:
-		case <-conns.done:
+		if conns.hand(context.Background(), c.Conn) != nil {
 			_ = c.Close()
 		}
 		return true
@@ -218,7 +216,7 @@ func (e *envoys) output(ref topology.Ref, log io.Writer) io.Writer {
 		case err != nil:
 			fmt.Fprintf(log, "%v in %s\n", err, line)
 		case access.Method != http.MethodConnect || access.Denied:
-			e.mesh.NoteAccess(ref, mesh.Access(access))
+			e.mesh.NoteAccess(ref, access)
 		}
 	}}
 }
@@ -245,33 +243,10 @@ func (l *lines) Write(p []byte) (int, error) {
 	}
 }
 
-// connections is a listener of connections that somebody else has accepted.
-type connections struct {
-	ch   chan net.Conn
-	once sync.Once
-	done chan struct{}
-}
-
-func (c *connections) Accept() (net.Conn, error) {
-	select {
-	case conn := <-c.ch:
-		return conn, nil
-	case <-c.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (c *connections) Close() error {
-	c.once.Do(func() { close(c.done) })
-	return nil
-}
-
-func (c *connections) Addr() net.Addr { return net.TCPAddrFromAddrPort(xdsAddress) }
-
 // closingPod ends the discovery services when the pod's traffic ends.
 type closingPod struct {
 	capture.Pod
-	conns *connections
+	conns *handedListener
 }
 
 // Accept returns the next connection of the pod's program.

@@ -48,17 +48,11 @@ const (
 )
 
 func (l *launcher) serveExec(ln *net.UnixListener) {
-	for backOff := time.Millisecond; ; {
-		conn, err := ln.AcceptUnix()
-		if errors.Is(err, net.ErrClosed) {
+	for {
+		conn, err := capture.AcceptNext(ln.AcceptUnix)
+		if err != nil {
 			return
 		}
-		if err != nil { // out of descriptors, for one: that passes
-			time.Sleep(backOff)
-			backOff = min(2*backOff, time.Second)
-			continue
-		}
-		backOff = time.Millisecond
 		go func() {
 			defer conn.Close()
 			reply, err := l.exec(conn)

@@ -271,7 +271,7 @@ func (l *launcher) stopAll() {
 
 // serve answers on the control socket and on the gateway's port.
 func (l *launcher) serve() (stop func(), err error) {
-	own := newOwnListener()
+	own := newHandedListener(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	attacks, err := newAttacks(l, own.Dial)
 	if err != nil {
 		return nil, err

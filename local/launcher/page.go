@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -63,19 +64,13 @@ func (l *launcher) Calls() []control.Calls {
 }
 
 func podName(w *topology.World, ref topology.Ref) string {
-	p := w.Pod(ref)
-	if p == nil {
-		return ""
+	if p := w.Pod(ref); p != nil {
+		return nameOf(p)
 	}
-	return nameOf(p)
+	return ""
 }
 
-func nameOf(p *topology.Pod) string {
-	if p.Cell == "" {
-		return p.Namespace + "/" + p.Component
-	}
-	return p.Cell + "/" + p.Component
-}
+func nameOf(p *topology.Pod) string { return cmp.Or(p.Cell, p.Namespace) + "/" + p.Component }
 
 // Listen taps the node's network for a moment and returns what concerned a pod.
 func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, error) {
@@ -97,7 +92,7 @@ func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, erro
 	ctx, cancel := context.WithTimeout(ctx, listenFor)
 	defer cancel()
 	var mu sync.Mutex // a tap may see several connections at once
-	flows := map[string]*capture.TLSFlow{}
+	flows := capture.TLSFlows{}
 	wait, err := tapper.Tap(ctx, func(s capture.Segment) {
 		if s.Src.Addr() != pod.IP && s.Dst.Addr() != pod.IP {
 			return
@@ -108,13 +103,9 @@ func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, erro
 			cancel()
 			return
 		}
-		way := s.From + ">" + s.To
-		if flows[way] == nil {
-			flows[way] = &capture.TLSFlow{}
-		}
 		piece := control.Piece{At: s.At, From: wireEnd(w, s.Src), To: wireEnd(w, s.Dst), Bytes: len(s.Data)}
 		text := string(s.Data[:min(len(s.Data), plainBytes)])
-		record := flows[way].Record(s.Data)
+		record := flows.Record(s)
 		switch {
 		case record != "":
 			piece.Kind = "TLS " + record

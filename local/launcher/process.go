@@ -100,7 +100,7 @@ func (p *process) update(fn func(*control.Pod)) {
 
 func (p *process) supervise(ctx context.Context) {
 	defer p.update(func(v *control.Pod) { v.State, v.Ready, v.PID = "stopped", false, 0 })
-	backOff := firstBackOff
+	pauses := capture.Pauses{First: firstBackOff, Last: lastBackOff}
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := p.runOnce(ctx)
@@ -108,19 +108,14 @@ func (p *process) supervise(ctx context.Context) {
 			return
 		}
 		if time.Since(began) > steady {
-			backOff = firstBackOff
+			pauses.Reset()
 		}
 		p.update(func(v *control.Pod) {
 			v.State, v.Ready, v.PID, v.Restarts, v.Reason = "back-off", false, 0, v.Restarts+1, err.Error()
 		})
-		wait := time.NewTimer(backOff)
-		select {
-		case <-ctx.Done():
-			wait.Stop()
+		if pauses.Wait(ctx) != nil {
 			return
-		case <-wait.C:
 		}
-		backOff = min(2*backOff, lastBackOff)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"time"
 
 	"artemis.example/local/capture"
 	"artemis.example/policy/decision"
@@ -147,24 +146,9 @@ func (e *externalWaypoint) close() {
 	e.links.close()
 }
 
-// Access is what an external waypoint says of one call.
-type Access struct {
-	At       time.Time
-	Caller   string         // SPIFFE ID that the caller has proven, empty where there is none
-	Remote   netip.AddrPort // of the caller
-	To       netip.AddrPort // that was asked for
-	Method   string         // empty for bytes
-	Path     string         // as matched, without the query
-	Trace    string         // the traceparent header
-	Status   int
-	Denied   bool   // by authorization
-	Details  string // why, in the program's words
-	Duration time.Duration
-}
-
 // NoteAccess records what an external waypoint says that it has done. Policy and
 // rule stay open: Envoy does not tell which one it was.
-func (m *Mesh) NoteAccess(ref topology.Ref, a Access) {
+func (m *Mesh) NoteAccess(ref topology.Ref, a decision.Access) {
 	s := m.state.Load()
 	if s == nil {
 		return

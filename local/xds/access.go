@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"artemis.example/policy/decision"
 )
 
 // AccessLogFormat is the format, as istiod takes it, of the lines that
@@ -14,22 +16,6 @@ const AccessLogFormat = `{"artemis":"access","at":"%START_TIME(%s.%6f)%","xfcc":
 	`"caller":"%DOWNSTREAM_REMOTE_ADDRESS%","to":"%DOWNSTREAM_LOCAL_ADDRESS%","method":"%REQ(:METHOD)%","path":"%REQ(:PATH)%",` +
 	`"traceparent":"%REQ(TRACEPARENT)%","status":"%RESPONSE_CODE%","details":"%RESPONSE_CODE_DETAILS%",` +
 	`"termination":"%CONNECTION_TERMINATION_DETAILS%","flags":"%RESPONSE_FLAGS%","ms":"%DURATION%"}`
-
-// Access is one request, or one connection of bytes, that a waypoint has dealt
-// with.
-type Access struct {
-	At       time.Time
-	Caller   string         // SPIFFE ID that the caller has proven, empty where there is none
-	Remote   netip.AddrPort // of the caller
-	To       netip.AddrPort // that was asked for
-	Method   string         // empty for bytes
-	Path     string         // as matched, without the query
-	Trace    string         // the traceparent header
-	Status   int
-	Denied   bool   // by authorization
-	Details  string // why, in Envoy's words
-	Duration time.Duration
-}
 
 type accessLine struct {
 	Artemis     string `json:"artemis"`
@@ -49,15 +35,15 @@ type accessLine struct {
 
 // ParseAccess reads one line of an Envoy's output; ok is false where it is none
 // of the access log.
-func ParseAccess(line []byte) (_ Access, ok bool, err error) {
+func ParseAccess(line []byte) (_ decision.Access, ok bool, err error) {
 	if len(line) == 0 || line[0] != '{' {
-		return Access{}, false, nil
+		return decision.Access{}, false, nil
 	}
 	var l accessLine
 	if err := json.Unmarshal(line, &l); err != nil || l.Artemis != "access" {
-		return Access{}, false, nil
+		return decision.Access{}, false, nil
 	}
-	a := Access{Method: text(l.Method), Trace: text(l.Traceparent), Details: text(l.Details)}
+	a := decision.Access{Method: text(l.Method), Trace: text(l.Traceparent), Details: text(l.Details)}
 	a.Path, _, _ = strings.Cut(text(l.Path), "?")
 	a.Caller = callerOf(text(l.XFCC))
 	// Addresses that are none, such as that of an internal listener, stay zero.

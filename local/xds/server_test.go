@@ -14,6 +14,8 @@ import (
 	"artemis.example/local/identity"
 	"artemis.example/policy/topology"
 	"github.com/google/go-cmp/cmp"
+
+	"artemis.example/policy/decision"
 )
 
 var one = Config{
@@ -154,26 +156,27 @@ func TestParseAccess(t *testing.T) {
 	at := time.UnixMicro(1763902527830846)
 	for _, c := range []struct {
 		name, line string
-		want       Access
+		want       decision.Access
 		ok         bool
 	}{
 		{"denied",
 			`{"artemis":"access","at":"1763902527.830846","xfcc":"By=spiffe://cluster.local/ns/a/sa/waypoint;URI=spiffe://cluster.local/ns/b/sa/c","caller":"10.244.0.20:50328","to":"10.96.0.110:8080","method":"GET","path":"/x?y=1","traceparent":null,"status":403,"details":"rbac_access_denied_matched_policy[none]","termination":null,"flags":"-","ms":2}`,
-			Access{At: at, Caller: "spiffe://cluster.local/ns/b/sa/c",
+			decision.Access{At: at, Caller: "spiffe://cluster.local/ns/b/sa/c",
 				Remote: netip.MustParseAddrPort("10.244.0.20:50328"), To: netip.MustParseAddrPort("10.96.0.110:8080"),
 				Method: "GET", Path: "/x", Status: 403, Denied: true,
 				Details: "rbac_access_denied_matched_policy[none]", Duration: 2 * time.Millisecond}, true},
 		{"bytes",
 			`{"artemis":"access","at":"1763902527.830846","xfcc":null,"caller":"10.244.0.20:50328","to":"10.96.0.110:8080","method":null,"path":null,"status":0,"details":null,"termination":"rbac_access_denied_matched_policy[none]","flags":"-","ms":0}`,
-			Access{At: at, Remote: netip.MustParseAddrPort("10.244.0.20:50328"), To: netip.MustParseAddrPort(
+			decision.Access{At: at, Remote: netip.MustParseAddrPort("10.244.0.20:50328"), To: netip.MustParseAddrPort(
 				"10.96.0.110:8080"), Denied: true, Details: "rbac_access_denied_matched_policy[none]"}, true},
 		{"a forged caller before the real one",
 			`{"artemis":"access","at":"1763902527.830846","xfcc":"URI=spiffe://forged,By=w;URI=spiffe://real","method":"GET","path":"/","status":200,"details":"via_upstream"}`,
-			Access{At: at, Caller: "spiffe://real", Method: "GET", Path: "/", Status: 200, Details: "via_upstream"},
+			decision.Access{At: at, Caller: "spiffe://real", Method: "GET", Path: "/", Status: 200,
+				Details: "via_upstream"},
 			true},
-		{"no access log", `[2026-11-23 12:35:56.137][1][warning] something`, Access{}, false},
-		{"other JSON", `{"a":1}`, Access{}, false},
-		{"nothing", ``, Access{}, false},
+		{"no access log", `[2026-11-23 12:35:56.137][1][warning] something`, decision.Access{}, false},
+		{"other JSON", `{"a":1}`, decision.Access{}, false},
+		{"nothing", ``, decision.Access{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, ok, err := ParseAccess([]byte(c.line))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,93 +31,90 @@ type kindOf struct {
 	add    func(o *object, value any)
 }
 
+// implementations are the kinds that local mode implements, by their version and name.
+var implementations = map[string]kindOf{
+	"v1 Namespace":       namespaceKind(),
+	"v1 ServiceAccount":  kind(noCheck, func(s *Set) *[]*corev1.ServiceAccount { return &s.ServiceAccounts }),
+	"v1 ConfigMap":       kind(noCheck, func(s *Set) *[]*corev1.ConfigMap { return &s.ConfigMaps }),
+	"v1 Service":         kind((*object).checkService, func(s *Set) *[]*corev1.Service { return &s.Services }),
+	"apps/v1 Deployment": kind(checkDeployment, func(s *Set) *[]*appsv1.Deployment { return &s.Deployments }),
+	"networking.k8s.io/v1 NetworkPolicy": kind((*object).checkNetworkPolicy,
+		func(s *Set) *[]*networkingv1.NetworkPolicy { return &s.NetworkPolicies }),
+	"gateway.networking.k8s.io/v1 Gateway": kind((*object).checkGateway,
+		func(s *Set) *[]*gatewayv1.Gateway { return &s.Gateways }),
+	"gateway.networking.k8s.io/v1 HTTPRoute": kind((*object).checkHTTPRoute,
+		func(s *Set) *[]*gatewayv1.HTTPRoute { return &s.HTTPRoutes }),
+	"security.istio.io/v1 AuthorizationPolicy": kind((*object).checkAuthorizationPolicy,
+		func(s *Set) *[]*securityv1.AuthorizationPolicy { return &s.AuthorizationPolicies }).
+		decodedBy(authorizationPolicy),
+	"security.istio.io/v1 PeerAuthentication": kind((*object).checkPeerAuthentication,
+		func(s *Set) *[]*securityv1.PeerAuthentication { return &s.PeerAuthentications }).
+		decodedBy(peerAuthentication),
+	"networking.istio.io/v1 ServiceEntry": kind((*object).checkServiceEntry,
+		func(s *Set) *[]*istionetworkingv1.ServiceEntry { return &s.ServiceEntries }).
+		decodedBy(serviceEntry).onlyAsked(),
+}
+
+// earlier are the versions of the mesh's groups before v1.
+var earlier = map[string][]string{
+	"gateway.networking.k8s.io": {"v1beta1"},
+	"security.istio.io":         {"v1beta1"},
+	"networking.istio.io":       {"v1beta1", "v1alpha3"},
+}
+
 // implementation returns the kind's decoder, and false for a kind that local mode
-// does not implement.
+// does not implement. What the mesh's kinds are in their earlier versions they are in v1.
 func implementation(apiVersion, kind string) (kindOf, bool) {
-	switch apiVersion + " " + kind {
-	case "v1 Namespace":
-		return kindOf{clusterScoped: true, decode: plain[corev1.Namespace], add: func(o *object, v any) {
-			n := v.(*corev1.Namespace)
-			o.checkMetadata(n.Labels, n.Annotations)
-			if n.Labels == nil {
-				n.Labels = map[string]string{}
-			}
-			// The API server sets it on every Namespace; NetworkPolicies select by it.
-			n.Labels[corev1.LabelMetadataName] = n.Name
-			o.survey.Set.Namespaces = append(o.survey.Set.Namespaces, n)
-		}}, true
-	case "v1 ServiceAccount":
-		return kindOf{decode: plain[corev1.ServiceAccount], add: func(o *object, v any) {
-			a := v.(*corev1.ServiceAccount)
-			o.checkMetadata(a.Labels, a.Annotations)
-			o.survey.Set.ServiceAccounts = append(o.survey.Set.ServiceAccounts, a)
-		}}, true
-	case "v1 ConfigMap":
-		return kindOf{decode: plain[corev1.ConfigMap], add: func(o *object, v any) {
-			c := v.(*corev1.ConfigMap)
-			o.checkMetadata(c.Labels, c.Annotations)
-			o.survey.Set.ConfigMaps = append(o.survey.Set.ConfigMaps, c)
-		}}, true
-	case "apps/v1 Deployment":
-		return kindOf{decode: plain[appsv1.Deployment], add: func(o *object, v any) {
-			d := v.(*appsv1.Deployment)
-			o.checkMetadata(d.Labels, d.Annotations)
-			o.checkMetadata(d.Spec.Template.Labels, d.Spec.Template.Annotations)
-			o.checkDeployment(d)
-			o.survey.Set.Deployments = append(o.survey.Set.Deployments, d)
-		}}, true
-	case "v1 Service":
-		return kindOf{decode: plain[corev1.Service], add: func(o *object, v any) {
-			s := v.(*corev1.Service)
-			o.checkMetadata(s.Labels, s.Annotations)
-			o.checkService(s)
-			o.survey.Set.Services = append(o.survey.Set.Services, s)
-		}}, true
-	case "networking.k8s.io/v1 NetworkPolicy":
-		return kindOf{decode: plain[networkingv1.NetworkPolicy], add: func(o *object, v any) {
-			p := v.(*networkingv1.NetworkPolicy)
-			o.checkMetadata(p.Labels, p.Annotations)
-			o.checkNetworkPolicy(p)
-			o.survey.Set.NetworkPolicies = append(o.survey.Set.NetworkPolicies, p)
-		}}, true
-	case "gateway.networking.k8s.io/v1 Gateway", "gateway.networking.k8s.io/v1beta1 Gateway":
-		return kindOf{decode: plain[gatewayv1.Gateway], add: func(o *object, v any) {
-			g := v.(*gatewayv1.Gateway)
-			o.checkMetadata(g.Labels, g.Annotations)
-			o.checkGateway(g)
-			o.survey.Set.Gateways = append(o.survey.Set.Gateways, g)
-		}}, true
-	case "gateway.networking.k8s.io/v1 HTTPRoute", "gateway.networking.k8s.io/v1beta1 HTTPRoute":
-		return kindOf{decode: plain[gatewayv1.HTTPRoute], add: func(o *object, v any) {
-			r := v.(*gatewayv1.HTTPRoute)
-			o.checkMetadata(r.Labels, r.Annotations)
-			o.checkHTTPRoute(r)
-			o.survey.Set.HTTPRoutes = append(o.survey.Set.HTTPRoutes, r)
-		}}, true
-	case "security.istio.io/v1 AuthorizationPolicy", "security.istio.io/v1beta1 AuthorizationPolicy":
-		return kindOf{decode: authorizationPolicy, add: func(o *object, v any) {
-			p := v.(*securityv1.AuthorizationPolicy)
-			o.checkMetadata(p.Labels, p.Annotations)
-			o.checkAuthorizationPolicy(p)
-			o.survey.Set.AuthorizationPolicies = append(o.survey.Set.AuthorizationPolicies, p)
-		}}, true
-	case "security.istio.io/v1 PeerAuthentication", "security.istio.io/v1beta1 PeerAuthentication":
-		return kindOf{decode: peerAuthentication, add: func(o *object, v any) {
-			p := v.(*securityv1.PeerAuthentication)
-			o.checkMetadata(p.Labels, p.Annotations)
-			o.checkPeerAuthentication(p)
-			o.survey.Set.PeerAuthentications = append(o.survey.Set.PeerAuthentications, p)
-		}}, true
-	case "networking.istio.io/v1 ServiceEntry", "networking.istio.io/v1beta1 ServiceEntry",
-		"networking.istio.io/v1alpha3 ServiceEntry":
-		return kindOf{asked: true, decode: serviceEntry, add: func(o *object, v any) {
-			e := v.(*istionetworkingv1.ServiceEntry)
-			o.checkMetadata(e.Labels, e.Annotations)
-			o.checkServiceEntry(e)
-			o.survey.Set.ServiceEntries = append(o.survey.Set.ServiceEntries, e)
-		}}, true
+	group, version, _ := strings.Cut(apiVersion, "/")
+	if slices.Contains(earlier[group], version) {
+		apiVersion = group + "/v1"
 	}
-	return kindOf{}, false
+	k, ok := implementations[apiVersion+" "+kind]
+	return k, ok
+}
+
+// kind is one of Kubernetes' own form: its labels and annotations are checked, then
+// what check says, and it goes to the end of a list.
+func kind[T any, P interface {
+	*T
+	metav1.Object
+}](check func(*object, P), list func(*Set) *[]P) kindOf {
+	return kindOf{decode: plain[T], add: func(o *object, v any) {
+		x := v.(P)
+		o.checkMetadata(x.GetLabels(), x.GetAnnotations())
+		check(o, x)
+		all := list(o.survey.Set)
+		*all = append(*all, x)
+	}}
+}
+
+func (k kindOf) decodedBy(decode func(*object, string, map[string]bool) (any, error)) kindOf {
+	k.decode = decode
+	return k
+}
+
+func (k kindOf) onlyAsked() kindOf {
+	k.asked = true
+	return k
+}
+
+func noCheck[T any](*object, *T) {}
+
+func namespaceKind() kindOf {
+	k := kind(func(_ *object, n *corev1.Namespace) {
+		if n.Labels == nil {
+			n.Labels = map[string]string{}
+		}
+		// The API server sets it on every Namespace; NetworkPolicies select by it.
+		n.Labels[corev1.LabelMetadataName] = n.Name
+	}, func(s *Set) *[]*corev1.Namespace { return &s.Namespaces })
+	k.clusterScoped = true
+	return k
+}
+
+func checkDeployment(o *object, d *appsv1.Deployment) {
+	o.checkMetadata(d.Spec.Template.Labels, d.Spec.Template.Annotations)
+	o.checkDeployment(d)
 }
 
 // locatedError is a decoding error whose line is known.

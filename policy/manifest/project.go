@@ -40,10 +40,14 @@ const (
 	adversaryFolder = "adversary/manifests"
 )
 
+// ZeroTrustFolders returns the directories, below a project's own, of what runs at
+// stage zero-trust.
+func ZeroTrustFolders() []string { return []string{renderedFolder, cellsFolder} }
+
 // Folders returns the directories that a project's manifests are read from,
 // below its own.
 func Folders(withAdversary bool) []string {
-	folders := []string{renderedFolder, cellsFolder, stagesFolder}
+	folders := append(ZeroTrustFolders(), stagesFolder)
 	if withAdversary {
 		folders = append(folders, adversaryFolder)
 	}

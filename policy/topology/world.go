@@ -6,6 +6,7 @@
 package topology
 
 import (
+	"iter"
 	"net/netip"
 
 	"artemis.example/catalog"
@@ -247,4 +248,16 @@ func (w *World) PodOf(identity string) *Pod { return w.accounts[identity] }
 // ID returns the identity of a ServiceAccount.
 func ID(namespace, serviceAccount string) (spiffeid.ID, error) {
 	return spiffeid.FromSegments(TrustDomain, "ns", namespace, "sa", serviceAccount)
+}
+
+// Apps yields the pods that run a program, in the order of Pods: no waypoint and no
+// gateway.
+func (w *World) Apps() iter.Seq[*Pod] {
+	return func(yield func(*Pod) bool) {
+		for _, p := range w.Pods {
+			if p.Kind == App && !yield(p) {
+				return
+			}
+		}
+	}
 }

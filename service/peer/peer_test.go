@@ -37,7 +37,8 @@ func capcom(t *testing.T, address string, timeout time.Duration) (*peer.Client, 
 	c := peer.New(peer.Config{
 		Self:      catalog.Caller{Cell: "houston", Component: "capcom"},
 		Addresses: map[string]*url.URL{"comms-system": u}, Timeout: timeout, Clock: clock, Tracing: tracing,
-		Metrics: telemetry.NewMetrics("houston", "capcom", "test"), Evidence: trace.NewEvidence(time.Now, time.Second, false),
+		Metrics:  telemetry.NewMetrics("houston", "capcom", "test"),
+		Evidence: trace.NewEvidence(time.Now, time.Second, false),
 	})
 	t.Cleanup(c.Close)
 	return c, clock

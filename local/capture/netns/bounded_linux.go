@@ -1,11 +1,11 @@
 package netns
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"artemis.example/local/capture"
 )
 
 // boundedListener lets at most so many of its connections be open at a time, and
@@ -17,17 +17,11 @@ type boundedListener struct {
 
 // Accept returns the next connection; it fails when the listener is closed.
 func (l *boundedListener) Accept() (net.Conn, error) {
-	for pause := time.Millisecond; ; {
-		c, err := l.Listener.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
+	for {
+		c, err := capture.AcceptNext(l.Listener.Accept)
+		if err != nil {
 			return nil, err
-		case err != nil:
-			time.Sleep(pause)
-			pause = min(2*pause, time.Second)
-			continue
 		}
-		pause = time.Millisecond
 		if atomic.AddInt64(&l.free, -1) >= 0 {
 			return &boundedConn{Conn: c, done: func() { atomic.AddInt64(&l.free, 1) }}, nil
 		}

@@ -99,17 +99,11 @@ func newPod(n *Node, spec capture.PodSpec, user int) (_ *Pod, err error) {
 // Accept returns the next connection that a program in the pod opens. It fails
 // when the pod is closed, and only then.
 func (p *Pod) Accept() (capture.Captured, error) {
-	for pause := time.Millisecond; ; {
-		conn, err := p.traffic.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
+	for {
+		conn, err := capture.AcceptNext(p.traffic.Accept)
+		if err != nil {
 			return capture.Captured{}, err
-		case err != nil: // out of descriptors, for one: that passes
-			time.Sleep(pause)
-			pause = min(2*pause, time.Second)
-			continue
 		}
-		pause = time.Millisecond
 		tcp := conn.(*net.TCPConn)
 		dst, err := originalDestination(tcp)
 		if err == nil && !dst.Addr().IsLoopback() {

@@ -1,0 +1,44 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+)
+
+// Pauses are the waits after failures in a row: from First on twice as long each
+// time, at most Last.
+type Pauses struct {
+	First, Last time.Duration
+	next        time.Duration
+}
+
+// Reset begins again with First.
+func (p *Pauses) Reset() { p.next = 0 }
+
+// Wait waits for the next pause, or returns the context's error at its end.
+func (p *Pauses) Wait(ctx context.Context) error {
+	p.next = min(max(p.next, p.First), p.Last)
+	timer := time.NewTimer(p.next)
+	defer timer.Stop()
+	p.next *= 2
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// AcceptNext returns the next connection of a listener, whatever else fails than the
+// listener itself: to be out of descriptors, for one, passes.
+func AcceptNext[C any](accept func() (C, error)) (C, error) {
+	for pauses := (Pauses{First: time.Millisecond, Last: time.Second}); ; {
+		c, err := accept()
+		if err == nil || errors.Is(err, net.ErrClosed) {
+			return c, err
+		}
+		_ = pauses.Wait(context.Background())
+	}
+}
