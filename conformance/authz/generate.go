@@ -88,37 +88,33 @@ func (g *generator) headerLine() [2]string { return g.lineOf(pick(g, headers)) }
 // lineOf returns a line of a header.
 func (g *generator) lineOf(name string) [2]string {
 	g.note("header " + strings.ToLower(name))
-	switch name {
-	case "x-forwarded-for":
-		return [2]string{name, pick(g, chain)}
-	case "referer":
-		return [2]string{name, pick(g, referers)}
-	case "x-forwarded-proto":
-		return [2]string{name, pick(g, []string{"http", "https", "HTTPS", "ws"})}
-	case "x-request-id": // no part of it is one of a UUID that Envoy makes up
-		return [2]string{name, pick(g, []string{"zz-zyz", "", "zz"})}
-	case "x-forwarded-client-cert":
+	if name == "x-forwarded-client-cert" {
 		c := g.anyone()
 		return [2]string{name, pick(g, []string{"By=x;URI=" + c.Principal, "By=" + c.WaypointIdentity() + ";URI=" +
 			c.Principal, "URI=" + c.Principal, "v1"})}
-	case "te":
-		return [2]string{name, pick(g, []string{"trailers", "gzip", "gzip, trailers", "Trailers", "trailers;q=1", "",
-			",trailers,"})}
-	case "expect":
-		return [2]string{name, pick(g, []string{"100-continue", "100-Continue", "x"})}
-	case "connection":
-		return [2]string{name, pick(g, []string{"x-role", "X-A, x-b", "close", "keep-alive", "te", "upgrade",
-			"Upgrade, x-role", "x-forwarded-for", "x-forwarded-client-cert", "host", ":path", "http2-settings, upgrade",
-			"\"x-a\"", ",,", "x-request-id", "x-envoy-original-path", "connection", "cookie,user-agent",
-			"a,b,c,d,e,f,g,h,i", "a,b,c,d,e,f,g,h,i,j", "x-forwarded-proto"})}
-	case "upgrade":
-		return [2]string{name, pick(g, []string{"websocket", "WebSocket", "h2c", "foo", ""})}
-	case "transfer-encoding":
-		return [2]string{name, "chunked"}
-	case "content-length":
-		return [2]string{name, "0"}
+	}
+	if own, ok := valuesOf[name]; ok {
+		return [2]string{name, pick(g, own)}
 	}
 	return [2]string{name, pick(g, values)}
+}
+
+// valuesOf are the values of headers that have some of their own.
+var valuesOf = map[string][]string{
+	"x-forwarded-for":   chain,
+	"referer":           referers,
+	"x-forwarded-proto": {"http", "https", "HTTPS", "ws"},
+	// no part of it is one of a UUID that Envoy makes up
+	"x-request-id": {"zz-zyz", "", "zz"},
+	"te":           {"trailers", "gzip", "gzip, trailers", "Trailers", "trailers;q=1", "", ",trailers,"},
+	"expect":       {"100-continue", "100-Continue", "x"},
+	"connection": {"x-role", "X-A, x-b", "close", "keep-alive", "te", "upgrade", "Upgrade, x-role", "x-forwarded-for",
+		"x-forwarded-client-cert", "host", ":path", "http2-settings, upgrade", "\"x-a\"", ",,", "x-request-id",
+		"x-envoy-original-path", "connection", "cookie,user-agent", "a,b,c,d,e,f,g,h,i", "a,b,c,d,e,f,g,h,i,j",
+		"x-forwarded-proto"},
+	"upgrade":           {"websocket", "WebSocket", "h2c", "foo", ""},
+	"transfer-encoding": {"chunked"},
+	"content-length":    {"0"},
 }
 
 var referers = []string{"https://app.example/x", "http://app.example", "https://app.example:8080/a?b", "app.example/x",
@@ -341,46 +337,42 @@ func (g *generator) attach(p *securityv1.AuthorizationPolicy) {
 	}
 	service := ref(pick(g, []string{"", "core"}), "Service", target.Service)
 	const api = "gateway.networking.k8s.io"
-	switch n := g.IntN(100); {
-	case n < 74:
-		g.note("targetRefs Service")
-		p.Spec.TargetRefs = service
-	case n < 76:
-		g.note("targetRef Service")
-		p.Spec.TargetRef = service[0]
-	case n < 82:
-		g.note("targetRefs Gateway")
-		p.Spec.TargetRefs = ref(api, "Gateway", target.Waypoint)
-	case n < 85:
-		g.note("targetRefs GatewayClass in the root namespace")
-		p.Spec.TargetRefs, p.Namespace = ref(api, "GatewayClass", "istio-waypoint"), translate.RootNamespace
-	case n < 86:
-		g.note("targetRefs GatewayClass elsewhere")
-		p.Spec.TargetRefs = ref(api, "GatewayClass", "istio-waypoint")
-	case n < 87:
-		g.note("targetRefs another GatewayClass")
-		p.Spec.TargetRefs, p.Namespace = ref(api, "GatewayClass", "istio"), translate.RootNamespace
-	case n < 89:
-		g.note("targetRefs another Service")
-		p.Spec.TargetRefs = ref("", "Service", "other")
-	case n < 90:
-		g.note("targetRefs another Gateway")
-		p.Spec.TargetRefs = ref(api, "Gateway", "other")
-	case n < 92:
-		g.note("targetRefs Service of another namespace")
-		p.Spec.TargetRefs, p.Namespace = service, pick(g, []string{"cell-b", translate.RootNamespace})
-	case n < 94:
-		g.note("targetRefs several")
-		p.Spec.TargetRefs = slices.Concat(ref("", "Service", "other"), service, ref(api, "Gateway", target.Waypoint))
-	case n < 96:
-		g.note("selector")
-		p.Spec.Selector = &typev1beta1.WorkloadSelector{MatchLabels: map[string]string{
-			"gateway.networking.k8s.io/gateway-name": target.Waypoint}}
-	case n < 98:
-		g.note("neither selector nor targetRefs")
-	default:
-		g.note("neither selector nor targetRefs, in the root namespace")
-		p.Namespace = translate.RootNamespace
+	class := func(name string) []*typev1beta1.PolicyTargetReference { return ref(api, "GatewayClass", name) }
+	waypoint, other := ref(api, "Gateway", target.Waypoint), ref("", "Service", "other")
+	n := g.IntN(100)
+	for _, way := range []struct {
+		below int // of a hundred
+		what  string
+		set   func()
+	}{
+		{74, "targetRefs Service", func() { p.Spec.TargetRefs = service }},
+		{76, "targetRef Service", func() { p.Spec.TargetRef = service[0] }},
+		{82, "targetRefs Gateway", func() { p.Spec.TargetRefs = waypoint }},
+		{85, "targetRefs GatewayClass in the root namespace", func() {
+			p.Spec.TargetRefs, p.Namespace = class("istio-waypoint"), translate.RootNamespace
+		}},
+		{86, "targetRefs GatewayClass elsewhere", func() { p.Spec.TargetRefs = class("istio-waypoint") }},
+		{87, "targetRefs another GatewayClass", func() {
+			p.Spec.TargetRefs, p.Namespace = class("istio"), translate.RootNamespace
+		}},
+		{89, "targetRefs another Service", func() { p.Spec.TargetRefs = other }},
+		{90, "targetRefs another Gateway", func() { p.Spec.TargetRefs = ref(api, "Gateway", "other") }},
+		{92, "targetRefs Service of another namespace", func() {
+			p.Spec.TargetRefs, p.Namespace = service, pick(g, []string{"cell-b", translate.RootNamespace})
+		}},
+		{94, "targetRefs several", func() { p.Spec.TargetRefs = slices.Concat(other, service, waypoint) }},
+		{96, "selector", func() {
+			p.Spec.Selector = &typev1beta1.WorkloadSelector{MatchLabels: map[string]string{
+				"gateway.networking.k8s.io/gateway-name": target.Waypoint}}
+		}},
+		{98, "neither selector nor targetRefs", func() {}},
+		{100, "neither selector nor targetRefs, in the root namespace", func() { p.Namespace = translate.RootNamespace }},
+	} {
+		if n < way.below {
+			g.note(way.what)
+			way.set()
+			return
+		}
 	}
 }
 
@@ -478,29 +470,18 @@ func (g *generator) condition(r enforcer.Request) *securityv1beta1.Condition {
 	c := g.clients[r.Client]
 	key := pick(g, conditionKeys)
 	out := &securityv1beta1.Condition{Key: key}
-	var value func() (string, string)
-	switch key {
-	case "source.ip":
-		value = func() (string, string) { return g.block(c.Source.String()) }
-	case "remote.ip":
-		value = func() (string, string) { return g.block(g.forwarded(r)) }
-	case "source.namespace":
-		value = func() (string, string) { return g.namespace(c) }
-	case "source.principal":
-		value = func() (string, string) { return g.principal(c) }
-	case "source.serviceAccount":
-		value = func() (string, string) { return g.account(c) }
-	case "source.trustDomain":
-		value = func() (string, string) { return g.trustDomain(c) }
-	case "destination.ip":
-		value = func() (string, string) { return g.block(c.Dest.Addr().String()) }
-	case "destination.port":
-		value = func() (string, string) { return g.portValue(r.Client) }
-	case "connection.sni":
-		value = func() (string, string) {
-			return g.text("web.example")
-		}
-	case "request.headers":
+	value := map[string]func() (string, string){
+		"source.ip":             func() (string, string) { return g.block(c.Source.String()) },
+		"remote.ip":             func() (string, string) { return g.block(g.forwarded(r)) },
+		"source.namespace":      func() (string, string) { return g.namespace(c) },
+		"source.principal":      func() (string, string) { return g.principal(c) },
+		"source.serviceAccount": func() (string, string) { return g.account(c) },
+		"source.trustDomain":    func() (string, string) { return g.trustDomain(c) },
+		"destination.ip":        func() (string, string) { return g.block(c.Dest.Addr().String()) },
+		"destination.port":      func() (string, string) { return g.portValue(r.Client) },
+		"connection.sni":        func() (string, string) { return g.text("web.example") },
+	}[key]
+	if key == "request.headers" {
 		line := g.headerLine()
 		if n := len(r.Header); n > 0 && g.chance(80) {
 			line = r.Header[g.IntN(n)]

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -46,11 +45,6 @@ func run(ctx context.Context, root, command string, check, keep bool) error {
 	if err != nil {
 		return err
 	}
-	if command != "" && !engine.Isolated() {
-		if err := shop.Build(ctx, engine.Kubectl); err != nil {
-			return err
-		}
-	}
 	if !engine.Isolated() {
 		say("engines built; the time of the control plane starts now")
 	}
@@ -73,13 +67,9 @@ func run(ctx context.Context, root, command string, check, keep bool) error {
 	defer c.Stop()
 	say("control plane up")
 	if command != "" {
-		return against(ctx, c, shop, root, command)
+		return choreo.Against(ctx, c, shop, root, command)
 	}
-	steps, err := choreo.Order(root)
-	if err != nil {
-		return err
-	}
-	if err := choreo.Deploy(ctx, c, root, steps); err != nil {
+	if err := choreo.Deploy(ctx, c, shop, root); err != nil {
 		return err
 	}
 	say("openchoreo/ deployed")
@@ -99,23 +89,6 @@ func run(ctx context.Context, root, command string, check, keep bool) error {
 		return err
 	}
 	say(fmt.Sprintf("%d files rendered, %d of them changed", len(files), len(written)))
-	return nil
-}
-
-// against runs a command in the repository as somebody who may do everything on
-// the platform, and gives its failure as its own.
-func against(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, root, command string) error {
-	kubeconfig, err := c.Kubeconfig("admin")
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, "bash", "-c", command)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+shop.Dir+string(os.PathListSeparator)+
-		os.Getenv("PATH"))
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", command, err)
-	}
 	return nil
 }
 

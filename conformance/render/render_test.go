@@ -57,11 +57,7 @@ func withPlatform(ctx context.Context, run func() int) (int, error) {
 		return 1, err
 	}
 	defer platform.Stop()
-	steps, err := choreo.Order(root)
-	if err != nil {
-		return 1, err
-	}
-	if err := choreo.Deploy(ctx, platform.Cluster, root, steps); err != nil {
+	if err := choreo.Deploy(ctx, platform.Cluster, platform.shop, root); err != nil {
 		return 1, err
 	}
 	return run(), nil

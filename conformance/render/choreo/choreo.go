@@ -35,9 +35,10 @@ const (
 	agentAccount   = dataPlane + ":cluster-agent-dataplane"
 )
 
-// Programs are what Boot runs.
+// Programs are what Boot and Against run.
 func Programs() []engine.Program {
-	return []engine.Program{engine.Etcd, engine.APIServer, engine.ClusterGateway, engine.ClusterAgent, engine.Manager}
+	return []engine.Program{engine.Etcd, engine.APIServer, engine.ClusterGateway, engine.ClusterAgent, engine.Manager,
+		engine.Kubectl}
 }
 
 // Sources are the directories of the modules whose files an installation
