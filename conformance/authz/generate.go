@@ -366,7 +366,9 @@ func (g *generator) attach(p *securityv1.AuthorizationPolicy) {
 				"gateway.networking.k8s.io/gateway-name": target.Waypoint}}
 		}},
 		{98, "neither selector nor targetRefs", func() {}},
-		{100, "neither selector nor targetRefs, in the root namespace", func() { p.Namespace = translate.RootNamespace }},
+		{100, "neither selector nor targetRefs, in the root namespace", func() {
+			p.Namespace = translate.RootNamespace
+		}},
 	} {
 		if n < way.below {
 			g.note(way.what)

@@ -36,8 +36,8 @@ func Against(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, root, c
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-c", command)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "KUBE_CONTEXT=", "PATH="+shop.Dir+string(os.PathListSeparator)+
-		os.Getenv("PATH"))
+	path := shop.Dir + string(os.PathListSeparator) + os.Getenv("PATH")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "KUBE_CONTEXT=", "PATH="+path)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}
