@@ -25,7 +25,7 @@ const clusterKinds = "ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,pe
 func newLintCommand(at *place) *cobra.Command {
 	var strict, checks bool
 	var out format
-	var files []string
+	var files, silences []string
 	var namespace string
 	cmd := &cobra.Command{
 		Use:   "lint [DIR|FILE|-...]",
@@ -39,7 +39,7 @@ func newLintCommand(at *place) *cobra.Command {
 			"runs at stage zero-trust.\n\n" +
 			"A comment in an object, # artemis-lint: ignore CHECK REASON, or its annotation " +
 			"artemis.example/lint-ignore: CHECK REASON,\n" +
-			"silences a check there.\n\n" +
+			"silences a check there; a file of silences (--silence) does it for many.\n\n" +
 			"Exit code: 0 nothing of severity error, 1 at least one, 2 nothing was judged.",
 		Example: "  artemis lint\n  artemis lint deploy/ policies/ -o sarif\n" +
 			"  helm template shop | artemis lint - --namespace shop\n" +
@@ -67,6 +67,13 @@ func newLintCommand(at *place) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			for _, file := range silences {
+				more, err := manifest.ReadSilences(file)
+				if err != nil {
+					return usageError{err}
+				}
+				in.Silences = append(in.Silences, more...)
+			}
 			report, err := lint.Check(in)
 			if err != nil {
 				return usageError{err}
@@ -87,6 +94,8 @@ func newLintCommand(at *place) *cobra.Command {
 	cmd.Flags().BoolVar(&checks, "checks", false, "list the checks, and what each means")
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil,
 		"a file or directory, - for standard input; may be given again")
+	cmd.Flags().StringArrayVar(&silences, "silence", nil,
+		"a file of silences: what a check is not to report, and why; may be given again")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "the namespace of objects that name none")
 	out.addFlags(cmd, "sarif", "junit")
 	return cmd
@@ -245,7 +254,11 @@ func writeSARIF(w io.Writer, version string, r *lint.Report) error {
 		res.Locations[0].PhysicalLocation.ArtifactLocation.URI = filepath.ToSlash(f.File)
 		res.Locations[0].PhysicalLocation.Region.StartLine = max(f.Line, 1)
 		if f.Reason != "" {
-			res.Suppressions = []sarifSuppression{{"inSource", f.Reason}}
+			kind := "external"
+			if strings.HasPrefix(f.SilencedAt, f.File+":") {
+				kind = "inSource"
+			}
+			res.Suppressions = []sarifSuppression{{kind, f.Reason}}
 		}
 		run.Results = append(run.Results, res)
 	}
@@ -259,6 +272,7 @@ type (
 		Name     string      `xml:"name,attr"`
 		Tests    int         `xml:"tests,attr"`
 		Failures int         `xml:"failures,attr"`
+		Skipped  int         `xml:"skipped,attr"`
 		Cases    []junitCase `xml:"testcase"`
 	}
 	junitCase struct {
@@ -267,7 +281,11 @@ type (
 		File    string        `xml:"file,attr,omitempty"`
 		Line    int           `xml:"line,attr,omitempty"`
 		Failure *junitFailure `xml:"failure,omitempty"`
+		Skipped *junitSkipped `xml:"skipped,omitempty"`
 		Out     string        `xml:"system-out,omitempty"`
+	}
+	junitSkipped struct {
+		Message string `xml:"message,attr"`
 	}
 	junitFailure struct {
 		Type    string `xml:"type,attr"`
@@ -277,12 +295,18 @@ type (
 )
 
 // writeJUnit writes a case for every check that found nothing, and one for every
-// finding.
+// finding; one that is silenced is skipped.
 func writeJUnit(w io.Writer, r *lint.Report, strict bool) error {
 	suite := junitSuite{Name: "artemis lint"}
 	quiet := map[string]bool{}
 	for _, c := range lint.Checks() {
 		quiet[c.Name] = true
+	}
+	for _, f := range r.Silenced {
+		quiet[f.Check] = false
+		suite.Skipped++
+		suite.Cases = append(suite.Cases, junitCase{Class: f.Check, Name: cmp.Or(f.Object, f.File), File: f.File,
+			Line: f.Line, Skipped: &junitSkipped{f.Reason}})
 	}
 	for _, f := range r.Findings {
 		quiet[f.Check] = false

@@ -204,6 +204,64 @@ func TestWhereNothingIsJudgedTheExitCodeIsTwo(t *testing.T) {
 	}
 }
 
+// What is silenced is in the formats of others as what they call it, by where the word
+// stands.
+func TestWhatIsSilencedIsShown(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	deny := func(name string) string {
+		return "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: " + name +
+			", namespace: shop}\nspec: {targetRefs: [{kind: Service, name: cart}], action: DENY, rules: [{to: " +
+			"[{operation: {paths: [/admin]}}]}]}\n"
+	}
+	manifests := write("deny.yaml", "# artemis-lint: ignore deny-by-path raw paths\n"+deny("a")+"---\n"+deny("b"))
+	silences := write("silences.yaml",
+		"silences: [{check: deny-by-path, object: AuthorizationPolicy shop/b, reason: raw as well}]\n")
+	lintAs := func(format string) string {
+		cmd := newLintCommand(&place{root: t.TempDir()})
+		out, err := runCommand(cmd, manifests, "--silence", silences, "-o", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	var sarif struct {
+		Runs []struct {
+			Results []struct {
+				Suppressions []sarifSuppression
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(lintAs("sarif")), &sarif); err != nil {
+		t.Fatal(err)
+	}
+	var got []sarifSuppression
+	for _, r := range sarif.Runs[0].Results {
+		got = append(got, r.Suppressions...)
+	}
+	if diff := cmp.Diff([]sarifSuppression{{"inSource", "raw paths"}, {"external", "raw as well"}}, got); diff != "" {
+		t.Errorf("SARIF (-want +got)\n%s", diff)
+	}
+	if out := lintAs("junit"); strings.Count(out, "<skipped message=") != 2 || !strings.Contains(out, `skipped="2"`) {
+		t.Errorf("JUnit: %s", out)
+	}
+	if out := lintAs("text"); !strings.Contains(out, "2 silenced") {
+		t.Errorf("text: %s", out)
+	}
+	bad := write("bad.yaml", "silence: []\n")
+	var usage usageError
+	_, err := runCommand(newLintCommand(&place{root: t.TempDir()}), manifests, "--silence", bad)
+	if !errors.As(err, &usage) {
+		t.Errorf("a file of no silences: %v, want an error about usage", err)
+	}
+}
+
 func TestLintAnswersInTheFormatsOfOthers(t *testing.T) {
 	list, err := os.ReadFile(cluster)
 	if err != nil {

@@ -157,7 +157,7 @@ func Checks() []Class {
 				"admit the node's own address without being told, and not this one: the pods never become ready.",
 			[]string{"istio/istio.io#15281"}},
 		{"silence", Warning, "a silence that silences nothing",
-			"A comment or annotation silences one check, and says why. One without a reason, for a check that does " +
+			"A comment, an annotation or a file silences a check, and says why. One without a reason, for a check that does " +
 				"not exist or finds nothing, is left over.", nil},
 
 		{string(manifest.CodeSyntax), Error, "no YAML", "What cannot be read cannot be applied.", nil},

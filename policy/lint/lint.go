@@ -39,8 +39,9 @@ type Finding struct {
 	// Message says what is the case, Fix what to write.
 	Message string `json:"message"`
 	Fix     string `json:"fix,omitempty"`
-	// Reason is why it was silenced.
-	Reason string `json:"reason,omitempty"`
+	// Reason is why it was silenced, SilencedAt the "FILE:LINE" that says so.
+	Reason     string `json:"reason,omitempty"`
+	SilencedAt string `json:"silencedAt,omitempty"`
 }
 
 // NotJudged is something that a finding would depend on and the files, or the
@@ -57,7 +58,7 @@ type Report struct {
 	Files    int       `json:"files"`
 	Objects  int       `json:"objects"`
 	Findings []Finding `json:"findings"`
-	// Silenced are findings that their objects silence, with the reason.
+	// Silenced are findings that somebody silences, with the reason.
 	Silenced  []Finding   `json:"silenced"`
 	NotJudged []NotJudged `json:"notJudged"`
 	// LeftOut is what was read and no finding depends on.
@@ -155,14 +156,8 @@ type checker struct {
 	sidecars  map[topology.Ref]bool
 	workloads map[manifest.Key]manifest.Workload
 	gateways  bool // some Gateway is among the files
-	findings  []found
+	findings  []Finding
 	report    *Report
-}
-
-// found is a finding and its object.
-type found struct {
-	Finding
-	key manifest.Key
 }
 
 func (c *checker) add(sev Severity, check string, at manifest.Key, message, fix string) {
@@ -172,10 +167,10 @@ func (c *checker) add(sev Severity, check string, at manifest.Key, message, fix 
 // addAt adds a finding in the line of a field of the object.
 func (c *checker) addAt(sev Severity, check string, at manifest.Key, path, message, fix string) {
 	o := c.origin(at, path)
-	c.findings = append(c.findings, found{Finding{
+	c.findings = append(c.findings, Finding{
 		Severity: sev, Check: check, File: o.File, Line: o.Line, Object: at.Kind + " " + at.String(), Message: message,
 		Fix: fix,
-	}, at})
+	})
 }
 
 // notJudged adds something that the files leave open.
@@ -221,7 +216,7 @@ func (c *checker) problems() {
 			f.Severity = Warning
 			f.Fix = "lint what goes to one cluster at a time; the first was judged"
 		}
-		c.findings = append(c.findings, found{f, p.Object})
+		c.findings = append(c.findings, f)
 	}
 	for _, g := range c.in.Gaps {
 		if g.Object.Kind == "Namespace" || g.Object.Kind == "AuthorizationPolicy" && g.Field == "spec" ||
@@ -242,34 +237,39 @@ func (c *checker) rejected(key manifest.Key) bool {
 	return slices.ContainsFunc(c.in.Problems, func(p manifest.Problem) bool { return p.Object == key })
 }
 
-// silence takes the findings out that their objects silence.
+// silence takes the findings out that somebody silences, and says which silences are
+// none.
 func (c *checker) silence() {
-	used := map[manifest.Silence]bool{}
+	used := make([]bool, len(c.in.Silences))
 	for _, f := range c.findings {
 		out := &c.report.Findings
-		for _, s := range c.in.Silences[f.key] {
-			if s.Check == f.Check && s.Reason != "" {
-				used[s], f.Reason, out = true, s.Reason, &c.report.Silenced
+		for i := range c.in.Silences {
+			if s := &c.in.Silences[i]; s.Reason != "" && s.Covers(f.Check, f.File, f.Object) {
+				used[i], out = true, &c.report.Silenced
+				f.Reason, f.SilencedAt = s.Reason, fmt.Sprintf("%s:%d", s.File, s.Line)
 			}
 		}
-		*out = append(*out, f.Finding)
+		*out = append(*out, f)
 	}
-	for key, list := range c.in.Silences {
-		for _, s := range list {
-			f := Finding{Severity: Warning, Check: "silence", File: s.File, Line: s.Line, Object: key.Kind + " " +
-				key.String()}
-			switch {
-			case !slices.ContainsFunc(Checks(), func(k Class) bool { return k.Name == s.Check }):
-				f.Message, f.Fix = fmt.Sprintf("%q is none of the checks", s.Check), "artemis lint --checks lists them"
-			case s.Reason == "":
-				f.Message, f.Fix = "gives no reason: nothing is silenced", "write why after the check's name"
-			case !used[s]:
-				f.Message, f.Fix = "silences "+s.Check+", which finds nothing here", "take it out"
-			default:
-				continue
-			}
-			c.report.Findings = append(c.report.Findings, f)
+	for i, s := range c.in.Silences {
+		f := Finding{Severity: Warning, Check: "silence", File: s.File, Line: s.Line}
+		here := "here"
+		if s.On == s.File { // its own object's
+			f.Object = s.Object
+		} else {
+			here = "in " + cmp.Or(s.Object, s.On)
 		}
+		switch {
+		case !slices.ContainsFunc(Checks(), func(k Class) bool { return k.Name == s.Check }):
+			f.Message, f.Fix = fmt.Sprintf("%q is none of the checks", s.Check), "artemis lint --checks lists them"
+		case s.Reason == "":
+			f.Message, f.Fix = "gives no reason: nothing is silenced", "say why"
+		case !used[i]:
+			f.Message, f.Fix = "silences "+s.Check+", which finds nothing "+here, "take it out"
+		default:
+			continue
+		}
+		c.report.Findings = append(c.report.Findings, f)
 	}
 }
 

@@ -474,6 +474,81 @@ func TestAClustersOwnListIsLinted(t *testing.T) {
 	}
 }
 
+// A file of silences is judged as a comment is: what it silences is taken out with the
+// reason, and what silences nothing is found in its own line.
+func TestAFileOfSilences(t *testing.T) {
+	dir := t.TempDir()
+	manifests, file := filepath.Join(dir, "deny.yaml"), filepath.Join(dir, "silences.yaml")
+	const deny = `{targetRefs: [{group: "", kind: Service, name: guidance-nav}], action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`
+	if err := os.WriteFile(manifests, []byte(cell(t)+policy("d", deny)+policy("e", deny)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, silences string
+		want           []string // what is found, and what is silenced
+		err            string
+	}{
+		{"by the object", "- {check: deny-by-path, object: AuthorizationPolicy orion/d, reason: raw paths}",
+			[]string{"found deny-by-path AuthorizationPolicy orion/e",
+				"silenced deny-by-path AuthorizationPolicy orion/d: raw paths, silences.yaml:2"}, ""},
+		{"by a pattern", "- {check: deny-by-path, object: \"* orion/*\", reason: raw paths}",
+			[]string{"silenced deny-by-path AuthorizationPolicy orion/d: raw paths, silences.yaml:2",
+				"silenced deny-by-path AuthorizationPolicy orion/e: raw paths, silences.yaml:2"}, ""},
+		{"by the file", "- {check: deny-by-path, file: \"*/deny.yaml\", object: \"*/e\", reason: raw paths}",
+			[]string{"found deny-by-path AuthorizationPolicy orion/d",
+				"silenced deny-by-path AuthorizationPolicy orion/e: raw paths, silences.yaml:2"}, ""},
+		{"what silences nothing", "- {check: deny-by-path, object: AuthorizationPolicy orion/f, reason: gone}\n" +
+			"- {check: deny-by-pth, object: \"*\", reason: raw paths}\n- {check: deny-by-path, object: \"*\"}",
+			[]string{"found deny-by-path AuthorizationPolicy orion/d", "found deny-by-path AuthorizationPolicy orion/e",
+				"silences.yaml:2 silences deny-by-path, which finds nothing in AuthorizationPolicy orion/f",
+				`silences.yaml:3 "deny-by-pth" is none of the checks`,
+				"silences.yaml:4 gives no reason: nothing is silenced"}, ""},
+		{"about nothing", "- {check: deny-by-path, reason: raw paths}", nil, "say what it is about"},
+		{"a misspelt key", "- {check: deny-by-path, objekt: x, reason: raw paths}", nil, "objekt: a silence has"},
+		{"no list", "deny-by-path", nil, "write silences:"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.WriteFile(file, []byte("silences:\n"+c.silences+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			silences, err := manifest.ReadSilences(file)
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), file) {
+					t.Fatalf("%v, want an error about %q", err, c.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := manifest.ReadInput(manifest.Source{}, manifests)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Silences = silences
+			r, err := lint.Check(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range r.Findings {
+				if f.Check == "silence" {
+					got = append(got, fmt.Sprintf("%s:%d %s", filepath.Base(f.File), f.Line, f.Message))
+				} else {
+					got = append(got, fmt.Sprintf("found %s %s", f.Check, f.Object))
+				}
+			}
+			for _, f := range r.Silenced {
+				got = append(got, fmt.Sprintf("silenced %s %s: %s, %s", f.Check, f.Object, f.Reason,
+					filepath.Base(f.SilencedAt)))
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestASilenceNeedsAReasonAndAFinding(t *testing.T) {
 	const deny = `{targetRefs: [{group: "", kind: Service, name: guidance-nav}], action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`
 	annotated := strings.Replace(policy("d", deny), "namespace: orion}", "namespace: orion, annotations: "+

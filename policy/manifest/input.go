@@ -40,8 +40,8 @@ type Input struct {
 	// content: the files are not of one cluster, and what is not among them says
 	// nothing.
 	Torn map[string]bool
-	// Silences are the checks of lint that objects silence, by object.
-	Silences map[Key][]Silence
+	// Silences are the checks of lint that are not to report something.
+	Silences []Silence
 	// Namespace was given to Assumed objects.
 	Namespace string
 	Assumed   int
@@ -76,7 +76,7 @@ func (in *Input) Objects() int { return len(in.Set.Origins) }
 // standard input for -, leniently: for answers about manifests, not for running
 // them. It fails only where a path cannot be read at all.
 func ReadInput(src Source, paths ...string) (*Input, error) {
-	in := &Input{Namespace: cmp.Or(src.Namespace, "default"), Silences: map[Key][]Silence{}, Torn: map[string]bool{}}
+	in := &Input{Namespace: cmp.Or(src.Namespace, "default"), Torn: map[string]bool{}}
 	r := newReader()
 	r.input, in.Survey = in, r.survey
 	in.Set.Foreign = true

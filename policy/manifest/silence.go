@@ -1,17 +1,103 @@
 package manifest
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
 	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// Silence is an object's own word that a check of lint is not to report it.
+// Silence is somebody's word that a check of lint is not to report something: an
+// object's own, or that of a file of silences.
 type Silence struct {
 	Check  string
 	Reason string // empty where none is given
+	// Object is "Kind namespace/name", and On a file as it is named in findings, each
+	// with * for whatever there may be; empty is no limit.
+	Object, On string
+	// Origin is where the silence stands.
 	Origin
+}
+
+// Covers reports whether a silence is about a finding of a check, in a file and of an
+// object.
+func (s *Silence) Covers(check, file, object string) bool {
+	return s.Check == check && (s.Object == "" || fits(s.Object, object)) && (s.On == "" || fits(s.On, file))
+}
+
+// fits reports whether a text is a pattern's, in which * is whatever there may be.
+func fits(pattern, text string) bool {
+	first, rest, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return pattern == text
+	}
+	text, ok := strings.CutPrefix(text, first)
+	if !ok {
+		return false
+	}
+	parts := strings.Split(rest, "*")
+	for _, part := range parts[:len(parts)-1] {
+		i := strings.Index(text, part)
+		if i < 0 {
+			return false
+		}
+		text = text[i+len(part):]
+	}
+	return strings.HasSuffix(text, parts[len(parts)-1])
+}
+
+// ReadSilences reads a file of silences: a list under silences of check, reason, and
+// object or file.
+func ReadSilences(file string) ([]Silence, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read silences: %w", err)
+	}
+	var top struct {
+		Silences []yaml.Node `yaml:"silences"`
+	}
+	decoder := yaml.NewDecoder(strings.NewReader(string(data)))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&top); err != nil {
+		return nil, fmt.Errorf("read silences: %s: %w; write silences: [{check: ..., object: ..., reason: ...}]", file,
+			err)
+	}
+	var out []Silence
+	for i := range top.Silences {
+		n := &top.Silences[i]
+		s := Silence{Origin: Origin{file, n.Line}}
+		into := map[string]*string{"check": &s.Check, "reason": &s.Reason, "object": &s.Object, "file": &s.On}
+		if err := fill(n, into); err != nil {
+			return nil, fmt.Errorf("read silences: %s:%d: %w", file, n.Line, err)
+		}
+		s.Reason = strings.TrimSpace(s.Reason)
+		if cmp.Or(s.Object, s.On) == "" {
+			return nil, fmt.Errorf("read silences: %s:%d: say what it is about: object: Kind NAMESPACE/NAME, or "+
+				"file: FILE, with * for any", file, n.Line)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// fill puts the values of a mapping where its keys say.
+func fill(n *yaml.Node, into map[string]*string) error {
+	if n.Kind != yaml.MappingNode {
+		return errors.New("a silence has check, reason, and object or file")
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		to, known := into[key.Value]
+		if !known || value.Kind != yaml.ScalarNode {
+			return fmt.Errorf("%s: a silence has check, reason, and object or file, each a text", key.Value)
+		}
+		*to = value.Value
+	}
+	return nil
 }
 
 // SilenceAnnotation has a check and a reason, or several with a semicolon
@@ -23,10 +109,10 @@ var silenceComment = regexp.MustCompile(`(?m)#+\s*artemis-lint:\s*ignore\s+(\S+)
 
 // silences collects what an object silences.
 func (o *object) silences() {
-	var found []Silence
 	add := func(line int, check, reason string) {
 		if check != "" {
-			found = append(found, Silence{check, strings.TrimSpace(reason), Origin{o.origin.File, line}})
+			o.input.Silences = append(o.input.Silences, Silence{Check: check, Reason: strings.TrimSpace(reason),
+				Object: o.key.Kind + " " + o.key.String(), On: o.origin.File, Origin: Origin{o.origin.File, line}})
 		}
 	}
 	var walk func(n *yaml.Node, depth int)
@@ -50,8 +136,5 @@ func (o *object) silences() {
 		if annotation != nil {
 			add(annotation.Line, check, reason)
 		}
-	}
-	if len(found) > 0 {
-		o.input.Silences[o.key] = append(o.input.Silences[o.key], found...)
 	}
 }
