@@ -68,8 +68,8 @@ envoy: ## what `up` with WAYPOINT=envoy needs: real Envoy, and istiod's code tha
 binaries: ## bin/service (the eighteen services) and bin/artemis (the launcher)
 	@mkdir -p bin
 	@[[ -e bin/artemis ]] || echo "building bin/service and bin/artemis; the first time takes a few minutes" >&2
-	@$(GO_BUILD) -o bin/service ./service
-	@$(GO_BUILD) -o bin/artemis ./local
+	@scripts/aloud.sh "still building bin/service" env $(GO_BUILD) -o bin/service ./service >&2
+	@scripts/aloud.sh "still building bin/artemis" env $(GO_BUILD) -o bin/artemis ./local >&2
 
 ##@ Kubernetes (needs Docker, k3d, kubectl, helm; see docs/kubernetes.md)
 
@@ -113,8 +113,8 @@ outdated: ## newer versions of what versions.env pins
 
 .PHONY: test
 test: ## the tests: Go alone, under three minutes
-	go vet ./...
-	go test -race ./...
+	scripts/aloud.sh "still compiling for go vet" go vet ./...
+	scripts/aloud.sh "still compiling or testing" go test -race ./...
 
 .PHONY: check
 check: ## between two edits: build, vet, staticcheck, the tests without processes
