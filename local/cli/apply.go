@@ -15,10 +15,9 @@ func newApplyCommand(at *place) *cobra.Command {
 		Use:   "apply",
 		Short: "Put the manifests on disk in force now, also when they protect less",
 		Long: "The suite puts edited manifests in force by itself. Those that protect less than before (a policy, a " +
-			"waypoint or a\n" +
-			"NetworkPolicy that is gone, a file that ends early), or less than a Cell needs, it reports and leaves " +
-			"out: apply\n" +
-			"--accept-loss says that this is meant. `artemis status` shows what is given up for as long as it is.",
+			"waypoint or a NetworkPolicy that is gone, a file that ends early), or less than a Cell needs, it " +
+			"reports and leaves out: apply --accept-loss says that this is meant. `artemis status` shows what is " +
+			"given up for as long as it is.",
 		Args: noArgs,
 		RunE: withSuite(at, func(cmd *cobra.Command, _ []string, c *client) error {
 			var s control.State

@@ -31,13 +31,11 @@ func newAttackCommand(at *place) *cobra.Command {
 		Use:   "attack [ID...]",
 		Short: "Play the adversary's campaign and compare every verdict with what is expected",
 		Long: "attack has the adversary's pods attack the running suite, here or on a cluster, through the gateway. " +
-			"Every denial is\n" +
-			"between two live controls, and here the decision log has to name it. It fails if any verdict is not as " +
-			"expected.\n\n" +
-			"What succeeds is real: at the stages open and mtls the mission is aborted and the spacecraft turned. A " +
-			"mission is\n" +
-			"launched first if none is in flight; the next launch, after the flight or after `artemis down` and " +
-			"`up`, starts afresh.",
+			"Every denial is between two live controls, and here the decision log has to name it. It fails if any " +
+			"verdict is not as expected.\n\n" +
+			"What succeeds is real: at the stages open and mtls the mission is aborted and the spacecraft turned. " +
+			"A mission is launched first if none is in flight; the next launch, after the flight or after " +
+			"`artemis down` and `up`, starts afresh.",
 		Example: "  artemis attack --all-stages\n  artemis attack maneuver pod-ip --stage open\n  artemis attack " +
 			"--url http://127.0.0.1:19080 --stage zero-trust   # a cluster",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -3,10 +3,12 @@ package cli
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,20 +23,36 @@ const endLimit = 5 * time.Second
 func newDecisionsCommand(at *place) *cobra.Command {
 	var asJSON, follow bool
 	var last int
+	var only decisionFilter
 	cmd := &cobra.Command{
 		Use:   "decisions",
 		Short: "Who called whom and what was decided, by which hop, policy and rule",
-		Args:  noArgs,
+		Long: "decisions shows what was decided about every call, the latest last, one line a decision. --from, --to " +
+			"and --verdict leave only some of them; a name is any that `artemis exec` takes, or ingress for the " +
+			"gateway.",
+		Example: "  artemis decisions -f --verdict denied\n" +
+			"  artemis decisions --from orion/adversary --to orion/guidance-nav --last 5",
+		Args: noArgs,
 		RunE: withSuite(at, func(cmd *cobra.Command, _ []string, c *client) error {
 			if last < 0 {
 				return usageError{fmt.Errorf("--last %d: it takes 0 or more", last)}
 			}
-			show := func(r decision.Record) error { return writeDecision(cmd.OutOrStdout(), r) }
+			keep, err := only.compile(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			write := func(r decision.Record) error { return writeDecision(cmd.OutOrStdout(), r) }
 			if asJSON {
 				out := json.NewEncoder(cmd.OutOrStdout())
-				show = func(r decision.Record) error { return out.Encode(r) }
+				write = func(r decision.Record) error { return out.Encode(r) }
 			}
-			records, since, err := latest(cmd, c, last)
+			show := func(r decision.Record) error {
+				if !keep(r) {
+					return nil
+				}
+				return write(r)
+			}
+			records, since, err := latest(cmd, c, last, keep)
 			if err != nil {
 				return err
 			}
@@ -63,12 +81,61 @@ func newDecisionsCommand(at *place) *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, a record a line")
-	cmd.Flags().BoolVar(&follow, "follow", false, "go on with those to come")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with those to come")
 	cmd.Flags().IntVar(&last, "last", 50, "how many of the past")
+	cmd.Flags().StringVar(&only.from, "from", "", "of this caller only")
+	cmd.Flags().StringVar(&only.to, "to", "", "of calls to this one only")
+	cmd.Flags().StringVar(&only.verdict, "verdict", "", "with this outcome only: "+strings.Join(verdictWords(), ", "))
 	return cmd
 }
 
-func latest(cmd *cobra.Command, c *client, n int) ([]decision.Record, uint64, error) {
+// denied stands for every verdict that refuses.
+const denied = "denied"
+
+func verdictWords() []string {
+	return []string{string(decision.Allowed), denied, string(decision.DeniedL7), string(decision.DeniedL4),
+		string(decision.DeniedNetwork), string(decision.Failed)}
+}
+
+// decisionFilter is which decisions are asked for; empty fields take all.
+type decisionFilter struct{ from, to, verdict string }
+
+// compile finds whom the names mean and returns what reports whether a decision is
+// one of those asked for.
+func (f decisionFilter) compile(ctx context.Context, c *client) (func(decision.Record) bool, error) {
+	if f.verdict != "" && !slices.Contains(verdictWords(), f.verdict) {
+		return nil, usageError{fmt.Errorf("--verdict %s: it takes %s", f.verdict, strings.Join(verdictWords(), ", "))}
+	}
+	from, err := isPeer(ctx, c, f.from)
+	if err != nil {
+		return nil, err
+	}
+	to, err := isPeer(ctx, c, f.to)
+	if err != nil {
+		return nil, err
+	}
+	return func(r decision.Record) bool {
+		verdict := f.verdict == "" || f.verdict == string(r.Verdict) ||
+			f.verdict == denied && strings.HasPrefix(string(r.Verdict), denied+"-")
+		return verdict && from(r.From) && to(r.To)
+	}, nil
+}
+
+// isPeer returns what reports whether a peer is the one of that name: a pod, or the
+// gateway.
+func isPeer(ctx context.Context, c *client, name string) (func(decision.Peer) bool, error) {
+	switch name {
+	case "":
+		return func(decision.Peer) bool { return true }, nil
+	case "ingress":
+		return func(p decision.Peer) bool { return p.Component == name }, nil
+	}
+	_, pod, err := c.pod(ctx, name)
+	return func(p decision.Peer) bool { return p.Namespace == pod.Namespace && p.Component == pod.Component }, err
+}
+
+// latest returns the last n decisions of those to keep, and where the log goes on.
+func latest(cmd *cobra.Command, c *client, n int, keep func(decision.Record) bool) ([]decision.Record, uint64, error) {
 	var records []decision.Record
 	var since uint64
 	for {
@@ -80,7 +147,11 @@ func latest(cmd *cobra.Command, c *client, n int) ([]decision.Record, uint64, er
 			return nil, 0, err
 		}
 		since = page.Next
-		records = append(records, page.Decisions...)
+		for _, r := range page.Decisions {
+			if keep(r) {
+				records = append(records, r)
+			}
+		}
 		records = records[max(0, len(records)-n):]
 		if len(page.Decisions) < 1000 {
 			return records, since, nil

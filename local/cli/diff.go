@@ -27,13 +27,10 @@ func newDiffCommand(at *place) *cobra.Command {
 		Use:   "diff OLD NEW",
 		Short: "The calls that a change of the manifests opens and closes, with a request of each",
 		Long: "diff compares two states of manifests for every request and by every way. OLD and NEW are files, " +
-			"directories, or git revisions:\n" +
-			"REV:PATH, or REV alone for the paths given by -f, else for this project's. A policy that is " +
-			"reformatted, reordered, renamed,\n" +
-			"split or merged is no difference.\n\n" +
-			"Exit code: 0 no difference, 1 calls are opened or closed or something cannot be judged, 2 nothing was " +
-			"judged.\n" +
-			"With --no-new-access: 0 nothing is opened.",
+			"directories, or git revisions: REV:PATH, or REV alone for the paths given by -f, else for this " +
+			"project's. A policy that is reformatted, reordered, renamed, split or merged is no difference.\n\n" +
+			"Exit code: 0 no difference, 1 calls are opened or closed or something cannot be judged, 2 nothing " +
+			"was judged. With --no-new-access: 0 nothing is opened.",
 		Example: "  artemis diff deploy-old/ deploy/\n  artemis diff origin/main HEAD -f deploy --no-new-access -o " +
 			"markdown",
 		Args: usageArgs(cobra.ExactArgs(2)),

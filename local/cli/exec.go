@@ -24,6 +24,9 @@ func newExecCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec CELL/COMPONENT -- COMMAND [ARG...]",
 		Short: "Run any command with a pod's network identity",
+		Long: "exec runs a command of this machine where the pod is: with its address, its DNS and its identity, so that " +
+			"the mesh sees the pod call. Captured as netns it sees the pod's files too. The exit code is the " +
+			"command's; 126 or 127 where it could not be started.",
 		Example: "  artemis exec orion/comms-system -- curl -s http://guidance-nav:8080/position\n" +
 			"  artemis exec orion/adversary -- sh",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -39,7 +42,7 @@ func newExecCommand(at *place) *cobra.Command {
 			}
 			code, err := execInPod(*at, state, pod, commandOf(args), [3]*os.File{os.Stdin, os.Stdout, os.Stderr})
 			if err != nil {
-				return fmt.Errorf("in %s: %w", pod.Name(), err)
+				return notRun{fmt.Errorf("in %s: %w", pod.Name(), err), code}
 			}
 			if code != 0 {
 				return exitError(code)
@@ -50,6 +53,16 @@ func newExecCommand(at *place) *cobra.Command {
 	cmd.Flags().SetInterspersed(false)
 	return cmd
 }
+
+// notRun is a command that did not run to its end in a pod, and the exit code that
+// says so: as shells have it where it could not be started, else 0.
+type notRun struct {
+	error
+	code int
+}
+
+// Unwrap returns why.
+func (e notRun) Unwrap() error { return e.error }
 
 // commandOf returns what follows the pod's name.
 func commandOf(args []string) []string {
@@ -103,7 +116,7 @@ func execInPod(at place, state control.State, pod control.Pod, argv []string, st
 	case a.err != nil:
 		return 0, a.err
 	case a.reply.Error != "":
-		return 0, errors.New(a.reply.Error)
+		return a.reply.Code, errors.New(a.reply.Error)
 	case a.reply.Here:
 		return execHere(argv, a.reply.Environ, stdio, signals)
 	}
@@ -301,7 +314,7 @@ func execHere(argv, environ []string, stdio [3]*os.File, signals <-chan os.Signa
 	cmd.Env = append(os.Environ(), environ...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio[0], stdio[1], stdio[2]
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return launcher.StartCode(err), err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

@@ -28,19 +28,16 @@ func newExplainCommand(at *place) *cobra.Command {
 	var headers []string
 	cmd := &cobra.Command{
 		Use:   "explain --from CALLER --to DESTINATION [METHOD] [PATH]",
-		Short: "What would be decided about a call, by which hop, policy and rule, and what comes closest",
+		Short: "What would be decided about a call, by which hop and rule, and what comes closest",
 		Long: "explain asks manifests, not a running suite or cluster: this project's, or with -f anybody's.\n\n" +
-			"CALLER is CELL/COMPONENT, NAMESPACE/WORKLOAD, a principal with or without spiffe:// (somebody need not " +
-			"have it),\n" +
-			"an address, ingress, or outside for one that is no pod. DESTINATION is CELL/COMPONENT, " +
-			"NAMESPACE/SERVICE, a host name\n" +
-			"or URL (http://web.shop:8080/cart), or pod:CELL/COMPONENT for a pod's own address.\n\n" +
+			"CALLER is CELL/COMPONENT, NAMESPACE/WORKLOAD, a principal with or without spiffe:// (somebody need " +
+			"not have it), an address, ingress, or outside for one that is no pod. DESTINATION is CELL/COMPONENT, " +
+			"NAMESPACE/SERVICE, a host name or URL (http://web.shop:8080/cart), or pod:CELL/COMPONENT for a pod's " +
+			"own address.\n\n" +
 			"Exit code: 0 the call would be allowed, 1 it would not, 2 it was not judged.",
 		Example: "  artemis explain --from orion/comms-system --to orion/guidance-nav GET /position\n" +
-			"  artemis explain --from houston/capcom --to pod:orion/guidance-nav POST /maneuver --stage mtls -o " +
-			"json\n" +
-			"  kubectl get " + clusterKinds + " -A -o yaml |\n" +
-			"    artemis explain -f - --from default/curl --to http://web.shop/cart",
+			"  artemis explain --from houston/capcom --to pod:orion/guidance-nav POST /maneuver --stage mtls\n" +
+			clusterExample("explain -f - --from default/curl --to http://web.shop/cart"),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
 				return usageError{err}

@@ -15,9 +15,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// clusterKinds are the kinds that decide a call, in kubectl's words.
-const clusterKinds = "ns,deploy,sts,ds,po,svc,sa,netpol,authorizationpolicies,peerauthentications,serviceentries," +
-	"gateways,httproutes"
+// clusterExample returns lines that ask artemis about a cluster's objects: of the
+// kinds that decide a call, in kubectl's words.
+func clusterExample(command string) string {
+	return "  kinds=ns,deploy,sts,ds,po,svc,sa,netpol,gateways,httproutes\n" +
+		"  kinds=$kinds,authorizationpolicies,peerauthentications,serviceentries\n" +
+		"  kubectl get $kinds -A -o yaml | artemis " + command
+}
 
 // newLintCommand makes `artemis lint`. Its exit code is 0 without findings of
 // severity error, 1 with some, and 2 where nothing was judged; with --strict a
@@ -31,19 +35,15 @@ func newLintCommand(at *place) *cobra.Command {
 		Use:   "lint [DIR|FILE|-...]",
 		Short: "What the mesh policies in a directory of manifests do not do, and what closes it",
 		Long: "lint reads anybody's Kubernetes manifests, not only this project's, and says which mesh policies " +
-			"attach to nothing,\n" +
-			"which their proxy cannot enforce, and how protected pods can be reached past them. It needs no cluster " +
-			"and writes to\n" +
-			"none. Kinds and fields that it does not know are named and left out. Without an argument it reads what " +
-			"this project\n" +
-			"runs at stage zero-trust.\n\n" +
+			"attach to nothing, which their proxy cannot enforce, and how protected pods can be reached past " +
+			"them. It needs no cluster and writes to none. Kinds and fields that it does not know are named and " +
+			"left out. Without an argument it reads what this project runs at stage zero-trust.\n\n" +
 			"A comment in an object, # artemis-lint: ignore CHECK REASON, or its annotation " +
-			"artemis.example/lint-ignore: CHECK REASON,\n" +
-			"silences a check there; a file of silences (--silence) does it for many.\n\n" +
+			"artemis.example/lint-ignore: CHECK REASON, silences a check there; a file of silences (--silence) does it " +
+			"for many.\n\n" +
 			"Exit code: 0 nothing of severity error, 1 at least one, 2 nothing was judged.",
 		Example: "  artemis lint\n  artemis lint deploy/ policies/ -o sarif\n" +
-			"  helm template shop | artemis lint - --namespace shop\n" +
-			"  kubectl get " + clusterKinds + " -A -o yaml | artemis lint -",
+			"  helm template shop | artemis lint - --namespace shop\n" + clusterExample("lint -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if checks {
 				return writeChecks(cmd.OutOrStdout(), &out)

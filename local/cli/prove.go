@@ -21,12 +21,10 @@ func newProveCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prove [CLAIMS.yaml]",
 		Short: "Whether claims hold for every request, or a request that breaks them",
-		Long: "prove judges claims of the forms only, never and always, in the words of allowFrom, for every request " +
-			"and by every way;\n" +
-			"docs/prove.md has the form. What breaks a claim comes with a line that sends such a request. Without an " +
-			"argument it judges\n" +
-			"the mission's own table of who may call whom: these callers, these methods and paths, and nobody else.\n" +
-			"\n" +
+		Long: "prove judges claims of the forms only, never and always, in the words of allowFrom, for every " +
+			"request and by every way; docs/prove.md has the form. What breaks a claim comes with a line that " +
+			"sends such a request. Without an argument it judges the mission's own table of who may call whom: " +
+			"these callers, these methods and paths, and nobody else.\n\n" +
 			"Exit code: 0 all proven, 1 a claim is broken or something on the way cannot be judged, 2 nothing was " +
 			"judged.",
 		Example: "  artemis prove\n  artemis prove --stage open\n  artemis prove claims.yaml -f deploy/",

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -23,7 +24,7 @@ func newRequestCommand() *cobra.Command {
 				return err
 			}
 			defer resp.Body.Close()
-			cmd.Println(resp.Status)
+			fmt.Fprintln(cmd.OutOrStdout(), resp.Status)
 			_, err = io.Copy(cmd.OutOrStdout(), io.LimitReader(resp.Body, 4<<10))
 			return err
 		},

@@ -25,7 +25,7 @@ const interrupted = 128 + int(syscall.SIGINT)
 
 // Main runs artemis, linked as a version, with the arguments and gives its exit
 // code: 0, 1 for a failure, 2 for wrong usage, 130 for an interruption, or what a
-// command that was run inside a pod gave.
+// command that was run inside a pod gave: 126 or 127 where it could not be started.
 func Main(version string, args []string) int {
 	keepDescriptors()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -47,6 +47,10 @@ func Main(version string, args []string) int {
 		return interrupted
 	}
 	fmt.Fprintln(os.Stderr, "artemis:", err)
+	var started notRun
+	if errors.As(err, &started) && started.code != 0 {
+		return started.code
+	}
 	var usage usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), unknownCommand) {
 		return 2
@@ -66,15 +70,16 @@ func newRootCommand(version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "artemis",
 		Short: "The Artemis II mission on this machine: zero trust networking for real, without a cluster",
-		Long: "artemis runs the rendered manifests of the mission: a process per Deployment, real identities,\n" +
-			"real mTLS and the manifests' own policies between them. It needs no root and no cluster.",
+		Long: "artemis runs the rendered manifests of the mission: a process per Deployment, real identities, real " +
+			"mTLS and the manifests' own policies between them. It needs no root and no cluster.",
 		Version:       buildVersion(version),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate(versionLine(version))
+	setHelp(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentFlags().StringVar(&at.root, "root", "", "the project's directory (default: the one that holds "+
+	root.PersistentFlags().StringVar(&at.root, "root", "", "the project's directory (default: the one with "+
 		"openchoreo/rendered, from here upwards or beside the program)")
 	root.PersistentFlags().StringVar(&at.state, "state-dir", "",
 		"where the running suite keeps its logs and sockets (default: .artemis in the project's directory)")
@@ -86,5 +91,6 @@ func newRootCommand(version string) *cobra.Command {
 		newDiffCommand(&at), newVersionCommand(version),
 		newNodeCommand(), newRequestCommand(),
 	)
+	setCompletion(root, &at)
 	return root
 }

@@ -36,14 +36,21 @@ type upOptions struct {
 	share            []string
 }
 
+// What the flags of up take.
+var (
+	captures  = []string{"netns", "proxy"}
+	waypoints = []string{"builtin", "envoy"}
+	actions   = []string{"reject", "drop"}
+)
+
 func newUpCommand(at *place) *cobra.Command {
 	var o upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the whole mission on this machine and stay in front of it",
 		Long: "up starts a process per Deployment of the rendered manifests, each in a pod of its own, with the " +
-			"mesh\n" +
-			"between them, and serves the gateway. Ctrl-C drains and stops everything; nothing outlives artemis.",
+			"mesh between them, and serves the gateway. Ctrl-C drains and stops everything; nothing outlives " +
+			"artemis.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -104,9 +111,9 @@ func (o upOptions) check() error {
 		of          []string
 	}{
 		{"stage", o.Stage, catalog.Stages()},
-		{"capture", o.capture, []string{"", "netns", "proxy"}},
-		{"waypoint", o.Waypoint, []string{"builtin", "envoy"}},
-		{"network-policy-action", o.NetworkPolicyAction, []string{"reject", "drop"}},
+		{"capture", o.capture, append([]string{""}, captures...)},
+		{"waypoint", o.Waypoint, waypoints},
+		{"network-policy-action", o.NetworkPolicyAction, actions},
 	} {
 		if !slices.Contains(c.of, c.value) {
 			return fmt.Errorf("--%s %s: it takes %s", c.flag, c.value, strings.Join(slices.DeleteFunc(c.of,

@@ -25,11 +25,9 @@ func newWhoCanCommand(at *place) *cobra.Command {
 		Use:   "who-can [TO]",
 		Short: "Who can call a workload, with what, by which way: the whole answer, for every request",
 		Long: "who-can looks at every request there can be: it cuts methods, paths, hosts, headers, identities and " +
-			"addresses into the classes\n" +
-			"that no rule on the way tells apart, and has one of each decided. Every way to the pods counts: each " +
-			"Service over them, their own\n" +
-			"address, each route of the gateway, a Service that nobody wrote. TO is a name as in explain; without " +
-			"it, all workloads are told of.\n\n" +
+			"addresses into the classes that no rule on the way tells apart, and has one of each decided. Every " +
+			"way to the pods counts: each Service over them, their own address, each route of the gateway, a " +
+			"Service that nobody wrote. TO is a name as in explain; without it, all workloads are told of.\n\n" +
 			"Exit code: 0 the answer is certain, 1 something on the way cannot be judged, 2 nothing was judged.",
 		Example: "  artemis who-can orion/guidance-nav\n  artemis who-can orion/guidance-nav --from " +
 			"orion/life-support --stage mtls\n  artemis who-can shop/cart -f deploy/ -o json",

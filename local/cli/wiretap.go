@@ -28,8 +28,8 @@ func newWiretapCommand(at *place) *cobra.Command {
 		Use:   "wiretap [METHOD PATH]",
 		Short: "What a listener on the node's network sees of one call",
 		Long: "wiretap listens on the node's network between the hops, makes one call, and shows every piece that " +
-			"went by:\n" +
-			"the plaintext at stage open, TLS records from mtls on. Other calls of the two pods may show in between.",
+			"went by: the plaintext at stage open, TLS records from mtls on. Other calls of the two pods may show " +
+			"in between.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 0 && len(args) != 2 {
 				return usageError{fmt.Errorf("both METHOD and PATH, or none")}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -39,6 +40,20 @@ type ExecReply struct {
 	// environment: a cooperative capture has no inside.
 	Here    bool
 	Environ []string
+}
+
+// Exit codes of a command that could not be started, as POSIX's shells give them.
+const (
+	notExecutable = 126
+	notFound      = 127
+)
+
+// StartCode returns the exit code of a command that could not be started.
+func StartCode(err error) int {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
+		return notFound
+	}
+	return notExecutable
 }
 
 const (
@@ -80,7 +95,7 @@ func (l *launcher) exec(conn *net.UnixConn) (ExecReply, error) {
 	}
 	path, err := pod.LookPath(req.Argv[0])
 	if err != nil {
-		return ExecReply{}, err
+		return ExecReply{Code: notFound}, err
 	}
 	cmd := &exec.Cmd{Path: path, Args: req.Argv, Dir: req.Dir, Env: append(p.environ(), "PATH="+capture.Path,
 		"HOME=/tmp")}
@@ -96,7 +111,7 @@ func (l *launcher) exec(conn *net.UnixConn) (ExecReply, error) {
 	err = pod.StartCommand(cmd, req.Terminal)
 	closeAll(far)
 	if err != nil {
-		return ExecReply{}, fmt.Errorf("start %s: %w", filepath.Base(path), err)
+		return ExecReply{Code: StartCode(err)}, fmt.Errorf("start %s: %w", filepath.Base(path), err)
 	}
 	err = sendStreams(conn, near)
 	closeAll(near)
