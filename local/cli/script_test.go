@@ -66,8 +66,11 @@ func TestScripts(t *testing.T) {
 					return os.Chmod(e.WorkDir, 0o755)
 				},
 				Condition: func(c string) (bool, error) {
-					if c == "netns" || c == "proxy" {
+					switch c {
+					case "netns", "proxy":
 						return c == capture, nil
+					case "root":
+						return os.Geteuid() == 0, nil
 					}
 					return false, fmt.Errorf("unknown condition %q", c)
 				},

@@ -135,6 +135,11 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	if err := checkLimits(); err != nil {
 		return err
 	}
+	if o.capture != "proxy" {
+		if err := checkReadable(at.root, o.Adversary); err != nil {
+			return err
+		}
+	}
 	stopped := context.AfterFunc(ctx, func() { fmt.Fprintln(os.Stderr, "artemis: stopping everything") })
 	defer stopped()
 	gateway, err := net.Listen("tcp", o.gateway)
