@@ -51,6 +51,7 @@ func NewNode(cfg Config) (*Node, error) {
 	if err := awaitUsers(); err != nil {
 		return nil, err
 	}
+	unix.Umask(0o022) // what pods share is for their users, whatever the one who starts the suite keeps to himself
 	// A thread may have been closed to others meanwhile: pods' user maps are
 	// written through /proc.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
