@@ -27,9 +27,9 @@ func newDecisionsCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "decisions",
 		Short: "Who called whom and what was decided, by which hop, policy and rule",
-		Long: "decisions shows what was decided about every call, the latest last, one line a decision. --from, --to " +
-			"and --verdict leave only some of them; a name is any that `artemis exec` takes, or ingress for the " +
-			"gateway.",
+		Long: "decisions shows what was decided about every call, the latest last, one line a decision. --from, " +
+			"--to and --verdict leave only some of them; a name is any that `artemis exec` takes, or ingress for " +
+			"the gateway.",
 		Example: "  artemis decisions -f --verdict denied\n" +
 			"  artemis decisions --from orion/adversary --to orion/guidance-nav --last 5",
 		Args: noArgs,

@@ -24,8 +24,8 @@ func newExecCommand(at *place) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec CELL/COMPONENT -- COMMAND [ARG...]",
 		Short: "Run any command with a pod's network identity",
-		Long: "exec runs a command of this machine where the pod is: with its address, its DNS and its identity, so that " +
-			"the mesh sees the pod call. Captured as netns it sees the pod's files too. The exit code is the " +
+		Long: "exec runs a command of this machine where the pod is: with its address, its DNS and its identity, so " +
+			"that the mesh sees the pod call. Captured as netns it sees the pod's files too. The exit code is the " +
 			"command's; 126 or 127 where it could not be started.",
 		Example: "  artemis exec orion/comms-system -- curl -s http://guidance-nav:8080/position\n" +
 			"  artemis exec orion/adversary -- sh",

@@ -39,8 +39,8 @@ func newLintCommand(at *place) *cobra.Command {
 			"them. It needs no cluster and writes to none. Kinds and fields that it does not know are named and " +
 			"left out. Without an argument it reads what this project runs at stage zero-trust.\n\n" +
 			"A comment in an object, # artemis-lint: ignore CHECK REASON, or its annotation " +
-			"artemis.example/lint-ignore: CHECK REASON, silences a check there; a file of silences (--silence) does it " +
-			"for many.\n\n" +
+			"artemis.example/lint-ignore: CHECK REASON, silences a check there; a file of silences (--silence) " +
+			"does it for many.\n\n" +
 			"Exit code: 0 nothing of severity error, 1 at least one, 2 nothing was judged.",
 		Example: "  artemis lint\n  artemis lint deploy/ policies/ -o sarif\n" +
 			"  helm template shop | artemis lint - --namespace shop\n" + clusterExample("lint -"),

@@ -15,9 +15,9 @@ func newStageCommand(at *place) *cobra.Command {
 	return &cobra.Command{
 		Use:   "stage open|mtls|zero-trust",
 		Short: "Switch the layers of the running suite; no process restarts",
-		Long: "stage switches the layers of the running suite: at open the Cells have their NetworkPolicies only, at mtls " +
-			"every call is encrypted and every caller has an identity, at zero-trust the waypoints and the node " +
-			"proxies decide by identity, method and path. No process restarts.",
+		Long: "stage switches the layers of the running suite: at open the Cells have their NetworkPolicies only, " +
+			"at mtls every call is encrypted and every caller has an identity, at zero-trust the waypoints and " +
+			"the node proxies decide by identity, method and path. No process restarts.",
 		ValidArgs: catalog.Stages(),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(catalog.Stages(), args[0]) {

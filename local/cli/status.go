@@ -12,8 +12,9 @@ func newStatusCommand(at *place) *cobra.Command {
 		Use:   "status",
 		Short: "What runs where, by which protocol it is reached, and with which identity",
 		Long: "status shows every pod: whether it is reached by HBONE, which is mTLS, or in plaintext (TCP), the " +
-			"identity that it proves where it is in the mesh, its address, process, readiness and restarts. Then the " +
-			"stage, what is wrong with the manifests on disk if anything is, and the address of mission control.",
+			"identity that it proves where it is in the mesh, its address, process, readiness and restarts. Then " +
+			"the stage, what is wrong with the manifests on disk if anything is, and the address of mission " +
+			"control.",
 		Args: noArgs,
 		RunE: withSuite(at, func(cmd *cobra.Command, _ []string, c *client) error {
 			s, err := c.state(cmd.Context())
