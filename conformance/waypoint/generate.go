@@ -256,6 +256,11 @@ func manifests(w *topology.World) (string, error) {
 			objects = append(objects, slice(svc, c))
 		}
 	}
+	for _, s := range w.Services {
+		if s.Entry {
+			objects = append(objects, entry(s, w))
+		}
+	}
 	for _, g := range w.Set.Gateways {
 		if g.Spec.GatewayClassName != constants.WaypointGatewayClassName {
 			continue
@@ -282,6 +287,19 @@ func manifests(w *topology.World) (string, error) {
 		docs = append(docs, string(b))
 	}
 	return strings.Join(docs, "---\n"), nil
+}
+
+// entry is a ServiceEntry with the address that it has here; each has one host.
+func entry(s *topology.Service, w *topology.World) any {
+	i := slices.IndexFunc(w.Set.ServiceEntries, func(e *istionetworking.ServiceEntry) bool {
+		return e.Namespace == s.Namespace && e.Name == s.Name
+	})
+	out := w.Set.ServiceEntries[i].DeepCopy()
+	out.TypeMeta = metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry"}
+	if s.VIP.IsValid() {
+		out.Spec.Addresses = []string{s.VIP.String()}
+	}
+	return out
 }
 
 // standing is a waypoint as istiod has made it: ready, with its Service and its

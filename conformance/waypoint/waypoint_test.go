@@ -194,6 +194,17 @@ func start(t *testing.T, bin string) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := run(t, bin, set)
+	if waypoints := len(s.world.Waypoints); waypoints != 5 {
+		t.Fatalf("%d waypoints, want 5", waypoints)
+	}
+	return s
+}
+
+// run runs a mesh of the pods of some manifests, with waypoints of its own or with
+// Envoys.
+func run(t *testing.T, bin string, set *manifest.Set) *suite {
+	t.Helper()
 	w, err := topology.Build(set, topology.NewAllocator())
 	if err != nil {
 		t.Fatal(err)
@@ -233,8 +244,8 @@ func start(t *testing.T, bin string) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(configs) != 5 {
-		t.Fatalf("istiod configures %d waypoints, want 5", len(configs))
+	if len(configs) != len(w.Waypoints) {
+		t.Fatalf("istiod configures %d waypoints, want %d", len(configs), len(w.Waypoints))
 	}
 	for _, c := range configs {
 		s.envoy(t, bin, c)

@@ -113,23 +113,25 @@ type envoy struct {
 
 func (e envoy) source(s *securityv1beta1.Source) ([]field, error) {
 	return e.fields([]candidate{
-		{spec{"principals", s.Principals, s.NotPrincipals}, field{attr: attrPrincipal}, e.principal, false},
-		{spec{"serviceAccounts", s.ServiceAccounts, s.NotServiceAccounts}, field{attr: attrPrincipal}, e.account,
-			false},
-		{spec{"trustDomains", s.TrustDomains, s.NotTrustDomains}, field{attr: attrPrincipal}, trustDomainValue, false},
-		{spec{"namespaces", s.Namespaces, s.NotNamespaces}, field{attr: attrPrincipal}, namespaceValue, false},
-		{spec{"remoteIpBlocks", s.RemoteIpBlocks, s.NotRemoteIpBlocks}, field{attr: attrRemoteIP}, addressValue, false},
-		{spec{"ipBlocks", s.IpBlocks, s.NotIpBlocks}, field{attr: attrTunnelIP}, addressValue, false},
-		{spec{"requestPrincipals", s.RequestPrincipals, s.NotRequestPrincipals}, field{}, unsupported, true},
+		{spec{"principals", s.GetPrincipals(), s.GetNotPrincipals()}, field{attr: attrPrincipal}, e.principal, false},
+		{spec{"serviceAccounts", s.GetServiceAccounts(), s.GetNotServiceAccounts()}, field{attr: attrPrincipal},
+			e.account, false},
+		{spec{"trustDomains", s.GetTrustDomains(), s.GetNotTrustDomains()}, field{attr: attrPrincipal},
+			trustDomainValue, false},
+		{spec{"namespaces", s.GetNamespaces(), s.GetNotNamespaces()}, field{attr: attrPrincipal}, namespaceValue, false},
+		{spec{"remoteIpBlocks", s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks()}, field{attr: attrRemoteIP},
+			addressValue, false},
+		{spec{"ipBlocks", s.GetIpBlocks(), s.GetNotIpBlocks()}, field{attr: attrTunnelIP}, addressValue, false},
+		{spec{"requestPrincipals", s.GetRequestPrincipals(), s.GetNotRequestPrincipals()}, field{}, unsupported, true},
 	})
 }
 
 func (e envoy) operation(o *securityv1beta1.Operation) ([]field, error) {
 	return e.fields([]candidate{
-		{spec{"hosts", o.Hosts, o.NotHosts}, field{attr: attrHost}, hostValue, true},
-		{spec{"methods", o.Methods, o.NotMethods}, field{attr: attrMethod}, headerValue, true},
-		{spec{"paths", o.Paths, o.NotPaths}, field{attr: attrPath}, pathValue, true},
-		{spec{"ports", o.Ports, o.NotPorts}, field{attr: attrDestPort}, portValue, false},
+		{spec{"hosts", o.GetHosts(), o.GetNotHosts()}, field{attr: attrHost}, hostValue, true},
+		{spec{"methods", o.GetMethods(), o.GetNotMethods()}, field{attr: attrMethod}, headerValue, true},
+		{spec{"paths", o.GetPaths(), o.GetNotPaths()}, field{attr: attrPath}, pathValue, true},
+		{spec{"ports", o.GetPorts(), o.GetNotPorts()}, field{attr: attrDestPort}, portValue, false},
 	})
 }
 

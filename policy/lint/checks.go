@@ -157,8 +157,8 @@ func Checks() []Class {
 				"admit the node's own address without being told, and not this one: the pods never become ready.",
 			[]string{"istio/istio.io#15281"}},
 		{"silence", Warning, "a silence that silences nothing",
-			"A comment, an annotation or a file silences a check, and says why. One without a reason, for a check that does " +
-				"not exist or finds nothing, is left over.", nil},
+			"A comment, an annotation or a file silences a check, and says why. One without a reason, for a check " +
+				"that does not exist or finds nothing, is left over.", nil},
 
 		{string(manifest.CodeSyntax), Error, "no YAML", "What cannot be read cannot be applied.", nil},
 		{string(manifest.CodeYAMLBoolean), Error, "an unquoted word that YAML reads as a boolean",
