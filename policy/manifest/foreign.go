@@ -387,6 +387,7 @@ func (in *Input) gapsOfSet() {
 				"it can send the requests elsewhere at a waypoint", false, scope)
 		}
 	}
+	in.routeFields()
 	for _, p := range in.Set.AuthorizationPolicies {
 		in.gatewayPolicy(p, fronts)
 	}

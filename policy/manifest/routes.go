@@ -1,0 +1,116 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// routeFields names what HTTPRoutes of gateways have beyond hosts, paths and prefixes to
+// rewrite: it decides which requests come to their Services and to those of routes
+// beside them, and as what.
+func (in *Input) routeFields() {
+	for _, r := range in.Set.HTTPRoutes {
+		for _, f := range unknownRouteFields(r) {
+			in.gapAt(Key{"HTTPRoute", r.Namespace, r.Name}, f.path, f.why, false, in.besides(r)...)
+		}
+	}
+}
+
+// besides returns the Services that a gateway leads to by a route, and by others for the
+// same hosts.
+func (in *Input) besides(r *gatewayv1.HTTPRoute) []Scope {
+	var out []Scope
+	for _, o := range in.Set.HTTPRoutes {
+		if o != r && !(shareGateway(r, o) && shareHost(r, o)) {
+			continue
+		}
+		for _, rule := range o.Spec.Rules {
+			for _, ref := range rule.BackendRefs {
+				s := Scope{Namespace: o.Namespace, Service: string(ref.Name), AnyGateway: true}
+				if ref.Namespace != nil {
+					s.Namespace = string(*ref.Namespace)
+				}
+				same := func(x Scope) bool { return x.Namespace == s.Namespace && x.Service == s.Service }
+				if !slices.ContainsFunc(out, same) {
+					out = append(out, s)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func shareGateway(a, b *gatewayv1.HTTPRoute) bool {
+	return slices.ContainsFunc(a.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
+		return slices.ContainsFunc(b.Spec.ParentRefs, func(q gatewayv1.ParentReference) bool {
+			return p.Name == q.Name && parentNamespace(a, p) == parentNamespace(b, q)
+		})
+	})
+}
+
+// shareHost reports whether there may be a host that both are for.
+func shareHost(a, b *gatewayv1.HTTPRoute) bool {
+	if len(a.Spec.Hostnames) == 0 || len(b.Spec.Hostnames) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(a.Spec.Hostnames, func(x gatewayv1.Hostname) bool {
+		return slices.ContainsFunc(b.Spec.Hostnames, func(y gatewayv1.Hostname) bool {
+			return strings.EqualFold(string(x), string(y)) || strings.HasPrefix(string(x), "*") ||
+				strings.HasPrefix(string(y), "*")
+		})
+	})
+}
+
+func unknownRouteFields(r *gatewayv1.HTTPRoute) []left {
+	var out []left
+	for i, rule := range r.Spec.Rules {
+		at := fmt.Sprintf("spec.rules[%d]", i)
+		for j, m := range rule.Matches {
+			match := fmt.Sprintf("%s.matches[%d].", at, j)
+			for _, f := range []struct {
+				name  string
+				there bool
+			}{
+				{"method", m.Method != nil}, {"headers", len(m.Headers) > 0}, {"queryParams", len(m.QueryParams) > 0},
+				{"path.type", m.Path != nil && m.Path.Type != nil &&
+					*m.Path.Type == gatewayv1.PathMatchRegularExpression},
+			} {
+				if f.there {
+					out = append(out, left{match + f.name, "a gateway's routes are told apart by host and path only"})
+				}
+			}
+		}
+		out = append(out, unknownFilters(at, rule.Filters)...)
+		for j, ref := range rule.BackendRefs {
+			backend := fmt.Sprintf("%s.backendRefs[%d]", at, j)
+			out = append(out, unknownFilters(backend, ref.Filters)...)
+			if ref.Weight != nil && *ref.Weight == 0 {
+				out = append(out, left{backend + ".weight", "nothing is sent there"})
+			}
+		}
+	}
+	return out
+}
+
+// unknownFilters returns the filters that change where requests go, or what policies
+// see of them, in a way that no gateway here does.
+func unknownFilters(at string, filters []gatewayv1.HTTPRouteFilter) []left {
+	var out []left
+	for i, f := range filters {
+		switch path := fmt.Sprintf("%s.filters[%d]", at, i); {
+		case f.Type == gatewayv1.HTTPRouteFilterResponseHeaderModifier:
+		case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && onlyPrefix(f.URLRewrite) &&
+			!strings.Contains(at, "backendRefs"):
+		default:
+			out = append(out, left{path, "a gateway's rewriting of a path's prefix is all that is judged"})
+		}
+	}
+	return out
+}
+
+func onlyPrefix(f *gatewayv1.HTTPURLRewriteFilter) bool {
+	return f != nil && f.Hostname == nil && f.Path != nil && f.Path.ReplacePrefixMatch != nil
+}
