@@ -427,30 +427,37 @@ func admits(g *gatewayv1.Gateway, namespace string, of *corev1.Namespace, sectio
 		return g.Namespace == namespace
 	}
 	return slices.ContainsFunc(g.Spec.Listeners, func(l gatewayv1.Listener) bool {
-		if section != nil && *section != l.Name {
-			return false
-		}
-		from := gatewayv1.NamespacesFromSame
-		var selector *metav1.LabelSelector
-		if l.AllowedRoutes != nil && l.AllowedRoutes.Namespaces != nil {
-			if l.AllowedRoutes.Namespaces.From != nil {
-				from = *l.AllowedRoutes.Namespaces.From
-			}
-			selector = l.AllowedRoutes.Namespaces.Selector
-		}
-		switch from {
-		case gatewayv1.NamespacesFromAll:
-			return true
-		case gatewayv1.NamespacesFromSame:
-			return g.Namespace == namespace
-		case gatewayv1.NamespacesFromSelector:
-			s, err := metav1.LabelSelectorAsSelector(selector)
-			var has labels.Set
-			if of != nil {
-				has = of.Labels
-			}
-			return err == nil && s.Matches(has)
-		}
-		return false
+		return takes(g, &l, namespace, of, section)
 	})
+}
+
+// takes reports whether a listener of a Gateway takes the routes of a namespace.
+func takes(
+	g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace string, of *corev1.Namespace, section *gatewayv1.SectionName,
+) bool {
+	if section != nil && *section != l.Name {
+		return false
+	}
+	from := gatewayv1.NamespacesFromSame
+	var selector *metav1.LabelSelector
+	if l.AllowedRoutes != nil && l.AllowedRoutes.Namespaces != nil {
+		if l.AllowedRoutes.Namespaces.From != nil {
+			from = *l.AllowedRoutes.Namespaces.From
+		}
+		selector = l.AllowedRoutes.Namespaces.Selector
+	}
+	switch from {
+	case gatewayv1.NamespacesFromAll:
+		return true
+	case gatewayv1.NamespacesFromSame:
+		return g.Namespace == namespace
+	case gatewayv1.NamespacesFromSelector:
+		s, err := metav1.LabelSelectorAsSelector(selector)
+		var has labels.Set
+		if of != nil {
+			has = of.Labels
+		}
+		return err == nil && s.Matches(has)
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -11,8 +12,8 @@ import (
 func (b *builder) routes() error {
 	for _, g := range b.Gateways {
 		for _, r := range b.Set.HTTPRoutes {
-			if attached(r, g.Pod.Ref, b) {
-				g.Routes = append(g.Routes, b.rules(r)...)
+			if hosts, ok := b.hostsAt(g.Pod.Ref, r); ok {
+				g.Routes = append(g.Routes, b.rules(r, hosts)...)
 			}
 		}
 		rank(g.Routes)
@@ -23,13 +24,65 @@ func (b *builder) routes() error {
 	return nil
 }
 
-// rules returns a Route for every match and backend of an HTTPRoute.
-func (b *builder) rules(r *gatewayv1.HTTPRoute) []Route {
-	var out []Route
-	var hosts []string
-	for _, h := range r.Spec.Hostnames {
-		hosts = append(hosts, strings.ToLower(string(h)))
+// hostsAt returns the hosts for which a gateway takes a route, none where any will do,
+// and whether it takes it at all: a listener that has a hostname takes what of the
+// route's hosts are its own.
+func (b *builder) hostsAt(at Ref, r *gatewayv1.HTTPRoute) (hosts []string, ok bool) {
+	if !attached(r, at, b) {
+		return nil, false
 	}
+	own := []string{""}
+	if len(r.Spec.Hostnames) > 0 {
+		own = nil
+	}
+	for _, h := range r.Spec.Hostnames {
+		own = append(own, strings.ToLower(string(h)))
+	}
+	listeners := []gatewayv1.Listener{{}}
+	for _, g := range b.Set.Gateways {
+		if g.Namespace != at.Namespace || g.Name != at.Name || len(g.Spec.Listeners) == 0 {
+			continue
+		}
+		listeners = slices.DeleteFunc(slices.Clone(g.Spec.Listeners), func(l gatewayv1.Listener) bool {
+			return !slices.ContainsFunc(r.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
+				return names(r, p, at) && takes(g, &l, r.Namespace, b.Namespaces[r.Namespace], p.SectionName)
+			})
+		})
+	}
+	for _, l := range listeners {
+		listens := ""
+		if l.Hostname != nil {
+			listens = strings.ToLower(string(*l.Hostname))
+		}
+		for _, h := range own {
+			both, some := commonHost(h, listens)
+			if some && both == "" {
+				return nil, true
+			}
+			if some && !slices.Contains(hosts, both) {
+				hosts = append(hosts, both)
+			}
+		}
+	}
+	return hosts, len(hosts) > 0
+}
+
+// commonHost returns the hosts that two hostnames mean, each a name, "*." before one, or
+// nothing for any; and whether there are some.
+func commonHost(a, b string) (string, bool) {
+	for _, pair := range [][2]string{{a, b}, {b, a}} {
+		narrow, wide := pair[0], pair[1]
+		suffix, wild := strings.CutPrefix(wide, "*")
+		if wide == "" || narrow == wide || wild && strings.HasSuffix(narrow, suffix) && narrow != suffix {
+			return narrow, true
+		}
+	}
+	return "", false
+}
+
+// rules returns a Route for every match and backend of an HTTPRoute.
+func (b *builder) rules(r *gatewayv1.HTTPRoute, hosts []string) []Route {
+	var out []Route
 	for _, rule := range r.Spec.Rules {
 		base := Route{Ref: Ref{r.Namespace, r.Name}, Hostnames: hosts}
 		for _, f := range rule.Filters {
@@ -93,27 +146,35 @@ func rank(routes []Route) {
 // the gateway takes it.
 func attached(r *gatewayv1.HTTPRoute, to Ref, b *builder) bool {
 	return slices.ContainsFunc(r.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
-		ns := r.Namespace
-		if p.Namespace != nil {
-			ns = string(*p.Namespace)
-		}
-		if (p.Kind != nil && *p.Kind != "Gateway") || ns != to.Namespace || string(p.Name) != to.Name {
-			return false
-		}
-		return b == nil || b.admits(to, r.Namespace, p.SectionName)
+		return names(r, p, to) && (b == nil || b.admits(to, r.Namespace, p.SectionName))
 	})
 }
 
+// names reports whether a parent of a route is a gateway.
+func names(r *gatewayv1.HTTPRoute, p gatewayv1.ParentReference, to Ref) bool {
+	ns := r.Namespace
+	if p.Namespace != nil {
+		ns = string(*p.Namespace)
+	}
+	return (p.Kind == nil || *p.Kind == "Gateway") && ns == to.Namespace && string(p.Name) == to.Name
+}
+
 // Route finds the rule for a request: host may carry a port, path is the request
-// path without its query. rewritten is the path for the backend.
+// path without its query. rewritten is the path for the backend. The hostname that is
+// closest to the host decides first: where none of its rules takes the path, nothing
+// does (Envoy's choice of a virtual host).
 func (w *World) Route(host, path string) (route *Route, rewritten string) {
 	host = strings.ToLower(host)
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		host = host[:i]
 	}
+	closest := -1
+	for i := range w.Routes {
+		closest = max(closest, w.Routes[i].closeTo(host))
+	}
 	for i := range w.Routes {
 		r := &w.Routes[i]
-		if !r.matchesHost(host) {
+		if closest < 0 || r.closeTo(host) != closest {
 			continue
 		}
 		if r.Exact {
@@ -138,14 +199,21 @@ func (w *World) Route(host, path string) (route *Route, rewritten string) {
 	return nil, ""
 }
 
-func (r *Route) matchesHost(host string) bool {
+// closeTo returns how close a route's hostnames come to a host: the whole of it before a
+// longer wildcard, that before a shorter, that before any host, and less than nothing
+// where none is meant.
+func (r *Route) closeTo(host string) int {
 	if len(r.Hostnames) == 0 {
-		return true
+		return 0
 	}
-	return slices.ContainsFunc(r.Hostnames, func(h string) bool {
-		if suffix, ok := strings.CutPrefix(h, "*"); ok {
-			return strings.HasSuffix(host, suffix) && len(host) > len(suffix)
+	closest := -1
+	for _, h := range r.Hostnames {
+		if h == host {
+			return math.MaxInt
 		}
-		return h == host
-	})
+		if suffix, ok := strings.CutPrefix(h, "*"); ok && strings.HasSuffix(host, suffix) && len(host) > len(suffix) {
+			closest = max(closest, len(suffix))
+		}
+	}
+	return closest
 }
