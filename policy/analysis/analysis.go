@@ -27,16 +27,20 @@ type Analysis struct {
 	gateways  []*caller
 	// taken are the accounts that somebody among the manifests runs as, those of
 	// waypoints and the gateway included.
-	taken map[string]bool
-	build builder
-	memo  map[string]*diagram
-	count Extent
+	taken   map[string]bool
+	counted map[workload]bool // those whose ways are in count
+	build   builder
+	memo    map[string]*diagram
+	count   Extent
 	// options are what commands are written for.
 	options Options
 }
 
 func newAnalysis(worlds ...*topology.World) *Analysis {
-	a := &Analysis{taken: map[string]bool{}, byAccount: map[string][]*caller{}, memo: map[string]*diagram{}}
+	a := &Analysis{
+		taken: map[string]bool{}, counted: map[workload]bool{}, byAccount: map[string][]*caller{},
+		memo: map[string]*diagram{},
+	}
 	for _, w := range worlds {
 		a.sides = append(a.sides, newSide(w))
 		for _, p := range w.Pods {
@@ -86,13 +90,21 @@ func (a *Analysis) sweep(of workload, claim *Claim, interest func(mask uint) boo
 	}
 	w.stops = w.hops()
 	w.blocks()
+	a.walked(of, len(byKey))
 	for _, key := range slices.Sorted(maps.Keys(byKey)) {
-		a.count.Destinations++
 		if err := w.destination(byKey[key]); err != nil {
 			return fmt.Errorf("%s/%s by %s: %w", of.namespace, of.component, last(byKey[key]).name, err)
 		}
 	}
 	return nil
+}
+
+// walked counts the ways to a workload, once.
+func (a *Analysis) walked(to workload, ways int) {
+	if !a.counted[to] {
+		a.counted[to] = true
+		a.count.Destinations += ways
+	}
 }
 
 func last(ds []*destination) *destination {

@@ -197,16 +197,19 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 				return true
 			case authz.AttributePort:
 				return !q.to.anyPort
+			case authz.AttributeRemoteIP: // which nobody forwards where there is no HTTP
+				return !http
 			}
 			name, ok := a.Header()
 			return ok && message.Certain(name)
 		}
 		out = decider{rest: e.Rest(http).Given(r, known), decide: func(asked *authz.Request) bool {
 			q := *r
-			if q.RemoteIP = asked.RemoteIP; anyPort {
+			if anyPort {
 				q.DestPort = asked.DestPort
 			}
 			if http {
+				q.RemoteIP = asked.RemoteIP
 				q.Method, q.Host, q.Path, q.Scheme = asked.Method, asked.Host, asked.Path, asked.Scheme
 				q.Header = maps.Clone(r.Header)
 				maps.Copy(q.Header, asked.Header)

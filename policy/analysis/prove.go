@@ -163,6 +163,7 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 	w.blocks()
 	// Of several gateways those count that lead to it.
 	to := a.sides[len(a.sides)-1].destinations(w.of)
+	a.walked(w.of, len(to))
 	leads := func(c *caller) bool {
 		return slices.ContainsFunc(to, func(d *destination) bool { return d.gatewayName == c.name })
 	}
