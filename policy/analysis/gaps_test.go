@@ -168,6 +168,9 @@ func TestWhatCannotBeJudgedIsNamedAndNeverProven(t *testing.T) {
 						j.Claim, why, c.because, c.placed)
 				}
 			}
+			if len(c.not) > 0 {
+				namedByAll(t, readInput(t, shop()), readInput(t, texts...), c.because)
+			}
 		})
 	}
 }

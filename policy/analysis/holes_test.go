@@ -155,8 +155,11 @@ spec: {selector: {matchLabels: {tier: a}}}
 `
 	told := strings.Replace(shop(), "{istio.io/waypoint-for: service}}",
 		"{istio.io/waypoint-for: service}, annotations: {ambient.istio.io/xfcc-include-client-identity: \"true\"}}", 1)
+	bytes := strings.Replace(shop(), "ports: [{name: http, port: 80}]", "ports: [{name: tcp, port: 80}]", 1)
 	for _, c := range []struct{ name, manifests, want string }{
 		{"nobody", strict, ""},
+		{"nobody by the address that a header could name, where no header is read",
+			bytes + admits("{from: [{source: {remoteIpBlocks: [203.0.113.0/24]}}]}"), ""},
 		{"another workload of the same name, that no policy selects",
 			strict + fmt.Sprintf(shopPod, "StatefulSet", "cart", "app: cart", "cart"),
 			"any other account of shop: every request by Service cart:80"},
@@ -208,13 +211,24 @@ spec: {selector: {matchLabels: {tier: a}}}
 // TestWhoCanNeverSaysNobodyElseOfWhatItCouldNotJudge where the reason is no gap of the
 // manifests but a limit of what is looked at.
 func TestWhoCanNeverSaysNobodyElseOfWhatItCouldNotJudge(t *testing.T) {
-	rule := `{when: [{key: "request.headers[content-length]", values: ["*"]}]}`
-	a, err := WhoCan(readInput(t, shop()+admits(rule)), "shop/cart", "", Options{})
-	if err != nil {
-		t.Fatal(err)
+	var labels []string
+	for i := range 12 {
+		labels = append(labels, fmt.Sprintf("l%d: x", i))
 	}
-	if a.Verdict != string(NotJudged) || a.NobodyElse || !strings.Contains(a.Sentence, "not judged") {
-		t.Errorf("%s, nobody else: %t, %q %v", a.Verdict, a.NobodyElse, a.Sentence, a.NotJudged)
+	for because, manifests := range map[string]string{
+		"content-length": shop() + admits(`{when: [{key: "request.headers[content-length]", values: ["*"]}]}`),
+		"combinations of labels": plainShop("") +
+			fence("{podSelector: {matchLabels: {"+strings.Join(labels, ", ")+"}}}"),
+	} {
+		a, err := WhoCan(readInput(t, manifests), "shop/cart", "", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		why := strings.Join(a.NotJudged, "; ")
+		if a.Verdict != string(NotJudged) || a.NobodyElse || !strings.Contains(a.Sentence, "not judged") ||
+			!strings.Contains(why, because) {
+			t.Errorf("%s, nobody else: %t, %q, because %q", a.Verdict, a.NobodyElse, a.Sentence, why)
+		}
 	}
 }
 

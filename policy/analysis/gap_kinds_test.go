@@ -1,0 +1,195 @@
+package analysis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// namedByAll reports what who-can and diff say of something that cannot be judged about
+// shop/cart: they name it, and are not certain.
+func namedByAll(t *testing.T, without, with Input, because string) {
+	t.Helper()
+	a, err := WhoCan(with, "shop/cart", "", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why := strings.Join(a.NotJudged, "\n"); a.Verdict != string(NotJudged) || !strings.Contains(why, because) {
+		t.Errorf("who-can is %s because of %q, want that it is not judged, and names %s", a.Verdict, why, because)
+	}
+	for name, c := range map[string]*Comparison{
+		"from without": Diff(without, with, Options{}), "from with": Diff(with, without, Options{}),
+		"with itself": Diff(with, with, Options{}),
+	} {
+		why := strings.Join(c.NotJudged, "\n")
+		if c.Verdict == "same" || !strings.Contains(why, because) || !strings.Contains(why, "shop/cart: ") {
+			t.Errorf("diff %s is %s because of %q, want that it names shop/cart and %s", name, c.Verdict, why, because)
+		}
+	}
+}
+
+func object(apiVersion, kind, in, name, rest string) string {
+	meta := "name: " + name
+	if in != "" {
+		meta += ", namespace: " + in
+	}
+	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {%s}\n%s\n", apiVersion, kind, meta, rest)
+}
+
+// TestEveryKindOfGapIsNamed goes through everything of which manifest.Input makes a Gap and
+// every limit of what is looked at: prove, who-can and diff name it, and what is claimed
+// of the other namespace stays proven.
+func TestEveryKindOfGapIsNamed(t *testing.T) {
+	claims, err := ReadClaims("claims.yaml", []byte(shopClaims))
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := []string{"only", "always"}
+	when := func(action, key string) string {
+		return policyFor("more", "  action: "+action+"\n  rules: [{when: [{key: \""+key+"\", values: [x]}]}]\n")
+	}
+	gateway := func(class string) string {
+		return object("gateway.networking.k8s.io/v1", "Gateway", "shop", "front",
+			"spec: {gatewayClassName: "+class+", listeners: [{name: http, port: 80, protocol: HTTP}]}") + "---\n"
+	}
+	route := func(kind, parent, rule string) string {
+		return object("gateway.networking.k8s.io/v1", kind, "shop", "r",
+			"spec:\n  parentRefs: ["+parent+"]\n  rules: ["+rule+"]")
+	}
+	const toCart = "backendRefs: [{name: cart, port: 80}]"
+	byGateway := func(rule string) string { return gateway("istio") + route("HTTPRoute", "{name: front}", rule) }
+	type edit [2]string // of shop
+	admitsLength := "  rules: [{when: [{key: \"request.headers[content-length]\", values: [\"1*\"]}]}]\n"
+	cart := "metadata: {labels: {app: cart}}"
+	for _, c := range []struct {
+		name, more string
+		edit       edit
+		not        []string
+		because    string
+		// everywhere is set where it can touch calls to the other namespace, too.
+		everywhere bool
+	}{
+		{"tokens that must not be there", policyFor("more",
+			"  rules: [{from: [{source: {notRequestPrincipals: [x]}}]}]\n"),
+			edit{}, []string{"only"}, "notRequestPrincipals", false},
+		{"tokens that must not be there, in a DENY rule",
+			policyFor("more", "  action: DENY\n  rules: [{from: [{source: {notRequestPrincipals: [\"*\"]}}]}]\n"),
+			edit{}, []string{"always"}, "notRequestPrincipals", false},
+		{"a claim of a token", when("ALLOW", "request.auth.claims[role]"), edit{}, []string{"only"}, "when[0]", false},
+		{"the token's audience", when("ALLOW", "request.auth.audiences"), edit{}, []string{"only"}, "when[0]", false},
+		{"a filter of Envoy's", when("ALLOW", "experimental.envoy.filters.network.mysql_proxy[db.table]"), edit{},
+			[]string{"only"}, "when[0]", false},
+		{"a check of tokens", object("security.istio.io/v1", "RequestAuthentication", "shop", "jwt",
+			"spec: {targetRefs: [{group: \"\", kind: Service, name: cart}], jwtRules: [{issuer: x, jwks: y}]}"),
+			edit{}, []string{"always"}, "RequestAuthentication", false},
+		{"an extension", object("extensions.istio.io/v1alpha1", "WasmPlugin", "shop", "w", "spec: {}"), edit{}, both,
+			"WasmPlugin", false},
+		{"an EnvoyFilter for the whole mesh", object("networking.istio.io/v1alpha3", "EnvoyFilter", "istio-system", "f",
+			"spec: {}"),
+			edit{}, both, "EnvoyFilter", true},
+		{"Calico's NetworkPolicy", object("projectcalico.org/v3", "NetworkPolicy", "shop", "c", "spec: {}"), edit{},
+			both,
+			"NetworkPolicy shop/c", true},
+		{"Antrea's NetworkPolicy", object("crd.antrea.io/v1beta1", "NetworkPolicy", "shop", "c", "spec: {}"), edit{},
+			both,
+			"NetworkPolicy shop/c", true},
+		{"the administrator's NetworkPolicy", object("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "", "a",
+			"spec: {}"),
+			edit{}, both, "AdminNetworkPolicy", true},
+		{"a route of gRPC at the waypoint", route("GRPCRoute", "{group: \"\", kind: Service, name: cart}",
+			"{"+toCart+"}"), edit{}, both,
+			"GRPCRoute", false},
+		{"an HTTPRoute at the waypoint", route("HTTPRoute", "{group: \"\", kind: Service, name: cart}", "{"+toCart+"}"),
+			edit{}, both,
+			"spec.parentRefs[0]", false},
+		{"a gateway of another class", gateway("nginx") + route("HTTPRoute", "{name: front}", "{"+toCart+"}"), edit{},
+			nil, "", false},
+		{"a policy for a gateway", byGateway("{"+toCart+"}") + "---\n" + object("security.istio.io/v1",
+			"AuthorizationPolicy", "shop", "gw",
+			"spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: front}], rules: [{}]}"),
+			edit{}, both,
+			"spec.targetRefs", false},
+		{"a gateway's route for a method", byGateway("{matches: [{method: GET}], " + toCart + "}"), edit{}, both,
+			"matches[0].method", false},
+		{"a gateway's route for a header", byGateway("{matches: [{headers: [{name: x, value: y}]}], " + toCart + "}"),
+			edit{}, both,
+			"matches[0].headers", false},
+		{"a gateway's route for a query", byGateway("{matches: [{queryParams: [{name: x, value: y}]}], " + toCart +
+			"}"), edit{}, both,
+			"matches[0].queryParams", false},
+		{"a gateway's route for an expression",
+			byGateway("{matches: [{path: {type: RegularExpression, value: /a.*}}], " + toCart + "}"),
+			edit{}, both, "matches[0].path", false},
+		{"a gateway's route beside one for a header", byGateway("{"+toCart+"}") + "---\n" +
+			strings.Replace(route("HTTPRoute", "{name: front}", "{matches: [{headers: [{name: x, value: y}]}]}"),
+				"name: r,", "name: q,", 1),
+			edit{}, both, "matches[0].headers", false},
+		{"a gateway that redirects",
+			byGateway("{filters: [{type: RequestRedirect, requestRedirect: {statusCode: 301}}], " + toCart + "}"),
+			edit{}, both, "filters[0]", false},
+		{"a gateway that writes headers",
+			byGateway("{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x, value: y}]}}], " + toCart + "}"),
+			edit{}, both, "filters[0]", false},
+		{"a gateway that replaces the path", byGateway("{filters: [{type: URLRewrite, " +
+			"urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /items}}}], " + toCart + "}"), edit{}, both,
+			"filters[0]", false},
+		{"a gateway that mirrors", byGateway("{filters: [{type: RequestMirror, " +
+			"requestMirror: {backendRef: {name: cart, port: 80}}}], " + toCart + "}"), edit{}, both, "filters[0]",
+			false},
+		{"a gateway that sends nothing", byGateway("{backendRefs: [{name: cart, port: 80, weight: 0}]}"), edit{}, both,
+			"weight", false},
+		{"pods with the node's address", "", edit{cart + "\n    spec: {", cart + "\n    spec: {hostNetwork: true, "},
+			both,
+			"hostNetwork", false},
+		{"pods whose node proxy is gone around", "", edit{cart,
+			"metadata: {labels: {app: cart}, annotations: {ambient.istio.io/bypass-inbound-capture: \"true\"}}"}, both,
+			"bypass-inbound-capture", false},
+		{"pods with a sidecar", "", edit{cart, "metadata: {labels: {app: cart, sidecar.istio.io/inject: \"true\"}}"},
+			both,
+			"sidecar", false},
+		{"a Namespace that is not among the manifests", "", edit{"kind: Namespace\nmetadata: {name: shop",
+			"kind: Namespace\nmetadata: {name: nobody"},
+			both, "Namespace shop", true},
+		{"a policy that admission refuses", policyFor("more",
+			"  selector: {matchLabels: {app: cart}}\n  rules: [{}]\n"), edit{}, both,
+			"admission refuses it", false},
+		{"an object that is given twice", policyFor("cart", "  rules: [{}]\n"), edit{}, both, "given twice", false},
+		{"both headers of an upgrade", policyFor("more",
+			"  rules: [{when: [{key: \"request.headers[upgrade]\", values: [x]}, "+
+				"{key: \"request.headers[connection]\", values: [y]}]}]\n"), edit{}, both, "come together", false},
+		{"a header that is seen otherwise than it is sent", policyFor("more",
+			admitsLength), edit{}, both,
+			"content-length", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Replace(shop(), c.edit[0], c.edit[1], 1)
+			if c.edit[0] != "" && text == shop() {
+				t.Fatalf("shop has no %q", c.edit[0])
+			}
+			texts := []string{text}
+			if c.more != "" {
+				texts = append(texts, c.more)
+			}
+			with := readInput(t, texts...)
+			p, err := Prove(with, claims, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, j := range p.Claims {
+				want := Proven
+				if (j.To == "shop/cart" || c.everywhere) && slices.Contains(c.not, j.Claim) {
+					want = NotJudged
+				}
+				if why := strings.Join(j.NotJudged, "\n"); j.Verdict != want || want == NotJudged &&
+					!strings.Contains(why, c.because) {
+					t.Errorf("%s %s is %s because of %q, want %s, naming %s %+v", j.To, j.Claim, j.Verdict, why, want,
+						c.because, j.Breaks)
+				}
+			}
+			if len(c.not) > 0 {
+				namedByAll(t, readInput(t, shop()), with, c.because)
+			}
+		})
+	}
+}
