@@ -31,7 +31,9 @@ func (n *diagram) says(t *testing.T, r *authz.Request) uint {
 // classOf finds the class of a request's value, by the patterns themselves.
 func (c *cut) classOf(t *testing.T, a authz.Attribute, r *authz.Request) int {
 	t.Helper()
-	var in []int
+	if a == authz.AttributeRemoteIP {
+		return c.at(t, a, true, func(v *authz.Value) bool { return v.Block.IsValid() && v.Block.Contains(r.RemoteIP) })
+	}
 	lines := []string{""}
 	switch name, header := a.Header(); {
 	case header:
@@ -48,17 +50,25 @@ func (c *cut) classOf(t *testing.T, a authz.Attribute, r *authz.Request) int {
 	default:
 		t.Fatalf("the test knows no %s", a)
 	}
-	for i, v := range c.values {
-		if slices.ContainsFunc(lines, v.Pattern.Matches) {
+	return c.at(t, a, len(lines) > 0, func(v *authz.Value) bool {
+		return slices.ContainsFunc(lines, v.Pattern.Matches)
+	})
+}
+
+func (c *cut) at(t *testing.T, a authz.Attribute, there bool, is func(*authz.Value) bool) int {
+	t.Helper()
+	var in []int
+	for i := range c.values {
+		if is(&c.values[i]) {
 			in = append(in, i)
 		}
 	}
 	for i, x := range c.classes {
-		if slices.Equal(x.in, in) && (x.values == nil) == (len(lines) == 0) {
+		if slices.Equal(x.in, in) && (x.values != nil || x.addr.IsValid()) == there {
 			return i
 		}
 	}
-	t.Fatalf("%s %q of patterns %q is in no class", a, lines, c.texts)
+	t.Fatalf("%s that matches %v of patterns %q is in no class", a, in, c.texts)
 	return 0
 }
 
@@ -256,8 +266,9 @@ func smallAlphabet() alphabet {
 	return a
 }
 
-// each calls yield with every request of the alphabet, as policies see it.
-func (a *alphabet) each(yield func(*authz.Request)) {
+// requests returns every request of the alphabet, as policies see it.
+func (a *alphabet) requests() []*authz.Request {
+	var out []*authz.Request
 	for _, m := range a.methods {
 		for _, p := range a.paths {
 			for _, h := range a.hosts {
@@ -266,11 +277,12 @@ func (a *alphabet) each(yield func(*authz.Request)) {
 					if lines != nil {
 						r.Header["X-R"] = lines
 					}
-					yield(r)
+					out = append(out, r)
 				}
 			}
 		}
 	}
+	return out
 }
 
 // opinion is the second opinion about one way: what no request changes is asked once,
