@@ -129,7 +129,8 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 			byGateway("{filters: [{type: RequestRedirect, requestRedirect: {statusCode: 301}}], " + toCart + "}"),
 			edit{}, both, "filters[0]", false},
 		{"a gateway that writes headers",
-			byGateway("{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x, value: y}]}}], " + toCart + "}"),
+			byGateway("{filters: [{type: RequestHeaderModifier, " +
+				"requestHeaderModifier: {set: [{name: x, value: y}]}}], " + toCart + "}"),
 			edit{}, both, "filters[0]", false},
 		{"a gateway that replaces the path", byGateway("{filters: [{type: URLRewrite, " +
 			"urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /items}}}], " + toCart + "}"), edit{}, both,
