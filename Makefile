@@ -121,7 +121,7 @@ check: ## between two edits: build, vet, staticcheck, the tests without processe
 	scripts/check.sh
 
 .PHONY: cover
-cover: ## how much of each package the tests run (what they run in processes of their own is not counted)
+cover: ## how much of each package the tests run, in the programs that they start too
 	scripts/cover.sh
 
 .PHONY: conformance

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,6 +109,7 @@ func TestTheSuiteEndsWhileAPodMisbehaves(t *testing.T) {
 // TestExecObeysSIGTERM ends commands that do not want to.
 func TestExecObeysSIGTERM(t *testing.T) {
 	s := start(t, options{})
+	mark := rand.Text() // in the command lines of this run's processes, and nobody else's
 	for name, command := range map[string]string{
 		"an idle one":                          "sleep 300",
 		"one that ignores signals":             `trap "" TERM HUP INT; while :; do sleep 1; done`,
@@ -118,7 +120,7 @@ func TestExecObeysSIGTERM(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(s.options.artemis, "--root", s.root, "--state-dir", s.state, "exec", "orion/adversary",
-				"--", "sh", "-c", "echo runs; "+command)
+				"--", "sh", "-c", "echo runs; "+command+" # "+mark)
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -141,7 +143,7 @@ func TestExecObeysSIGTERM(t *testing.T) {
 		})
 	}
 	s.until("nothing of them is left", 10*time.Second, func() bool {
-		out, err := exec.Command("pgrep", "-f", "artemis-inside supervise .*"+"sleep 300").Output()
+		out, err := exec.Command("pgrep", "-f", "artemis-inside supervise .*"+mark).Output()
 		s.last = string(out)
 		return err != nil
 	})

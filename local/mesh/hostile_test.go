@@ -329,7 +329,7 @@ func TestASlowRequestIsEnded(t *testing.T) {
 			if !strings.HasPrefix(string(b), "HTTP/1.1 408 ") {
 				t.Errorf("got %q, want 408", b)
 			}
-			if took := time.Since(start); took > headTimeout+5*time.Second {
+			if took := time.Since(start); took > headTimeout+time.Minute {
 				t.Errorf("it took %v", took)
 			}
 			return

@@ -110,7 +110,10 @@ func TestNoFileThatIsCutOffComesIntoForce(t *testing.T) {
 
 func TestNoDeletedFileOpensAnything(t *testing.T) {
 	good := suite(t)
-	for _, name := range protecting(good) {
+	for i, name := range protecting(good) {
+		if testing.Short() && i%8 != 0 { // make check takes a sample
+			continue
+		}
 		next := with(good, name, nil)
 		file, folder := filepath.Base(name), filepath.Dir(filepath.Dir(name))
 		for when, before := range map[string]*manifest.Project{"at the start": nil, "while it runs": good} {

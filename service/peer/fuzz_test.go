@@ -52,7 +52,7 @@ func FuzzAnswer(f *testing.F) {
 		err = client.Post(t.Context(), "comms-system", "/uplink", struct{}{}, &out)
 		var p *problem.Problem
 		switch {
-		case time.Since(began) > 6*time.Second:
+		case time.Since(began) > time.Minute:
 			t.Fatalf("hangs over %q", answer)
 		case err == nil && !bytes.Contains(answer, []byte("comms-system")):
 			t.Fatalf("%q counts as an answer of comms-system", answer)
