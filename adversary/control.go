@@ -13,9 +13,9 @@ const (
 	ConsolePath  = "/adversary-console-http"
 )
 
-// OperatorCall is a legitimate call of an operator through the gateway that
-// comes to a service: by the trace of its answer it is seen that it did. With a
-// body it is a POST of JSON, without one a GET.
+// OperatorCall is a legitimate call of an operator through the gateway that ends at a
+// service; the trace in the answer shows that it came there. With a body it is a POST
+// of JSON, without one a GET.
 type OperatorCall struct {
 	Path string          `json:"path"`
 	Body json.RawMessage `json:"body,omitempty"`

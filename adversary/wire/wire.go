@@ -50,7 +50,7 @@ func ProxyFrom(value string) string {
 	return u.Host
 }
 
-// Send plays an attack and gives what was seen. What belongs to somebody on the
+// Send plays an attack and returns what was seen. What belongs to somebody on the
 // wire, not in a pod, is not sent here.
 func (s Sender) Send(ctx context.Context, a adversary.Attack) *adversary.Evidence {
 	began := time.Now()

@@ -65,7 +65,7 @@ type referee struct {
 	clients []enforcer.Client
 }
 
-// compare has both sides judge all requests and gives those on which they
+// compare has both sides judge all requests and returns those on which they
 // differ.
 func (r *referee) compare(ctx context.Context, groups []group, t *tally) ([]disagreement, error) {
 	sets := make(map[string][]*rbac.RBAC, len(groups))

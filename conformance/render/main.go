@@ -92,7 +92,7 @@ func run(ctx context.Context, root, command string, check, keep bool) error {
 	return nil
 }
 
-// rendered takes what is deployed through all stages and gives the files for
+// rendered takes what is deployed through all stages and returns the files for
 // it, with the contents that they should have.
 func rendered(ctx context.Context, c *cluster.Cluster, say func(string)) (map[string][]byte, error) {
 	sets := map[string]objects.Set{}

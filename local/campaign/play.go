@@ -124,7 +124,7 @@ func (p *Player) control(ctx context.Context, target string) *adversary.Probe {
 // errNoConsole says that the attacker cannot be told what to do.
 var errNoConsole = errors.New("the attacker's console is not there")
 
-// send has the attack sent, and gives nil evidence when its attacker did not
+// send has the attack sent, and returns nil evidence when its attacker did not
 // report.
 func (p *Player) send(ctx context.Context, a adversary.Attack) (*adversary.Evidence, string, error) {
 	switch who, _ := p.Campaign.Attacker(a.Attacker); {

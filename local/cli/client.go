@@ -41,7 +41,7 @@ func noSuite(at *place) error {
 	return fmt.Errorf("no suite is running here: start one with `%s`", at.command("up"))
 }
 
-// connect resolves the place and gives a client of the suite that runs there,
+// connect resolves the place and returns a client of the suite that runs there,
 // or an error that says that none does.
 func connect(at *place) (*client, error) {
 	if err := at.resolve(); err != nil {

@@ -159,7 +159,7 @@ func latest(cmd *cobra.Command, c *client, n int, keep func(decision.Record) boo
 	}
 }
 
-// eachDecision reads an event stream and gives the decisions in it.
+// eachDecision reads an event stream and shows the decisions in it.
 func eachDecision(r io.Reader, show func(decision.Record) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)

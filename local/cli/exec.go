@@ -138,7 +138,7 @@ func execInPod(at place, state control.State, pod control.Pod, argv []string, st
 			relayed.drain()
 			switch {
 			case a.err != nil:
-				return 0, errors.New("the suite went away")
+				return 0, errGone
 			case a.reply.Error != "":
 				return 0, errors.New(a.reply.Error)
 			}
@@ -154,6 +154,8 @@ func execInPod(at place, state control.State, pod control.Pod, argv []string, st
 		}
 	}
 }
+
+var errGone = errors.New("the suite ended while it was asked: see `artemis status`, and `artemis up` to start one")
 
 // execAnswer is one part of what the suite answers.
 type execAnswer struct {
@@ -180,7 +182,7 @@ func askExec(conn *net.UnixConn, req launcher.ExecRequest) execAnswer {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return execAnswer{err: fmt.Errorf("the suite did not start it within %v: see `artemis status`", startLimit)}
 	case err != nil || n == 0:
-		return execAnswer{err: errors.New("the suite went away")}
+		return execAnswer{err: errGone}
 	}
 	a := execAnswer{}
 	if a.streams, err = receivedFiles(oob[:oobn]); err != nil {

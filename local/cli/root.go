@@ -23,7 +23,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // interrupted is the exit code of a command that Ctrl-C ended, as shells have it.
 const interrupted = 128 + int(syscall.SIGINT)
 
-// Main runs artemis, linked as a version, with the arguments and gives its exit
+// Main runs artemis, linked as a version, with the arguments and returns its exit
 // code: 0, 1 for a failure, 2 for wrong usage, 130 for an interruption, or what a
 // command that was run inside a pod gave: 126 or 127 where it could not be started.
 func Main(version string, args []string) int {

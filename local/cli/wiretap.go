@@ -138,7 +138,7 @@ func podNames(s control.State) map[string]string {
 	return names
 }
 
-// requestInPod makes the call from inside the pod and gives what it printed.
+// requestInPod makes the call from inside the pod and returns what it printed.
 func requestInPod(at place, s control.State, pod control.Pod, method, url string) (string, int, error) {
 	read, write, err := os.Pipe()
 	if err != nil {

@@ -14,39 +14,39 @@ import (
 	"time"
 )
 
-// TestUnrulyPeersHarmNobodyElse makes two services at a time misbehave in every
-// way that ./unruly knows: the one that the operator's question ends at, and one
+// TestMisbehavingPeersHarmNobodyElse makes two services at a time misbehave in every
+// way that ./misbehaving knows: the one that the operator's question ends at, and one
 // on the way of the spacecraft's frames. Whoever asks gets an error, in time, that
 // names the culprit; nothing that it said is passed on as true.
-func TestUnrulyPeersHarmNobodyElse(t *testing.T) {
+func TestMisbehavingPeersHarmNobodyElse(t *testing.T) {
 	const monitor = "houston/telemetry-monitor"
 	others := []string{"orion/guidance-nav", "orion/life-support", "deep-space-network/signal-router",
 		"houston/flight-dynamics"}
 
 	dir := visible(t)
-	file := filepath.Join(dir, "manners")
+	file := filepath.Join(dir, "faults")
 	real := program(t, dir, "service", "./service")
-	unruly := program(t, dir, "unruly", "./local/faults/unruly", "-ldflags", "-X main.manners="+file+
+	misbehaving := program(t, dir, "misbehaving", "./local/faults/misbehaving", "-ldflags", "-X main.faults="+file+
 		" -X main.service="+real)
-	list, err := exec.Command(unruly, "--manners").Output()
+	list, err := exec.Command(misbehaving, "--faults").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	manners := strings.Split(strings.TrimSpace(string(list)), "\n")
-	misbehave := func(other, manner string) {
-		put(t, file, fmt.Sprintf("%s %s\n%s %s\n", path.Base(monitor), manner, path.Base(other), manner))
+	faults := strings.Split(strings.TrimSpace(string(list)), "\n")
+	misbehave := func(other, fault string) {
+		put(t, file, fmt.Sprintf("%s %s\n%s %s\n", path.Base(monitor), fault, path.Base(other), fault))
 	}
 
 	put(t, file, "")
-	s := start(t, options{service: unruly, share: dir})
+	s := start(t, options{service: misbehaving, share: dir})
 	s.launch()
 	s.until("frames come down", 40*time.Second, s.live)
-	misbehave(others[0], manners[0])
+	misbehave(others[0], faults[0])
 	s.kill(monitor) // it starts again as the other program
 	was := ""
-	for i, manner := range manners {
-		other := others[i*len(others)/len(manners)]
-		misbehave(other, manner)
+	for i, fault := range faults {
+		other := others[i*len(others)/len(faults)]
+		misbehave(other, fault)
 		if other != was {
 			s.kill(other)
 			if was != "" {
@@ -54,7 +54,7 @@ func TestUnrulyPeersHarmNobodyElse(t *testing.T) {
 			}
 			was = other
 		}
-		t.Run(manner, func(t *testing.T) {
+		t.Run(fault, func(t *testing.T) {
 			w := s.watch()
 			for range 2 {
 				began := time.Now()

@@ -187,7 +187,7 @@ func (c *conn) farewell(err error, last uint32, code http2.ErrCode) {
 	_ = c.nc.Close()
 }
 
-// read runs until the connection is over and gives the reason.
+// read runs until the connection is over and returns the reason.
 func (c *conn) read() error {
 	err := c.frames()
 	code := http2.ErrCodeNo

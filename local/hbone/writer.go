@@ -73,7 +73,7 @@ func (w *writer) data(stream uint32, p []byte, end bool) error {
 }
 
 // headers writes a HEADERS frame. prepare runs when its place in the order is
-// certain and gives the stream's number; 0 calls it off.
+// certain and returns the stream's number; 0 calls it off.
 func (w *writer) headers(fields []hpack.HeaderField, end bool, prepare func() uint32) error {
 	w.mu.Lock()
 	w.awaitRoom()

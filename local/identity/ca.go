@@ -157,7 +157,7 @@ func (ca *CA) Issue(id spiffeid.ID) (*x509svid.SVID, error) {
 	return svid, err
 }
 
-// issue also gives the root that has signed.
+// issue also returns the root that has signed.
 func (ca *CA) issue(id spiffeid.ID, now time.Time) (*x509svid.SVID, *x509.Certificate, error) {
 	if !id.MemberOf(ca.domain) {
 		return nil, nil, fmt.Errorf("issue %s: not of trust domain %s", id, ca.domain)

@@ -24,9 +24,9 @@ type externalWaypoint struct {
 	links linkSet
 }
 
-// AttachWaypoint returns the program in a pod the place of a waypoint. other is
-// shown every connection that the program opens first, and keeps those for which
-// it answers true. Config.ExternalWaypoints has to be set. SetWaypointReady says
+// AttachWaypoint puts the program of a pod in the place of a waypoint. Every
+// connection that the program opens is offered to other first, which keeps those
+// for which it returns true. Config.ExternalWaypoints has to be set. SetWaypointReady says
 // when the program answers, DetachPod ends it.
 func (m *Mesh) AttachWaypoint(ref topology.Ref, pod capture.Pod, other func(capture.Captured) bool) error {
 	m.mu.Lock()

@@ -45,7 +45,7 @@ type Config struct {
 	NetworkPolicyAction Action
 	// ExternalWaypoints leaves the waypoints to other programs, such as Envoy: the
 	// mesh serves none. AttachWaypoint, or whoever listens on a waypoint's address,
-	// brings one; SetWaypointReady says when it answers, Source gives its identity.
+	// brings one; SetWaypointReady says when it answers, Source returns its identity.
 	ExternalWaypoints bool
 	// DropTimeout is how long Drop keeps a caller waiting; 75 s when 0.
 	DropTimeout time.Duration
@@ -125,7 +125,7 @@ func (m *Mesh) Apply(stage string, w *topology.World) error {
 	return nil
 }
 
-// AttachPod returns a pod its node proxy: it takes what the pod's program opens,
+// AttachPod starts a pod's node proxy, which takes what the pod's program opens,
 // and listens on the pod's address for what is meant for it. The pod has to be
 // part of the applied World.
 func (m *Mesh) AttachPod(ref topology.Ref, pod capture.Pod) error {

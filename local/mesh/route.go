@@ -108,7 +108,7 @@ func (m *Mesh) dial(ctx context.Context, s *state, r route) (net.Conn, error) {
 	return st, nil
 }
 
-// connect makes the connection of the route that find gives under a state. When
+// connect makes the connection of the route that find returns under a state. When
 // that fails and the state is no longer in force, it was perhaps right to fail: it
 // is tried again under the one that is. connect returns the state by which it was
 // made, or failed.

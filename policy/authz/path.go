@@ -175,7 +175,7 @@ func dot(s string) int {
 
 func slash(b byte) bool { return b == '/' || b == '\\' }
 
-// dots deals with the dot of length n at in[i] and gives how much of the input
+// dots deals with the dot of length n at in[i] and returns how much of the input
 // it used.
 func (c *canonicalizer) dots(i, n int) int {
 	if len(c.out) == 0 || c.out[len(c.out)-1] != '/' {

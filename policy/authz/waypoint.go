@@ -80,7 +80,7 @@ func appendOnce(list []*policy, p *policy) []*policy {
 }
 
 // ForService returns the engine of a Service's chain on a waypoint of its own
-// namespace. With an empty service it gives that of the chains which belong to
+// namespace. With an empty service it returns that of the chains which belong to
 // no Service. The engine is made once.
 func (w *Waypoint) ForService(namespace, gateway, service string) *Engine {
 	return w.At(namespace, gateway, Target{Namespace: namespace, Name: service})

@@ -35,7 +35,7 @@ type Survey struct {
 // Load reads files, and directories recursively for *.yaml and *.yml, strictly:
 // an unknown kind, an unknown or unimplemented field, an unsupported value, a
 // duplicate object or key, or a word that YAML takes for a boolean is an error
-// that names it with file and line. A bad manifest gives Problems.
+// that names it with file and line. The error of a bad manifest is Problems.
 func Load(paths ...string) (*Set, error) {
 	s, err := Read(paths...)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package netpol decides what Kubernetes NetworkPolicies allow, per connection,
 // on the API's own types: layer 1, the perimeter. It follows the API's
 // documentation (k8s.io/api/networking/v1): policies add up, a pod that none
-// selects for a direction is open in it, and a connection needs the consent of
+// selects for a direction is open in it, and a connection has to be allowed at
 // both ends. Policies are compiled once; a decision allocates nothing.
 package netpol
 

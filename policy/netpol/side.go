@@ -48,7 +48,7 @@ func newSide(policies []policy) *side {
 }
 
 // decide looks at one side: self is the pod that the policies select, other the
-// opposite end, dst the end whose port it is. It gives whether self is closed in
+// opposite end, dst the end whose port it is. It returns whether self is closed in
 // this direction, the policy that decided, and whether it admits.
 func (s *side) decide(self, other, dst *Endpoint, port uint16) (closed bool, by string, ok bool) {
 	if s == nil || self.Namespace == "" {

@@ -8,8 +8,8 @@ import (
 const clusterDomain = "cluster.local"
 
 // Resolve returns the addresses of a name as a pod of that namespace sees them:
-// the name itself when it is complete, and under each search domain that
-// Kubernetes returns a pod otherwise
+// the name itself when it is complete, and otherwise under
+// each search domain of a pod in Kubernetes
 // (https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/).
 // A Service has its virtual address, a headless one the addresses of its pods.
 // ok is false for a name that does not exist.

@@ -50,8 +50,8 @@ func (b *budgeted) Err() error {
 	return nil
 }
 
-// Value asks the context with the timer, so that the contexts made of this one
-// recognize it as one of their own kind and need no goroutine to watch it.
+// Value returns what the context with the timer holds, once there is one: contexts
+// made of this one then find the timer's own and need no goroutine to watch it.
 func (b *budgeted) Value(key any) any {
 	if inner := b.waited(); inner != nil {
 		return inner.Value(key)

@@ -177,7 +177,8 @@ type Stars struct {
 	ErrorArcSecond float64
 }
 
-// StarsAt returns the star tracker: blinded on the way up and down.
+// StarsAt returns what the star tracker sees: nothing on the way up and down, which
+// blind it.
 func (f *Flight) StarsAt(t float64, seed uint64) Stars {
 	switch f.Phase(t) {
 	case PreLaunch, Ascent, Entry, Splashdown:

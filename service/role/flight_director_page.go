@@ -80,8 +80,8 @@ const (
 	listenerQueue         = 64
 )
 
-// hub returns every listener every event. One that reads too slowly misses
-// events rather than holding up the others.
+// hub sends every event to every listener. One that reads too slowly misses some
+// rather than holding up the others.
 type hub struct {
 	mu        sync.Mutex
 	listeners map[chan []byte]string // where each listens from

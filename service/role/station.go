@@ -153,7 +153,7 @@ func (s *stationRole) track(_ context.Context, in TrackOrder) (any, error) {
 	return a, nil
 }
 
-// watch returns the spacecraft away when it goes down.
+// watch hands the spacecraft over when it goes down.
 func (s *stationRole) watch(ctx context.Context) {
 	if !s.isTracking() {
 		return

@@ -72,11 +72,10 @@ func NewNonce() string {
 	return noncePrefix + hex.EncodeToString(raw[:])
 }
 
-// Evidence is what a service has seen of waypoints in its path. One that is
-// there replaces the header of every request; so while our own clients' values
-// arrive as sent, or nothing arrives, there is none, whatever another header
-// says. The service needs no setting for it, and an attacker who forges a header
-// cannot keep the others' values away.
+// Evidence is what a service has seen of waypoints in its path, without any setting. A
+// waypoint replaces the header of every request. So while the values of our own clients
+// arrive as they were sent, or nothing arrives, there is none, whatever another request
+// claims; and who forges a header cannot keep those values from arriving.
 type Evidence struct {
 	now    func() time.Time
 	window time.Duration
@@ -127,7 +126,7 @@ func (e *Evidence) waypoint() bool {
 }
 
 // Echo is what the client of this service learns when an answer comes back: the
-// caller as the callee saw it, when the client had sent nonce. It gives what
+// caller as the callee saw it, when the client had sent nonce. It returns what
 // that proves.
 func (e *Evidence) Echo(nonce string, seen Caller, sameCell bool) Proof {
 	proof := ProofNone

@@ -15,7 +15,7 @@ import (
 )
 
 // chart renders one of OpenChoreo's charts as `helm template` does, with the
-// values files and settings of an installation, and gives the objects of the
+// values files and settings of an installation, and returns the objects of the
 // kinds asked for.
 func chart(dir, namespace string, valuesFile string, settings map[string]any,
 	kinds ...string) ([]*unstructured.Unstructured, error) {

@@ -58,7 +58,7 @@ func NewAuthority(dir string) (*Authority, error) {
 }
 
 // Issue makes a certificate for the loopback interface, for servers and
-// clients, and gives the files of the certificate and its key.
+// clients, and returns the files of the certificate and its key.
 func (a *Authority) Issue(name string) (certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -218,7 +218,7 @@ func (n *Node) HostPID(pid int) int {
 	return pid
 }
 
-// setUpLoopback returns lo the address and the two routes on which everything in
+// setUpLoopback sets lo up with the address and the two routes on which everything in
 // a node and in a pod rests.
 func setUpLoopback(open func(...int) (*netlink.Handle, error), addr netip.Addr) error {
 	// Only this family: with none given it opens netfilter sockets too, and a

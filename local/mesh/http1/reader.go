@@ -39,7 +39,7 @@ func (r *Reader) Buffered() int { return r.w - r.r }
 // pool keeps buffers of the ordinary size between messages.
 var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// Release returns the buffer up while nothing is in it.
+// Release lets go of the buffer while nothing is in it.
 func (r *Reader) Release() {
 	if r.r != r.w {
 		return

@@ -1,7 +1,7 @@
-// Command unruly is a service that misbehaves: the fault suite gives it to the
+// Command misbehaving is a service that misbehaves: the fault suite gives it to the
 // launcher in place of the services' program. A file says which components
 // misbehave and how; it is read at the start and again for every request, so that
-// the manner may change meanwhile. Every other component is the real service.
+// the fault may change meanwhile. Every other component is the real service.
 package main
 
 import (
@@ -18,33 +18,33 @@ import (
 	"time"
 )
 
-// Set by the linker: the file of "COMPONENT MANNER" lines, and the real program.
-var manners, service string
+// Set by the linker: the file of "COMPONENT FAULT" lines, and the real program.
+var faults, service string
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "--manners" {
+	if len(os.Args) == 2 && os.Args[1] == "--faults" {
 		for _, name := range slices.Sorted(maps.Keys(misbehaviour)) {
 			fmt.Println(name)
 		}
 		return
 	}
 	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "unruly:", err)
+		fmt.Fprintln(os.Stderr, "misbehaving:", err)
 		os.Exit(1)
 	}
 }
 
 func run() error {
-	if manner, err := current(); err != nil {
+	if fault, err := current(); err != nil {
 		return err
-	} else if manner == nil {
+	} else if fault == nil {
 		return syscall.Exec(service, []string{"service"}, os.Environ())
 	}
 	go func() { // to the probes it is in the best of health
 		err := http.ListenAndServe(address("ADMIN_PORT", "9090"), http.HandlerFunc(func(http.ResponseWriter,
 			*http.Request) {
 		}))
-		fmt.Fprintln(os.Stderr, "unruly:", err)
+		fmt.Fprintln(os.Stderr, "misbehaving:", err)
 		os.Exit(1)
 	}()
 	ln, err := net.Listen("tcp", address("PORT", "8080"))
@@ -68,21 +68,21 @@ func address(variable, otherwise string) string {
 	return net.JoinHostPort(os.Getenv("LISTEN_ADDRESS"), port)
 }
 
-// A manner answers a request that was read; false ends the connection.
-type manner func(*net.TCPConn) bool
+// A fault answers a request that was read; false ends the connection.
+type fault func(*net.TCPConn) bool
 
-// current returns the manner of this component, nil for none.
-func current() (manner, error) {
-	text, err := os.ReadFile(manners)
+// current returns the fault of this component, nil for none.
+func current() (fault, error) {
+	text, err := os.ReadFile(faults)
 	if err != nil {
 		return nil, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if name, manner, _ := strings.Cut(strings.TrimSpace(line), " "); name == os.Getenv("SERVICE_ROLE") {
-			if misbehaviour[manner] == nil {
-				return nil, fmt.Errorf("there is no manner %q", manner)
+		if name, fault, _ := strings.Cut(strings.TrimSpace(line), " "); name == os.Getenv("SERVICE_ROLE") {
+			if misbehaviour[fault] == nil {
+				return nil, fmt.Errorf("there is no fault %q", fault)
 			}
-			return misbehaviour[manner], nil
+			return misbehaviour[fault], nil
 		}
 	}
 	return nil, nil
@@ -101,7 +101,7 @@ func serve(c *net.TCPConn) {
 		}
 		behave, err := current()
 		if err != nil || behave == nil {
-			fmt.Fprintln(os.Stderr, "unruly: no manner:", err)
+			fmt.Fprintln(os.Stderr, "misbehaving: no fault:", err)
 			return
 		}
 		if !behave(c) {
@@ -116,7 +116,7 @@ const (
 )
 
 // misbehaviour is what there is, by name.
-var misbehaviour = map[string]manner{
+var misbehaviour = map[string]fault{
 	// Slow.
 	"silent":        await,
 	"slow head":     drip(json+"Content-Length: 2\r\n\r\n{}", 1),
@@ -172,25 +172,25 @@ func await(c *net.TCPConn) bool {
 	return false
 }
 
-func after(text string, then manner) manner {
+func after(text string, then fault) fault {
 	return func(c *net.TCPConn) bool {
 		_, err := io.WriteString(c, text)
 		return err == nil && then(c)
 	}
 }
 
-func saying(head, body string) manner {
+func saying(head, body string) fault {
 	return after(fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(body), body), proceed)
 }
 
 // clocked answers for itself, with a mission clock that cannot be.
-func clocked(header string) manner {
+func clocked(header string) fault {
 	return saying(json+"Artemis-Clock: "+header+"\r\n", fmt.Sprintf(`{"trace":{"service":%q,"caller":{}}}`,
 		os.Getenv("SERVICE_ROLE")))
 }
 
 // drip says a text so many times, a byte a second.
-func drip(text string, times int) manner {
+func drip(text string, times int) fault {
 	text = strings.Repeat(text, times)
 	return func(c *net.TCPConn) bool {
 		tick := time.NewTicker(time.Second)
@@ -205,7 +205,7 @@ func drip(text string, times int) manner {
 	}
 }
 
-func flood(text string) manner {
+func flood(text string) fault {
 	text = strings.Repeat(text, 100)
 	return func(c *net.TCPConn) bool {
 		for {
