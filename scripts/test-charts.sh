@@ -23,12 +23,7 @@ module() { # MODULE@VERSION -> its folder
 }
 istio=$(module "istio.io/istio@$ISTIO_MODULE_VERSION")/manifests/charts
 openchoreo=$(module "github.com/openchoreo/openchoreo@$OPENCHOREO_MODULE_VERSION")/install/helm
-certmanager=$work/charts
-mkdir "$certmanager"
-cp -r "$(module "github.com/cert-manager/cert-manager@$CERT_MANAGER_VERSION")/deploy/charts/cert-manager" "$certmanager"
-chmod -R u+w "$certmanager"
-# cert-manager's release gives the chart its name file.
-cp "$certmanager"/cert-manager/Chart.template.yaml "$certmanager"/cert-manager/Chart.yaml
+certmanager=$(module "github.com/cert-manager/cert-manager@$CERT_MANAGER_VERSION")/deploy/charts
 export ISTIO=$istio OPENCHOREO=$openchoreo CERT_MANAGER=$certmanager WORK=$work KUBE=${K3S_VERSION%%-*}
 
 stub() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1"; chmod +x "$work/bin/$1"; }
