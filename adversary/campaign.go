@@ -249,20 +249,19 @@ func Parse(r io.Reader) (*Campaign, error) {
 
 // Attack returns the attack of that name.
 func (c *Campaign) Attack(id string) (Attack, bool) {
-	i := slices.IndexFunc(c.Attacks, func(a Attack) bool { return a.ID == id })
-	if i < 0 {
-		return Attack{}, false
-	}
-	return c.Attacks[i], true
+	return first(c.Attacks, func(a Attack) bool { return a.ID == id })
 }
 
 // Attacker returns the attacker of that name.
 func (c *Campaign) Attacker(name string) (Attacker, bool) {
-	i := slices.IndexFunc(c.Attackers, func(a Attacker) bool { return a.Name == name })
-	if i < 0 {
-		return Attacker{}, false
+	return first(c.Attackers, func(a Attacker) bool { return a.Name == name })
+}
+
+func first[T any](of []T, is func(T) bool) (one T, ok bool) {
+	if i := slices.IndexFunc(of, is); i >= 0 {
+		return of[i], true
 	}
-	return c.Attackers[i], true
+	return one, false
 }
 
 // Console is the name of the attacker's own service, the only target that is

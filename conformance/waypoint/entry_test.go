@@ -138,7 +138,8 @@ spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: out}
 			t.Fatal(err, in.Problems)
 		}
 		for _, waypoint := range []string{bin, ""} {
-			t.Run(fmt.Sprintf("Envoy %t, the waypoint's own policy %t", waypoint != "", more != ""), func(t *testing.T) {
+			name := fmt.Sprintf("Envoy %t, the waypoint's own policy %t", waypoint != "", more != "")
+			t.Run(name, func(t *testing.T) {
 				want, got := entryCalls(t, run(t, waypoint, in.Set))
 				for what, status := range got {
 					statuses[status]++

@@ -1,7 +1,6 @@
 package campaign
 
 import (
-	"encoding/xml"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"artemis.example/adversary"
+	"artemis.example/local/junit"
 )
 
 // Report is one run of the campaign, or of a part of it.
@@ -115,49 +115,18 @@ func shortPolicy(policy string) string {
 	return strings.Join(names, " ")
 }
 
-type suiteXML struct {
-	XMLName  xml.Name  `xml:"testsuite"`
-	Name     string    `xml:"name,attr"`
-	Tests    int       `xml:"tests,attr"`
-	Failures int       `xml:"failures,attr"`
-	At       string    `xml:"timestamp,attr"`
-	Cases    []caseXML `xml:"testcase"`
-}
-
-type caseXML struct {
-	Class   string      `xml:"classname,attr"`
-	Name    string      `xml:"name,attr"`
-	Seconds string      `xml:"time,attr"`
-	Failure *failureXML `xml:"failure"`
-	Output  string      `xml:"system-out"`
-}
-
-type failureXML struct {
-	Message string `xml:"message,attr"`
-}
-
 // JUnit writes the report as a test suite, a case for each attack and stage.
 func (r Report) JUnit(w io.Writer) error {
-	suite := suiteXML{Name: "artemis attack", Tests: len(r.Results), Failures: r.Differences(),
-		At: r.At.UTC().Format(time.RFC3339)}
+	suite := junit.Suite{Name: "artemis attack", At: r.At.UTC().Format(time.RFC3339)}
 	for _, one := range r.Results {
-		c := caseXML{Class: one.Stage, Name: one.ID, Output: cell(one, true) + ": " + one.Reason}
+		c := junit.Case{Class: one.Stage, Name: one.ID, Output: cell(one, true) + ": " + one.Reason}
 		if one.Evidence != nil {
 			c.Seconds = fmt.Sprintf("%.3f", one.Evidence.DurationMs/1000)
 		}
 		if one.Differs != "" {
-			c.Failure = &failureXML{Message: one.Differs}
+			c.Failure = &junit.Failure{Message: one.Differs}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(suite); err != nil {
-		return fmt.Errorf("write JUnit: %w", err)
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return suite.Write(w)
 }

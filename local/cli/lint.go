@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/xml"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/local/junit"
 	"artemis.example/policy/lint"
 	"artemis.example/policy/manifest"
 	"github.com/spf13/cobra"
@@ -265,74 +265,37 @@ func writeSARIF(w io.Writer, version string, r *lint.Report) error {
 	return writeJSON(w, sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
 }
 
-// The parts of JUnit's XML that build servers read.
-type (
-	junitSuite struct {
-		XMLName  xml.Name    `xml:"testsuite"`
-		Name     string      `xml:"name,attr"`
-		Tests    int         `xml:"tests,attr"`
-		Failures int         `xml:"failures,attr"`
-		Skipped  int         `xml:"skipped,attr"`
-		Cases    []junitCase `xml:"testcase"`
-	}
-	junitCase struct {
-		Class   string        `xml:"classname,attr"`
-		Name    string        `xml:"name,attr"`
-		File    string        `xml:"file,attr,omitempty"`
-		Line    int           `xml:"line,attr,omitempty"`
-		Failure *junitFailure `xml:"failure,omitempty"`
-		Skipped *junitSkipped `xml:"skipped,omitempty"`
-		Out     string        `xml:"system-out,omitempty"`
-	}
-	junitSkipped struct {
-		Message string `xml:"message,attr"`
-	}
-	junitFailure struct {
-		Type    string `xml:"type,attr"`
-		Message string `xml:"message,attr"`
-		Text    string `xml:",chardata"`
-	}
-)
-
 // writeJUnit writes a case for every check that found nothing, and one for every
 // finding; one that is silenced is skipped.
 func writeJUnit(w io.Writer, r *lint.Report, strict bool) error {
-	suite := junitSuite{Name: "artemis lint"}
+	suite := junit.Suite{Name: "artemis lint"}
 	quiet := map[string]bool{}
 	for _, c := range lint.Checks() {
 		quiet[c.Name] = true
 	}
 	for _, f := range r.Silenced {
 		quiet[f.Check] = false
-		suite.Skipped++
-		suite.Cases = append(suite.Cases, junitCase{Class: f.Check, Name: cmp.Or(f.Object, f.File), File: f.File,
-			Line: f.Line, Skipped: &junitSkipped{f.Reason}})
+		suite.Cases = append(suite.Cases, junit.Case{Class: f.Check, Name: cmp.Or(f.Object, f.File), File: f.File,
+			Line: f.Line, Skipped: &junit.Skipped{Message: f.Reason}})
 	}
 	for _, f := range r.Findings {
 		quiet[f.Check] = false
-		c := junitCase{Class: f.Check, Name: cmp.Or(f.Object, f.File), File: f.File, Line: f.Line}
+		c := junit.Case{Class: f.Check, Name: cmp.Or(f.Object, f.File), File: f.File, Line: f.Line}
 		text := fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Message)
 		if f.Fix != "" {
 			text += "\nfix: " + f.Fix
 		}
 		if f.Severity == lint.Error || strict && f.Severity == lint.Warning {
-			c.Failure = &junitFailure{string(f.Severity), f.Message, text}
-			suite.Failures++
+			c.Failure = &junit.Failure{Type: string(f.Severity), Message: f.Message, Text: text}
 		} else {
-			c.Out = string(f.Severity) + ": " + text
+			c.Output = string(f.Severity) + ": " + text
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
 	for _, c := range lint.Checks() {
 		if quiet[c.Name] {
-			suite.Cases = append(suite.Cases, junitCase{Class: c.Name, Name: c.Summary})
+			suite.Cases = append(suite.Cases, junit.Case{Class: c.Name, Name: c.Summary})
 		}
 	}
-	suite.Tests = len(suite.Cases)
-	data, err := xml.MarshalIndent(suite, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, data)
-	return err
+	return suite.Write(w)
 }

@@ -66,7 +66,7 @@ func (l *launcher) makeWorld(p *manifest.Project, stage string) (*topology.World
 	if err != nil {
 		return nil, nil, err
 	}
-	loads, err := workloads(set)
+	loads, err := workloads(w)
 	if l.options.TimeScale != 0 {
 		for i := range loads {
 			loads[i].Env = append(loads[i].Env, fmt.Sprintf("MISSION_TIME_SCALE=%g", l.options.TimeScale))

@@ -24,7 +24,6 @@ import (
 	"artemis.example/local/xds"
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
-	appsv1 "k8s.io/api/apps/v1"
 )
 
 const (
@@ -174,11 +173,11 @@ func (l *launcher) reconcile(ctx context.Context, w *topology.World, loads []wor
 			l.stop(next, noLimit)
 			return err
 		}
-		p.start(ctx)
 		next = append(next, p)
 		l.mu.Lock()
 		l.processes = append(slices.Clone(next), missing(old, next)...)
 		l.mu.Unlock()
+		p.start(ctx) // admit knows it by then
 	}
 	l.mu.Lock()
 	l.processes = next
@@ -290,7 +289,7 @@ func (l *launcher) serve() (stop func(), err error) {
 	go func() { _ = server.Serve(controlListener{l.resources.Control}) }()
 	go func() {
 		_ = l.mesh.ServeGateway(l.resources.Gateway, mesh.Edge{Own: control.IsOperatorHost, Handler: operator,
-			Admit: admit})
+			Admit: l.admit})
 	}()
 	go func() { _ = l.mesh.ServeGateway(own, mesh.Edge{}) }()
 	go l.serveExec(l.resources.Execs)
@@ -306,29 +305,18 @@ const roleConsole = "adversary-console"
 
 // admit keeps from the public origin what other pages would have a browser send,
 // and the attacker's console.
-func admit(method, host string, header http.Header, to *topology.Service) *mesh.Refusal {
+func (l *launcher) admit(method, host string, header http.Header, to *topology.Service) *mesh.Refusal {
 	if detail := control.ForeignOrigin(method, host, header); detail != "" {
 		return &mesh.Refusal{Code: control.CodeForeignOrigin, Detail: detail}
 	}
 	for _, port := range to.Ports {
 		for _, b := range to.Backends(port.Number) {
-			if b.Pod.Deployment != nil && roleOf(b.Pod.Deployment) == roleConsole {
+			if p := l.processOf(b.Pod.Namespace, b.Pod.Component); p != nil && p.workload.Role == roleConsole {
 				return &mesh.Refusal{Code: control.CodeNotTheOperator, Detail: control.OperatorHint}
 			}
 		}
 	}
 	return nil
-}
-
-func roleOf(d *appsv1.Deployment) string {
-	for _, c := range d.Spec.Template.Spec.Containers {
-		for _, e := range c.Env {
-			if e.Name == "SERVICE_ROLE" {
-				return e.Value
-			}
-		}
-	}
-	return ""
 }
 
 // controlListener turns away who is not to steer.

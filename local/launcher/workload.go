@@ -7,21 +7,17 @@ package launcher
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
 
-	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 const (
-	labelProject   = "openchoreo.dev/project"
-	labelComponent = "openchoreo.dev/component"
-
 	missionPort  = 8080 // where a Deployment names no port
 	adminPort    = 9090
 	defaultGrace = 30 * time.Second // Kubernetes' terminationGracePeriodSeconds
@@ -54,46 +50,38 @@ func (w workload) ref() topology.Ref { return topology.Ref{Namespace: w.Namespac
 
 func (w workload) same(other workload) bool { return reflect.DeepEqual(w, other) }
 
-// workloads returns what the Deployments of a set ask for, in their order.
-func workloads(set *manifest.Set) ([]workload, error) {
-	project := map[string]string{}
-	for _, ns := range set.Namespaces {
-		project[ns.Name] = ns.Labels[labelProject]
-	}
+// workloads returns what the Deployments of a world ask for, in the order of its pods.
+func workloads(w *topology.World) ([]workload, error) {
 	configs := map[string]*corev1.ConfigMap{}
-	for _, c := range set.ConfigMaps {
+	for _, c := range w.Set.ConfigMaps {
 		configs[c.Namespace+"/"+c.Name] = c
 	}
 	var out []workload
-	for _, d := range set.Deployments {
-		if d.Spec.Replicas != nil && *d.Spec.Replicas == 0 {
+	for p := range w.Apps() {
+		if p.Deployment == nil || p.Deployment.Spec.Replicas != nil && *p.Deployment.Spec.Replicas == 0 {
 			continue
 		}
-		w, err := newWorkload(d, configs, project[d.Namespace])
+		load, err := newWorkload(p, configs)
 		if err != nil {
-			origin := set.Origins[manifest.Key{Kind: "Deployment", Namespace: d.Namespace, Name: d.Name}]
-			return nil, fmt.Errorf("%s:%d: Deployment %s/%s: %w", origin.File, origin.Line, d.Namespace, d.Name, err)
+			origin := w.Set.Origins[p.Workload]
+			return nil, fmt.Errorf("%s:%d: Deployment %s: %w", origin.File, origin.Line, p.Workload, err)
 		}
-		out = append(out, w)
+		out = append(out, load)
 	}
 	return out, nil
 }
 
-func newWorkload(d *appsv1.Deployment, configs map[string]*corev1.ConfigMap, project string) (workload, error) {
-	labels, pod := d.Spec.Template.Labels, d.Spec.Template.Spec
+func newWorkload(p *topology.Pod, configs map[string]*corev1.ConfigMap) (workload, error) {
+	pod := p.Deployment.Spec.Template.Spec
 	c := pod.Containers[0]
 	w := workload{
-		Namespace:      d.Namespace,
-		Deployment:     d.Name,
-		Cell:           cmp.Or(labels[labelProject], project, d.Namespace),
-		Component:      cmp.Or(labels[labelComponent], d.Name),
-		ServiceAccount: cmp.Or(pod.ServiceAccountName, "default"),
-		Grace:          defaultGrace,
+		Namespace: p.Namespace, Deployment: p.Deployment.Name, Cell: cmp.Or(p.Cell, p.Namespace),
+		Component: p.Component, ServiceAccount: p.ServiceAccount, Grace: defaultGrace,
 	}
 	if s := pod.TerminationGracePeriodSeconds; s != nil {
 		w.Grace = time.Duration(*s) * time.Second
 	}
-	values, err := environment(c, d.Namespace, configs)
+	values, err := environment(c, p.Namespace, configs)
 	if err != nil {
 		return w, err
 	}
@@ -104,11 +92,11 @@ func newWorkload(d *appsv1.Deployment, configs map[string]*corev1.ConfigMap, pro
 		}
 	}
 	w.Ports = ports(c)
-	for _, p := range []struct {
+	for _, asked := range []struct {
 		from *corev1.Probe
 		to   *probe
 	}{{c.StartupProbe, &w.Startup}, {c.ReadinessProbe, &w.Readiness}, {c.LivenessProbe, &w.Liveness}} {
-		if *p.to, err = newProbe(p.from, c.Ports); err != nil {
+		if *asked.to, err = newProbe(asked.from, p.Endpoint.Ports); err != nil {
 			return w, err
 		}
 	}
@@ -136,12 +124,7 @@ func environment(c corev1.Container, namespace string, configs map[string]*corev
 		if config == nil {
 			return nil, fmt.Errorf("envFrom: there is no ConfigMap %s/%s", namespace, ref.Name)
 		}
-		names := make([]string, 0, len(config.Data))
-		for name := range config.Data {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
+		for _, name := range slices.Sorted(maps.Keys(config.Data)) {
 			set(from.Prefix+name, config.Data[name])
 		}
 	}
@@ -172,7 +155,7 @@ func ports(c corev1.Container) []uint16 {
 	return append([]uint16{mission, admin}, others...)
 }
 
-func newProbe(p *corev1.Probe, named []corev1.ContainerPort) (probe, error) {
+func newProbe(p *corev1.Probe, named map[string]uint16) (probe, error) {
 	if p == nil || p.HTTPGet == nil {
 		return probe{}, nil
 	}
@@ -184,12 +167,11 @@ func newProbe(p *corev1.Probe, named []corev1.ContainerPort) (probe, error) {
 		Port:     uint16(p.HTTPGet.Port.IntVal),
 	}
 	if p.HTTPGet.Port.Type == intstr.String {
-		i := slices.IndexFunc(named, func(c corev1.ContainerPort) bool { return c.Name == p.HTTPGet.Port.StrVal })
-		if i < 0 {
+		var ok bool
+		if out.Port, ok = named[p.HTTPGet.Port.StrVal]; !ok {
 			return probe{}, fmt.Errorf("a probe names the port %q, which the container does not have",
 				p.HTTPGet.Port.StrVal)
 		}
-		out.Port = uint16(named[i].ContainerPort)
 	}
 	return out, nil
 }

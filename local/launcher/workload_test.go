@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"artemis.example/policy/manifest"
+	"artemis.example/policy/topology"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -48,12 +49,20 @@ func load(t *testing.T, text string) (*manifest.Set, error) {
 	return manifest.Load(file)
 }
 
+func workloadsOf(set *manifest.Set) ([]workload, error) {
+	w, err := topology.Build(set, topology.NewAllocator())
+	if err != nil {
+		return nil, err
+	}
+	return workloads(w)
+}
+
 func TestADeploymentBecomesAProcess(t *testing.T) {
 	set, err := load(t, oneDeployment)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := workloads(set)
+	got, err := workloadsOf(set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +92,7 @@ func TestADeploymentThatCannotBecomeAProcessIsNamed(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			set, err := load(t, strings.Replace(oneDeployment, c.old, c.new, 1))
 			if err == nil {
-				_, err = workloads(set)
+				_, err = workloadsOf(set)
 			}
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
