@@ -17,11 +17,11 @@ GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X m
 ##@ One machine, no cluster (needs Go)
 
 .PHONY: up
-up: binaries ## start the whole mission on this machine and stay in front of it (STAGE=open|mtls|zero-trust, CAPTURE=netns|proxy)
+up: binaries ## start the whole mission and stay in front of it (STAGE=open|mtls|zero-trust)
 	bin/artemis up --stage $(STAGE) --waypoint $(WAYPOINT) $(if $(CAPTURE),--capture $(CAPTURE))
 
 .PHONY: up-detached
-up-detached: binaries ## the same in the background; returns when all eighteen services are ready
+up-detached: binaries ## the same in the background (both: CAPTURE=proxy, WAYPOINT=envoy)
 	bin/artemis up --detach --stage $(STAGE) --waypoint $(WAYPOINT) $(if $(CAPTURE),--capture $(CAPTURE))
 
 .PHONY: down
@@ -29,7 +29,7 @@ down: binaries ## stop it
 	bin/artemis down
 
 .PHONY: status
-status: binaries ## what runs, with identities: here, or on the cluster when nothing runs here
+status: binaries ## what runs, by which protocol, with which identity
 	@scripts/where.sh status
 
 .PHONY: stage-open stage-mtls stage-zero-trust
@@ -41,11 +41,11 @@ stage-zero-trust: binaries ## layer 3 on: who may do what
 	@scripts/where.sh stage zero-trust
 
 .PHONY: attack
-attack: binaries ## run the attack campaign at the present stage, here or on the cluster; any verdict but the expected one fails
+attack: binaries ## play the campaign at the present stage; fails if a verdict is not as expected
 	@scripts/where.sh attack
 
 .PHONY: attack-all
-attack-all: binaries ## run the campaign at all three stages, one after the other
+attack-all: binaries ## play it at all three stages, one after the other
 	@scripts/where.sh attack --all-stages
 
 .PHONY: attacks-doc
@@ -57,11 +57,11 @@ policy-lint: binaries ## what the policies attach to, and how they could be walk
 	bin/artemis lint openchoreo/rendered istio/cells
 
 .PHONY: prove
-prove: binaries ## for every request: who may call whom is exactly the table at zero-trust, and what else is open at mtls and open
+prove: binaries ## for every request: nobody but the callers of the table reaches a service
 	@scripts/prove.sh
 
 .PHONY: envoy
-envoy: ## what `up` with WAYPOINT=envoy needs: real Envoy, and istiod's code that configures it
+envoy: ## what WAYPOINT=envoy needs: real Envoy, and istiod's code to configure it
 	scripts/envoy.sh
 
 .PHONY: binaries
@@ -74,7 +74,7 @@ binaries: ## bin/service (the eighteen services) and bin/artemis (the launcher)
 ##@ Kubernetes (needs Docker, k3d, kubectl, helm; see docs/kubernetes.md)
 
 .PHONY: k3d-up
-k3d-up: ## a k3d cluster with Istio ambient and OpenChoreo (PROFILE=full adds portal and identity provider)
+k3d-up: ## a k3d cluster with Istio ambient and OpenChoreo (PROFILE=full: its portal)
 	scripts/k3d-up.sh
 
 .PHONY: build
@@ -86,7 +86,7 @@ deploy: ## the mission onto the cluster, through OpenChoreo
 	scripts/deploy.sh
 
 .PHONY: deploy-plain
-deploy-plain: ## the rendered manifests onto any Kubernetes with Istio ambient, without OpenChoreo
+deploy-plain: ## the rendered manifests onto any Kubernetes with Istio ambient
 	scripts/deploy-plain.sh
 
 .PHONY: adversary
@@ -94,7 +94,7 @@ adversary: ## the attacker's pods onto the cluster
 	scripts/adversary.sh
 
 .PHONY: verify
-verify: ## prove enrolment, identities, policies, bypasses and encryption on the cluster
+verify: ## check enrolment, identities, policies, bypasses and encryption there
 	scripts/verify.sh
 
 .PHONY: undeploy
@@ -106,7 +106,7 @@ k3d-down: ## delete the cluster and everything that k3d-up made
 	scripts/k3d-down.sh
 
 .PHONY: outdated
-outdated: ## newer versions of what versions.env pins
+outdated: ## newer versions of what is pinned, and why the pinned ones stay
 	scripts/outdated.sh
 
 ##@ Checks
@@ -121,15 +121,15 @@ check: ## between two edits: build, vet, staticcheck, the tests without processe
 	scripts/check.sh
 
 .PHONY: cover
-cover: ## how much of each package the tests run, in the programs that they start too
+cover: ## how much of each package the tests run, also in the programs they start
 	scripts/cover.sh
 
 .PHONY: conformance
-conformance: ## the same manifests against OpenChoreo, Istio and Envoy themselves (installs and builds what it needs)
+conformance: ## the manifests against OpenChoreo, Istio and Envoy themselves; builds them
 	scripts/conformance.sh
 
 .PHONY: render
-render: ## let the real OpenChoreo control plane render openchoreo/ into openchoreo/rendered and istio/
+render: ## have the real OpenChoreo render into openchoreo/rendered and istio/
 	scripts/render.sh
 
 .PHONY: e2e
@@ -145,7 +145,7 @@ fuzz: ## arbitrary input to every parser that meets the network (FUZZTIME=10s ea
 	scripts/fuzz.sh
 
 .PHONY: vulnerabilities
-vulnerabilities: ## known vulnerabilities in what is linked, by govulncheck (needs its database, or GOVULNDB)
+vulnerabilities: ## known vulnerabilities in what is linked (govulncheck's database, or GOVULNDB)
 	scripts/vulnerabilities.sh
 
 .PHONY: bench
@@ -157,7 +157,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck, yamllint, links
 	scripts/lint.sh
 
 .PHONY: docs-check
-docs-check: binaries ## run every command of README.md and docs/tour.md and compare the output
+docs-check: binaries ## run the commands of the pages and compare what they print
 	scripts/docs-check.sh
 
 .PHONY: release-check
@@ -165,7 +165,7 @@ release-check: ## version, changelog, licences, SBOM, reproducible build, clean 
 	scripts/release-check.sh
 
 .PHONY: release
-release: ## archives for linux and darwin, SBOMs and checksums, into dist/ (VERSION=...)
+release: ## archives for linux and darwin, SBOMs, checksums, into dist/ (VERSION=...)
 	VERSION=$(VERSION) scripts/release.sh
 
 .PHONY: clean
@@ -176,4 +176,4 @@ clean: ## remove what was built here
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+( [a-z0-9-]+)*:.*## / { split($$1, t, " "); printf "  make %-18s %s\n", t[1], $$2 }' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z0-9-]+( [a-z0-9-]+)*:.*## / { split($$1, t, " "); printf "  make %-16s %s\n", t[1], $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -16,7 +17,8 @@ import (
 func writeTable(w io.Writer, s control.State) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CELL\tCOMPONENT\tPROTOCOL\tIDENTITY\tPOD IP\tPID\tREADY\tRESTARTS\tSTATE")
-	for _, p := range s.Pods {
+	byName := func(a, b control.Pod) int { return strings.Compare(a.Name(), b.Name()) }
+	for _, p := range slices.SortedFunc(slices.Values(s.Pods), byName) {
 		ready := "no"
 		if p.Ready {
 			ready = "yes"
