@@ -43,7 +43,9 @@ var rooms = []room{
 		"one binary runs here and on a cluster: it knows nothing of the local suite"},
 	{"local/hbone", []string{"local/identity"}, "HBONE carries bytes between identities and knows neither manifests " +
 		"nor policies"},
-	{"local/capture/proxy", []string{"local/capture", "local/mesh/http1", "policy/message"},
+	{"local/http1", []string{"policy/message"}, "HTTP/1 is read and passed on alike by the mesh and by the proxy " +
+		"capture, whoever the peers are"},
+	{"local/capture/proxy", []string{"local/capture", "local/http1", "policy/message"},
 		"the proxy capture reads HTTP/1 as the mesh does, by the same reader"},
 	{"local/capture", nil, "capture takes what a pod sends, whatever is done with it"},
 	{"local/mesh", []string{"catalog", "policy", "local"},

@@ -12,7 +12,7 @@ import (
 
 	"artemis.example/conformance/enforcer"
 	"artemis.example/conformance/translate"
-	"artemis.example/local/mesh/http1"
+	"artemis.example/local/http1"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/message"
 )

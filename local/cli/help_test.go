@@ -65,7 +65,8 @@ func TestAShellCompletesWhatACommandTakes(t *testing.T) {
 			t.Errorf("artemis %s: not offered (-):\n%s\noffered: %q", c.line, diff, offered)
 		}
 	}
-	if offered := printed(t, "__complete", "--state-dir", nowhere, "attack", "--from", ""); strings.Contains(offered, "/") {
+	offered := printed(t, "__complete", "--state-dir", nowhere, "attack", "--from", "")
+	if strings.Contains(offered, "/") {
 		t.Errorf("attack --from takes a file, and was offered %q", offered)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"artemis.example/local/mesh/http1"
+	"artemis.example/local/http1"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/message"

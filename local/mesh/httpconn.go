@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"artemis.example/local/hbone"
-	"artemis.example/local/mesh/http1"
+	"artemis.example/local/http1"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/message"
 )

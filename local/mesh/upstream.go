@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"artemis.example/local/mesh/http1"
+	"artemis.example/local/http1"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"artemis.example/local/mesh/http1"
+	"artemis.example/local/http1"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/evaluate"

@@ -358,7 +358,8 @@ besides the ` + "`trace`" + `. A peer's 409 and 422, and what it says of a peer 
 	}
 	b.WriteString("\nBodies may have 64 KiB, headers 16 KiB. A body is one JSON object with no other fields than " +
 		"those named; no body is an empty object.\n")
-	b.WriteString("An endpoint takes its one method, as its row of the catalog has it; another one, HEAD too, is answered " +
+	b.WriteString("An endpoint takes its one method, as its row of the catalog has it; another one, HEAD too, is " +
+		"answered " +
 		"405 with `Allow`.\n")
 	writeVariables(&b)
 	last := ""

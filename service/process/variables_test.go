@@ -48,10 +48,10 @@ All that a service is told comes from its environment. What is missing or malfor
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s |\n", v.name, fallback, v.says)
 	}
-	b.WriteString("| `CAPCOM_URL`, `GUIDANCE_NAV_URL`, ... | required | the address of each dependency that the Workload " +
-		"declares, which OpenChoreo sets |\n" +
-		"| `OTEL_EXPORTER_OTLP_ENDPOINT` and the other standard variables | no traces | where traces go, over OTLP by " +
-		"HTTP: `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER`, `OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*` |\n")
+	b.WriteString("| `CAPCOM_URL`, `GUIDANCE_NAV_URL`, ... | required | the address of each dependency that the " +
+		"Workload declares, which OpenChoreo sets |\n" +
+		"| `OTEL_EXPORTER_OTLP_ENDPOINT` and the other standard variables | no traces | where traces go, over OTLP " +
+		"by HTTP: `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER`, `OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*` |\n")
 }
 
 // variables returns the variables of the configuration, with their defaults.

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"artemis.example/local/mesh/http1"
+	"artemis.example/local/http1"
 	"artemis.example/policy/message"
 )
 
