@@ -41,7 +41,7 @@ stage-zero-trust: binaries ## layer 3 on: who may do what
 	@scripts/where.sh stage zero-trust
 
 .PHONY: attack
-attack: binaries ## play the campaign at the present stage; fails if a verdict is not as expected
+attack: binaries ## play the campaign at the present stage; fails on an unexpected verdict
 	@scripts/where.sh attack
 
 .PHONY: attack-all
@@ -145,7 +145,7 @@ fuzz: ## arbitrary input to every parser that meets the network (FUZZTIME=10s ea
 	scripts/fuzz.sh
 
 .PHONY: vulnerabilities
-vulnerabilities: ## known vulnerabilities in what is linked (govulncheck's database, or GOVULNDB)
+vulnerabilities: ## known vulnerabilities in what is linked (by govulncheck; GOVULNDB)
 	scripts/vulnerabilities.sh
 
 .PHONY: bench
