@@ -29,4 +29,4 @@ go vet ./...
 go test -count=1 -timeout 30m ./analysis ./netpol ./waypoint ./h2spec
 go -C analyzer test -count=1 -timeout 30m -v . | grep -v '^=== '
 go test -count=1 -timeout 180m ./authz "${arguments[@]}"
-go run ./summary "$CONFORMANCE_FIGURES" 18
+go run ./summary "$CONFORMANCE_FIGURES" 19

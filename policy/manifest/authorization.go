@@ -30,11 +30,7 @@ func (o *object) checkAuthorizationPolicy(p *securityv1.AuthorizationPolicy) {
 	if set > 1 {
 		o.invalid("spec", "only one of selector, targetRef and targetRefs can be set")
 	}
-	for k, v := range spec.GetSelector().GetMatchLabels() {
-		if k == "" || strings.Contains(k+v, "*") {
-			o.invalid("spec.selector.matchLabels", "%q=%q: keys must not be empty and wildcards are not possible", k, v)
-		}
-	}
+	o.checkLabels("spec.selector.matchLabels", spec.GetSelector().GetMatchLabels())
 	if len(spec.TargetRefs) > 16 {
 		o.invalid("spec.targetRefs", "%d entries; the limit is 16", len(spec.TargetRefs))
 	}
@@ -59,6 +55,15 @@ func (o *object) checkAuthorizationPolicy(p *securityv1.AuthorizationPolicy) {
 	}
 	for i, rule := range spec.Rules {
 		o.checkRule(fmt.Sprintf("spec.rules[%d]", i), rule)
+	}
+}
+
+// checkLabels refuses what no Istio object selects by.
+func (o *object) checkLabels(path string, labels map[string]string) {
+	for k, v := range labels {
+		if k == "" || strings.Contains(k+v, "*") {
+			o.invalid(path, "%q=%q: keys must not be empty and wildcards are not possible", k, v)
+		}
 	}
 }
 

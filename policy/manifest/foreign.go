@@ -10,6 +10,7 @@ import (
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	typev1beta1 "istio.io/api/type/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -76,6 +77,15 @@ func (o *Object) template(fields map[string]any, replicas int32) (Workload, bool
 // adopt adds the workloads among the other objects: what somebody else makes is
 // no workload of its own where its maker is among the files.
 func (in *Input) adopt() {
+	in.Set.Deployments = slices.DeleteFunc(in.Set.Deployments, func(d *appsv1.Deployment) bool {
+		w := Workload{Key: Key{"Deployment", d.Namespace, d.Name}, Template: &d.Spec.Template}
+		why := w.unnamable()
+		if why != "" {
+			in.leaveOut(w.Kind, "no API server takes it: "+why, in.Set.Origins[w.Key])
+			delete(in.Set.Origins, w.Key)
+		}
+		return why != ""
+	})
 	known := map[Key]bool{}
 	for _, d := range in.Set.Deployments {
 		known[Key{"Deployment", d.Namespace, d.Name}] = true
@@ -86,6 +96,10 @@ func (in *Input) adopt() {
 	var found []Workload
 	for _, o := range in.Other {
 		if w, ok := o.workload(); ok {
+			if why := w.unnamable(); why != "" {
+				in.leaveOut(w.Kind, "no API server takes it: "+why, o.Origin)
+				continue
+			}
 			if known[w.Key] {
 				in.leaveOut(w.Kind, givenAgain, o.Origin)
 				in.Torn[w.Namespace] = true

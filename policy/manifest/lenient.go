@@ -2,11 +2,13 @@ package manifest
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // lenient reads an object of anybody's: what only a cluster writes is taken off,
@@ -60,7 +62,26 @@ func (o *object) lenient(apiVersion string) {
 		o.fault(o.node.Line, CodeInvalid, "metadata.name is missing")
 		return
 	}
+	if why := o.key.unnamable(); why != "" && strings.ContainsAny(o.key.Name+o.key.Namespace, "$%@<>{}[]()#~|") {
+		o.input.leaveOut("templates", "render them first", o.origin)
+		return
+	} else if why != "" {
+		o.fault(o.node.Line, CodeInvalid, "%s", why)
+		o.input.leaveOut(o.key.Kind, "no API server takes it: "+why, o.origin)
+		return
+	}
 	o.read(impl)
+}
+
+// unnamable says why nothing can have a key's names, empty where something can.
+func (k Key) unnamable() string {
+	if len(validation.IsDNS1123Subdomain(strings.TrimSuffix(k.Name, "-"))) > 0 {
+		return fmt.Sprintf("%q is no name", k.Name)
+	}
+	if k.Namespace != "" && len(validation.IsDNS1123Label(k.Namespace)) > 0 {
+		return fmt.Sprintf("%q is no namespace's name", k.Namespace)
+	}
+	return ""
 }
 
 // clusterWide reports whether a kind that Set does not hold has no namespace, for

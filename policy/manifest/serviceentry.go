@@ -19,6 +19,7 @@ func (o *object) checkServiceEntry(e *istionetworkingv1.ServiceEntry) {
 	if spec.WorkloadSelector != nil && spec.Endpoints != nil {
 		o.invalid("spec", "only one of workloadSelector and endpoints can be set")
 	}
+	o.checkLabels("spec.workloadSelector.labels", spec.WorkloadSelector.GetLabels())
 	if len(spec.Hosts) == 0 {
 		o.invalid("spec.hosts", "must have at least one host")
 	}
@@ -30,8 +31,11 @@ func (o *object) checkServiceEntry(e *istionetworkingv1.ServiceEntry) {
 		}
 		if strings.Trim(h, "*") == "" {
 			o.invalid("spec.hosts", "%q is no host", h)
-		} else if strings.Contains(h, "/") || strings.Contains(h, ":") {
-			o.invalid("spec.hosts", "%q is no host: it has no port and no path", h)
+		}
+		for label := range strings.SplitSeq(strings.ToLower(name), ".") {
+			if !strings.Contains(label, "*") && len(validation.IsDNS1123Label(label)) > 0 {
+				o.invalid("spec.hosts", "%q is no host: %q can be no part of one", h, label)
+			}
 		}
 	}
 	for _, a := range spec.Addresses {

@@ -54,6 +54,17 @@ type Workload struct {
 	Owner Key
 }
 
+// unnamable says why no pods can be named as a workload's would be, empty where they
+// can.
+func (w *Workload) unnamable() string {
+	if name := w.Template.Spec.ServiceAccountName; name != "" {
+		if why := (Key{Name: name}).unnamable(); why != "" {
+			return why
+		}
+	}
+	return w.Key.unnamable()
+}
+
 // AllWorkloads returns the Deployments and every other workload.
 func (s *Set) AllWorkloads() []Workload {
 	out := make([]Workload, 0, len(s.Deployments)+len(s.Workloads))
