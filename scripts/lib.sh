@@ -10,6 +10,8 @@ CLUSTER=${CLUSTER:-artemis}
 CONTROL_PLANE=openchoreo-control-plane
 DATA_PLANE=openchoreo-data-plane
 CELLS=(houston kennedy orion deep-space-network esa-ops)
+# The labels of what belongs to our Cells: other projects may live beside them.
+OURS="openchoreo.dev/environment=development,openchoreo.dev/project in ($(IFS=, && echo "${CELLS[*]}"))"
 # How long one wait may take; a slow machine may say WAIT=20m.
 WAIT=${WAIT:-5m}
 # The context is named in every call, so that a script never touches another cluster. KUBE_CONTEXT= (empty) takes the current one.
@@ -83,9 +85,9 @@ cell_namespace() {
   k -n default get projectreleasebinding "$1-development" -o jsonpath='{.status.namespace}'
 }
 
-# stage_of NAMESPACE: the stage that a Cell shows by its namespace's labels, or "unknown".
-stage_of() {
-  case "$(k get namespace "$1" -o jsonpath='{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}')" in
+# stage_named MODE/WAYPOINT: the stage that a Cell's labels belong to, or "unknown".
+stage_named() {
+  case "$1" in
     /) echo open ;;
     ambient/) echo mtls ;;
     ambient/waypoint) echo zero-trust ;;
@@ -93,21 +95,22 @@ stage_of() {
   esac
 }
 
+# stage_of NAMESPACE: the stage that a Cell shows.
+stage_of() { stage_named "$(k get namespace "$1" -o jsonpath='{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}')"; }
+
 # stage_in_force: the one stage that all Cells are at. Cells at different stages, as in the middle of a switch, are an error.
 stage_in_force() {
-  local ns stages=()
-  while read -r ns; do stages+=("$(stage_of "$ns")"); done < <(cell_namespaces)
+  local labels stages=()
+  while read -r labels; do stages+=("$(stage_named "$labels")"); done < <(k get namespaces -l "$OURS" -o jsonpath='{range .items[*]}{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}{"\n"}{end}')
   ((${#stages[@]})) || die "no Cell of the mission is on this cluster" "'make deploy' brings them"
   mapfile -t stages < <(printf '%s\n' "${stages[@]}" | sort -u)
   [[ ${#stages[@]} == 1 && ${stages[0]} != unknown ]] || die "the Cells are at the stages ${stages[*]}" "'make stage-zero-trust', or another, brings all to one"
   echo "${stages[0]}"
 }
 
-# cell_namespaces: one line a Cell of ours, also where OpenChoreo is not installed (deploy-plain); other projects may live beside them.
+# cell_namespaces: one line a Cell of ours, also where OpenChoreo is not installed (deploy-plain).
 cell_namespaces() {
-  local ours
-  ours=$(IFS=, && echo "${CELLS[*]}")
-  k get namespaces -l "openchoreo.dev/environment=development,openchoreo.dev/project in ($ours)" -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'
+  k get namespaces -l "$OURS" -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'
 }
 
 # follow_order: applies openchoreo/ in the order that openchoreo/apply-order gives, which `make render` follows too.

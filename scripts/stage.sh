@@ -9,38 +9,35 @@ stage=${1:-}
 [[ $stage =~ ^(open|mtls|zero-trust)$ ]] || die "which stage? open, mtls or zero-trust"
 reachable
 
-# set_cells STAGE SWITCHING
-set_cells() {
-  local cell
-  for cell in "${CELLS[@]}"; do
-    k -n default patch projectreleasebinding "$cell-development" --type merge -p "{\"spec\":{\"environmentConfigs\":{\"stage\":\"$1\",\"switching\":$2}}}" >/dev/null
-  done
-}
-# shown NAMESPACE: what a Cell shows of its stage: the labels, the mTLS mode and whether the L4 policy admits everybody
+# shown: a line a Cell: the labels, the mTLS mode and whom the L4 policy admits. Of one answer of the API for all Cells: to ask for each object
+# takes longer than the switch.
 shown() {
-  printf '%s %s %s' "$(stage_of "$1")" "$(k -n "$1" get peerauthentication default -o jsonpath='{.spec.mtls.mode}')" \
-    "$([[ $(k -n "$1" get authorizationpolicy via-waypoint-only -o jsonpath='{.spec.rules}') == '[{}]' ]] && echo everybody || echo waypoint)"
+  k get namespaces,peerauthentications,authorizationpolicies -A -l "$OURS" -o jsonpath='{range .items[*]}{.metadata.labels.openchoreo\.dev/project}{"\t"}{.kind}/{.metadata.name}{"\t"}{.metadata.labels.istio\.io/dataplane-mode}/{.metadata.labels.istio\.io/use-waypoint}{"\t"}{.spec.mtls.mode}{"\t"}{.spec.rules}{"\n"}{end}' |
+    awk -F'\t' '
+      $2 ~ "^Namespace/" { labels[$1] = $3 }
+      $2 == "PeerAuthentication/default" { mode[$1] = $4 }
+      $2 == "AuthorizationPolicy/via-waypoint-only" { admits[$1] = $5 == "[{}]" ? "everybody" : "waypoint" }
+      END { for (cell in labels) print cell, labels[cell], mode[cell], admits[cell] }'
 }
 # step_to STAGE SWITCHING: until all Cells show it
 step_to() {
-  local cell ns want deadline=$((SECONDS + 60))
-  set_cells "$1" "$2"
+  local cell want behind deadline=$((SECONDS + 60))
   case "$1/$2" in
-    open/*) want="open PERMISSIVE everybody" ;;
-    mtls/true) want="mtls PERMISSIVE everybody" ;;
-    mtls/false) want="mtls STRICT everybody" ;;
-    zero-trust/true) want="zero-trust STRICT everybody" ;;
-    zero-trust/false) want="zero-trust STRICT waypoint" ;;
+    open/*) want="/ PERMISSIVE everybody" ;;
+    mtls/true) want="ambient/ PERMISSIVE everybody" ;;
+    mtls/false) want="ambient/ STRICT everybody" ;;
+    zero-trust/true) want="ambient/waypoint STRICT everybody" ;;
+    zero-trust/false) want="ambient/waypoint STRICT waypoint" ;;
   esac
-  for cell in "${CELLS[@]}"; do
-    ns=$(cell_namespace "$cell")
-    until [[ $(shown "$ns") == "$want" ]]; do
-      ((SECONDS < deadline)) || {
-        k -n default get projectreleasebinding "$cell-development" -o yaml >&2
-        die "$cell did not reach stage $1 within a minute: it shows '$(shown "$ns")', not '$want'" "its binding is above"
-      }
-      read -rt 0.2 <> <(:) || true
-    done
+  k -n default patch projectreleasebinding "${CELLS[@]/%/-development}" --type merge \
+    -p "{\"spec\":{\"environmentConfigs\":{\"stage\":\"$1\",\"switching\":$2}}}" >/dev/null
+  while behind=$(grep -vxF -f <(shown) <(printf "%s $want\n" "${CELLS[@]}")); do
+    ((SECONDS < deadline)) || {
+      cell=${behind%% *}
+      k -n default get projectreleasebinding "$cell-development" -o yaml >&2
+      die "$cell did not reach stage $1 within a minute: it shows '$(shown | grep "^$cell ")', not '$cell $want'" "its binding is above"
+    }
+    read -rt 0.2 <> <(:) || true
   done
   # ztunnel follows a label or a policy within 0.3 s of the API server (seen on a live mesh); the next step is for a mesh that has.
   read -rt 1 <> <(:) || true
@@ -61,7 +58,7 @@ step "stage $stage"
 to=$(index "$stage")
 tell_console ""
 # Cells in the middle of a switch that was cut off, or at different stages, are brought to the stage at once.
-if from=$(stage_in_force 2>/dev/null); then
+if from=$(stage_in_force 2>/dev/null) && [[ $from != "$stage" ]]; then
   for ((at = $(index "$from"); at < to; at++)); do
     step_to "${order[at + 1]}" true
     step_to "${order[at + 1]}" false
@@ -70,7 +67,8 @@ if from=$(stage_in_force 2>/dev/null); then
     step_to "${order[at]}" true
     step_to "${order[at - 1]}" false
   done
+else
+  step_to "$stage" false
 fi
-step_to "$stage" false
 tell_console "$stage"
 for cell in "${CELLS[@]}"; do note "$cell"; done

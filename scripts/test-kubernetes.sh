@@ -180,6 +180,47 @@ stub go 'echo "go version go1.26.8 linux/amd64"' && preflight 0 "all there" "a m
 stub go 'echo "go version go1.21.13 linux/amd64"' && preflight 1 "go 1.21.13 is too old, it takes " "a Go that is too old" build
 preflight 1 "preflight knows k3d and build, not 'kind'" "what it does not know" kind
 
+# A played cluster on which Orion takes two looks longer than the other Cells to show what its binding says.
+cat >"$stubs/kubectl" <<'SH'
+#!/usr/bin/env bash
+cells=(houston kennedy orion deep-space-network esa-ops)
+now=$(cat "$STUBS/now") before=$(cat "$STUBS/before") looks=$(cat "$STUBS/looks")
+cell() { # CELL STAGE/SWITCHING
+  local labels mode=STRICT rules='[{}]'
+  case "$2" in open/*) labels=/ ;; mtls/*) labels=ambient/ ;; *) labels=ambient/waypoint ;; esac
+  case "$2" in open/* | mtls/true) mode=PERMISSIVE ;; zero-trust/false) rules='[{"from":[{"source":{"serviceAccounts":["waypoint"]}}]}]' ;; esac
+  printf '%s\tNamespace/dp-%s\t%s\t\t\n%s\tPeerAuthentication/default\t/\t%s\t\n' "$1" "$1" "$labels" "$1" "$mode"
+  printf '%s\tAuthorizationPolicy/x-authz\t/\t\t[{"to":[]}]\n%s\tAuthorizationPolicy/via-waypoint-only\t/\t\t%s\n' "$1" "$1" "$rules"
+}
+case "$*" in
+  *'get --raw=/version'*) echo '{}' ;;
+  *'get deployment adversary-console'*) exit 1 ;;
+  *' patch projectreleasebinding houston-development kennedy-development orion-development deep-space-network-development esa-ops-development '*)
+    [[ $* =~ \"stage\":\"([a-z-]+)\",\"switching\":(true|false) ]] || exit 3
+    echo "$now" >"$STUBS/before"; echo "${BASH_REMATCH[1]}/${BASH_REMATCH[2]}" >"$STUBS/now"; echo 0 >"$STUBS/looks"
+    echo "${BASH_REMATCH[1]}/${BASH_REMATCH[2]}" >>"$STUBS/asked" ;;
+  *'get namespaces,peerauthentications,authorizationpolicies '*)
+    echo $((looks + 1)) >"$STUBS/looks"; echo look >>"$STUBS/asked"
+    for c in "${cells[@]}"; do if [[ $c == orion && $looks -lt 2 ]]; then cell "$c" "$before"; else cell "$c" "$now"; fi; done ;;
+  *'get namespaces '*) for c in "${cells[@]}"; do case "$now" in open/*) echo / ;; mtls/*) echo ambient/ ;; *) echo ambient/waypoint ;; esac; done ;;
+  *) echo "not played: kubectl $*" >&2; exit 3 ;;
+esac
+SH
+chmod +x "$stubs/kubectl"
+# switched FROM TO STEP...: stage.sh takes these steps, and each only when all Cells show the one before
+switched() {
+  local from=$1 to=$2 want
+  shift 2
+  echo "$from" >"$stubs/now"; echo "$from" >"$stubs/before"; echo 0 >"$stubs/looks"; : >"$stubs/asked"
+  said=$(STUBS=$stubs PATH=$stubs:$PATH KUBE_CONTEXT='' scripts/stage.sh "$to" 2>&1) || fail "stage $to from $from: $said"
+  want=$(printf '%s\nlook\nlook\nlook\n' "$@")
+  [[ $(cat "$stubs/asked") == "$want" ]] || fail "stage $to from $from asked: $(tr '\n' ' ' <"$stubs/asked")"
+  ok "stage $to from $from: ${*}, none before all Cells show the one before it, one question for all of them"
+}
+switched open/false zero-trust mtls/true mtls/false zero-trust/true zero-trust/false
+switched zero-trust/false open zero-trust/true mtls/false mtls/true open/false
+switched mtls/true mtls mtls/false
+
 # Verdicts of a real run, compared with themselves and with a lie.
 make -s binaries
 bin/artemis up --detach --state-dir "$stubs/suite" --gateway 127.0.0.1:0 --stage open >/dev/null
