@@ -42,7 +42,9 @@ func newAnalysis(worlds ...*topology.World) *Analysis {
 		memo: map[string]*diagram{},
 	}
 	for _, w := range worlds {
-		a.sides = append(a.sides, newSide(w))
+		s := newSide(w)
+		s.worlds = worlds
+		a.sides = append(a.sides, s)
 		for _, p := range w.Pods {
 			a.taken[p.Namespace+"/"+p.ServiceAccount] = true
 		}

@@ -26,10 +26,15 @@ type side struct {
 	offered   map[*topology.Pod][]topology.Destination
 	found     map[workload][]*destination
 	called    map[string][]netip.Prefix
+	// worlds are those of all sides: the ports of a pod that names none, by namespace, are
+	// cut alike for all, so that they can be compared.
+	worlds []*topology.World
+	spans  map[string][]uint16
 }
 
 func newSide(w *topology.World) *side {
-	return &side{Policies: evaluate.New(w), world: w, named: map[*authz.Engine]map[bool]*named{}}
+	return &side{Policies: evaluate.New(w), world: w, worlds: []*topology.World{w},
+		named: map[*authz.Engine]map[bool]*named{}}
 }
 
 // decider is what one side says about the requests of one caller by one way: no

@@ -3,11 +3,16 @@ package analysis
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/topology"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // workload is what calls end at: the pods of one Component, or of one Deployment
@@ -87,7 +92,7 @@ func (s *side) destinations(of workload) []*destination {
 			case to.Route != nil:
 				add(s.routeDestination(p, to))
 			default:
-				add(podDestination(p, to.Port))
+				add(s.podDestination(p, to.Port))
 			}
 		}
 		for _, g := range s.world.Waypoints {
@@ -98,13 +103,14 @@ func (s *side) destinations(of workload) []*destination {
 			if g.Pod.Namespace != p.Namespace {
 				at = ", on waypoint " + g.Pod.Ref.String()
 			}
-			for _, port := range p.Ports {
+			for _, port := range s.ports(p) {
 				for protocol, word := range map[topology.Protocol]string{topology.HTTP: "an HTTP port",
 					topology.TCP: "a TCP port"} {
 					add(&destination{
-						key:  fmt.Sprintf("4 unwritten %s %d %s", g.Pod.Ref, port, word),
-						name: fmt.Sprintf("a Service that nobody wrote%s, with %s, to port %d", at, word, port),
-						pod:  p, to: topology.Destination{Pod: p, Port: port}, unwritten: g, protocol: protocol,
+						key: fmt.Sprintf("4 unwritten %s %d %s", g.Pod.Ref, port, word),
+						name: fmt.Sprintf("a Service that nobody wrote%s, with %s, to port %s", at, word,
+							s.words(p, port)),
+						pod: p, to: topology.Destination{Pod: p, Port: port}, unwritten: g, protocol: protocol,
 						anyPort: true, bytes: protocol != topology.HTTP,
 					})
 				}
@@ -138,7 +144,7 @@ func (s *side) offers(p *topology.Pod) []topology.Destination {
 			}
 		}
 		for _, pod := range slices.Concat(s.world.Pods, s.world.External) {
-			for _, port := range pod.Ports {
+			for _, port := range s.ports(pod) {
 				s.offered[pod] = append(s.offered[pod], topology.Destination{Pod: pod, Port: port})
 			}
 		}
@@ -172,10 +178,10 @@ func serviceDestination(p *topology.Pod, to topology.Destination) *destination {
 	return d
 }
 
-func podDestination(p *topology.Pod, port uint16) *destination {
+func (s *side) podDestination(p *topology.Pod, port uint16) *destination {
 	d := &destination{
 		key:  fmt.Sprintf("2 pod %d", port),
-		name: fmt.Sprintf("pod address :%d", port),
+		name: "pod address :" + s.words(p, port),
 		pod:  p, to: topology.Destination{Pod: p, Port: port},
 	}
 	if p.Kind == topology.External {
@@ -236,4 +242,103 @@ func Name(p *topology.Pod) string {
 		return "ingress"
 	}
 	return cmp.Or(p.Cell, p.Namespace) + "/" + p.Component
+}
+
+// ports returns the ports of a pod at which calls are looked at: those that its
+// manifests name. A pod for which none is named may listen on any: a port of each span
+// that no policy cuts.
+func (s *side) ports(p *topology.Pod) []uint16 {
+	if len(p.Ports) > 0 || p.Kind == topology.External {
+		return p.Ports
+	}
+	if s.spans == nil {
+		s.spans = map[string][]uint16{}
+	}
+	if s.spans[p.Namespace] == nil {
+		s.spans[p.Namespace] = portSpans(p.Namespace, s.worlds)
+	}
+	return s.spans[p.Namespace]
+}
+
+// words are a port of a pod for people, with all for which it stands.
+func (s *side) words(p *topology.Pod, port uint16) string {
+	spans := s.ports(p)
+	if i, found := slices.BinarySearch(spans, port); found && len(p.Ports) == 0 {
+		high := uint16(math.MaxUint16)
+		if i+1 < len(spans) {
+			high = spans[i+1] - 1
+		}
+		if high > port {
+			return fmt.Sprintf("%d-%d", port, high)
+		}
+	}
+	return strconv.Itoa(int(port))
+}
+
+// portSpans returns the first port of each span of ports that the policies of the
+// worlds treat alike at pods of a namespace, ascending.
+func portSpans(namespace string, worlds []*topology.World) []uint16 {
+	out := []uint16{1}
+	cut := func(low, high int) {
+		for _, at := range []int{low, high + 1} {
+			if at > 0 && at <= math.MaxUint16 {
+				out = append(out, uint16(at))
+			}
+		}
+	}
+	cutAll := func(ports ...[]string) {
+		for _, port := range slices.Concat(ports...) {
+			if n, err := strconv.Atoi(port); err == nil {
+				cut(n, n)
+			}
+		}
+	}
+	for _, w := range worlds {
+		concerns := func(of string) bool {
+			return of == namespace || of == catalog.RootNamespace ||
+				slices.ContainsFunc(w.Waypoints, func(g *topology.WaypointGateway) bool {
+					return g.Pod.Namespace == of && w.Admits(g, namespace)
+				})
+		}
+		for _, policy := range w.Set.NetworkPolicies {
+			var ports []networkingv1.NetworkPolicyPort
+			for _, rule := range policy.Spec.Egress { // of callers, wherever they are
+				ports = append(ports, rule.Ports...)
+			}
+			if concerns(policy.Namespace) {
+				for _, rule := range policy.Spec.Ingress {
+					ports = append(ports, rule.Ports...)
+				}
+			}
+			for _, port := range ports {
+				if port.Port != nil && port.Port.Type == intstr.Int {
+					cut(port.Port.IntValue(), int(*cmp.Or(port.EndPort, &port.Port.IntVal)))
+				}
+			}
+		}
+		for _, policy := range w.Set.AuthorizationPolicies {
+			if !concerns(policy.Namespace) {
+				continue
+			}
+			for _, rule := range policy.Spec.GetRules() {
+				for _, to := range rule.GetTo() {
+					cutAll(to.GetOperation().GetPorts(), to.GetOperation().GetNotPorts())
+				}
+				for _, when := range rule.GetWhen() {
+					if when.GetKey() == "destination.port" {
+						cutAll(when.GetValues(), when.GetNotValues())
+					}
+				}
+			}
+		}
+		for _, policy := range w.Set.PeerAuthentications {
+			for port := range policy.Spec.GetPortLevelMtls() {
+				if concerns(policy.Namespace) {
+					cut(int(port), int(port))
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

@@ -155,6 +155,11 @@ spec: {selector: {matchLabels: {tier: a}}}
 `
 	told := strings.Replace(shop(), "{istio.io/waypoint-for: service}}",
 		"{istio.io/waypoint-for: service}, annotations: {ambient.istio.io/xfcc-include-client-identity: \"true\"}}", 1)
+	silent := func(labels string) string {
+		workload, _, _ := strings.Cut(strings.Replace(plainShop(labels), ", ports: [{containerPort: 80}]", "", 1),
+			"---\napiVersion: v1\nkind: Service")
+		return workload
+	}
 	bytes := strings.Replace(shop(), "ports: [{name: http, port: 80}]", "ports: [{name: tcp, port: 80}]", 1)
 	for _, c := range []struct{ name, manifests, want string }{
 		{"nobody", strict, ""},
@@ -184,6 +189,17 @@ spec: {selector: {matchLabels: {tier: a}}}
 			"shop/cart, with an address in 169.254.0.0/15: every request by pod address :80"},
 		{"pods with addresses of version 6", plainShop("") + fence(`{ipBlock: {cidr: "::/0"}}`),
 			"shop/cart, with an address in ::/0: every request by pod address :80"},
+		{"ports of a pod that names none", silent(""),
+			"any other account of shop: every request by pod address :1-65535"},
+		{"ports of a pod that names none, behind a NetworkPolicy for some of them", silent("") +
+			strings.Replace(fence("{podSelector: {}}"), "}]}]}\n", "}], ports: [{port: 9100, endPort: 9102}]}]}\n", 1),
+			"a pod of shop outside of the mesh: every request by pod address :9100-9102"},
+		{"nobody, where a pod that names no port is closed", silent("") +
+			strings.Replace(fence("{podSelector: {}}"), "[{from: [{podSelector: {}}]}]", "[]", 1), ""},
+		{"one port that a policy of the mesh admits to a pod that names none", silent(ambient) +
+			"---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n" +
+			"metadata: {name: ports, namespace: shop}\nspec: {rules: [{to: [{operation: {ports: [\"9100\"]}}]}]}\n",
+			"any other account of shop: every request by pod address :9100"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := WhoCan(readInput(t, c.manifests), "shop/cart", "", Options{})
