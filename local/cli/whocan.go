@@ -40,10 +40,11 @@ func newWhoCanCommand(at *place) *cobra.Command {
 			if len(args) == 0 {
 				args = analysis.Workloads(in)
 			}
+			questions := analysis.Ask(in, options)
 			var answers []*analysis.Answer
 			unsure := false
 			for _, to := range args {
-				a, err := analysis.WhoCan(in, to, from, options)
+				a, err := questions.WhoCan(to, from)
 				if err != nil {
 					return usageError{err}
 				}

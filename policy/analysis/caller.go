@@ -263,6 +263,9 @@ type someone struct {
 	words              string
 }
 
+// identities are all that there can be.
+var identities = authz.IdentityDomain(topology.TrustDomain.Name())
+
 // strangers returns the identities of a space that rules tell apart and no pod of
 // the manifests has: those that rules name, those that patterns tell apart, and
 // any other. spoken are the namespaces that have spaces of their own.
@@ -309,7 +312,7 @@ func strangers(where *space, n *named, taken map[string]bool, spoken []string) (
 	if !elsewhere {
 		prefix(root + where.namespace + "/")
 	}
-	classes, err := automaton.Cut(authz.IdentityDomain(topology.TrustDomain.Name()), patterns, maxStates)
+	classes, err := automaton.Cut(identities, patterns, maxStates)
 	if err != nil {
 		return nil, err
 	}

@@ -256,13 +256,17 @@ func said(entries []Allow, c *caller, bytes bool) *decider {
 // Service's where one workload stands behind it.
 func (a *Analysis) target(name string) (*topology.Pod, error) {
 	s := a.sides[len(a.sides)-1]
-	var same []*topology.Pod
-	for of, pods := range s.byWorkload() {
-		if Name(pods[0]) == name || of.namespace+"/"+of.component == name {
-			same = append(same, pods[0])
+	if s.names == nil {
+		s.names = map[string][]*topology.Pod{}
+		for of, pods := range s.byWorkload() {
+			own, other := Name(pods[0]), of.namespace+"/"+of.component
+			s.names[own] = append(s.names[own], pods[0])
+			if other != own {
+				s.names[other] = append(s.names[other], pods[0])
+			}
 		}
 	}
-	if len(same) == 1 { // of several pods, perhaps
+	if same := s.names[name]; len(same) == 1 { // of several pods, perhaps
 		return same[0], nil
 	}
 	if from, err := s.world.FindCaller(name); err == nil && from.Pod != nil && from.Pod.Kind == topology.App {

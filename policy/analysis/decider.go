@@ -20,9 +20,10 @@ type side struct {
 	*evaluate.Policies
 	world *topology.World
 	named map[*authz.Engine]map[bool]*named
-	// workloads, offered and found are made when they are first asked for: the pods of
-	// a workload, what the World offers a pod by, and the ways to a workload.
+	// workloads, names, offered and found are made when they are first asked for: the
+	// pods of a workload, what the World offers a pod by, and the ways to a workload.
 	workloads map[workload][]*topology.Pod
+	names     map[string][]*topology.Pod // a pod of each workload of that name
 	offered   map[*topology.Pod][]topology.Destination
 	found     map[workload][]*destination
 	called    map[string][]netip.Prefix

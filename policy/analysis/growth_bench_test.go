@@ -54,20 +54,21 @@ func grown(n, others int) string {
 	return b.String()
 }
 
-// BenchmarkGrowth answers who can call each of n services, the policies compiled:
-// what it costs is to grow with the policies that can matter, and those for others are
-// not to count.
+// BenchmarkGrowth answers who can call each of n services, manifests loaded: what it
+// costs is to grow with the policies that can matter, and those for others are to be
+// compiled and no more.
 func BenchmarkGrowth(b *testing.B) {
 	for _, c := range []struct{ services, others int }{{100, 0}, {1000, 0}, {1000, 8000}} {
 		b.Run(fmt.Sprintf("%d-services-%d-policies", c.services, 2*c.services+c.others), func(b *testing.B) {
 			w := build(b, grown(c.services, c.others))
 			for b.Loop() {
-				b.StopTimer() // what is read has to be compiled, whatever is asked: BenchmarkGrowth of local/mesh
-				a := newAnalysis(w)
-				b.StartTimer()
-				callers := 0
-				for of := range a.sides[0].byWorkload() {
-					callers += len(a.whoCan(a.sides[0].pods(of)[0], "").Callers)
+				q, callers := Ask(Exactly(w), Options{}), 0
+				for i := range c.services {
+					a, err := q.WhoCan(fmt.Sprintf("cell/s%04d", i), "")
+					if err != nil {
+						b.Fatal(err)
+					}
+					callers += len(a.Callers)
 				}
 				if callers != 2*c.services-2 {
 					b.Fatalf("%d callers are admitted, want %d", callers, 2*c.services-2)

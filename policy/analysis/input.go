@@ -104,10 +104,28 @@ func (o *Options) analysis(worlds ...*topology.World) *Analysis {
 // Workloads returns the names of those that can be asked about, in order.
 func Workloads(in Input) []string { return newAnalysis(in.Most).workloads() }
 
+// Questions answers many questions about one state of the manifests, whose policies are
+// compiled once.
+type Questions struct {
+	in          Input
+	options     Options
+	most, least *Analysis
+}
+
+// Ask makes Questions.
+func Ask(in Input, o Options) *Questions {
+	return &Questions{in: in, options: o, most: o.analysis(in.Most)}
+}
+
+// WhoCan is the one question that is asked alone.
+func WhoCan(in Input, to, from string, o Options) (*Answer, error) {
+	return Ask(in, o).WhoCan(to, from)
+}
+
 // WhoCan returns who can call a workload, by name; with from, it tells of that caller
 // only.
-func WhoCan(in Input, to, from string, o Options) (*Answer, error) {
-	a := o.analysis(in.Most)
+func (q *Questions) WhoCan(to, from string) (*Answer, error) {
+	a, in := q.most, &q.in
 	of, err := a.target(to)
 	if err != nil {
 		return nil, err
@@ -118,13 +136,15 @@ func WhoCan(in Input, to, from string, o Options) (*Answer, error) {
 		}
 	}
 	out := a.whoCan(of, from)
-	out.Stage = o.Stage
+	out.Stage = q.options.Stage
 	unbounded, bounded := in.touching(a.sides[0], workloadOf(of))
 	out.NotJudged = append(out.NotJudged, unbounded...)
 	if !in.exact() {
-		if least, err := o.analysis(in.Least).target(to); err == nil {
-			sure := o.analysis(in.Least).whoCan(least, from)
-			if out.mark(sure) {
+		if q.least == nil {
+			q.least = q.options.analysis(in.Least)
+		}
+		if least, err := q.least.target(to); err == nil {
+			if out.mark(q.least.whoCan(least, from)) {
 				out.NotJudged = append(out.NotJudged, bounded...)
 			}
 		}
