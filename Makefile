@@ -57,8 +57,8 @@ policy-lint: binaries ## what the policies attach to, and how they could be walk
 	bin/artemis lint openchoreo/rendered istio/cells
 
 .PHONY: prove
-prove: binaries ## for every request: nobody but the callers of the table reaches a service
-	@scripts/prove.sh
+prove: binaries ## for every request: only the table's callers reach a service (LONG=1 tests that)
+	@scripts/prove.sh $(if $(LONG),--long)
 
 .PHONY: envoy
 envoy: ## what WAYPOINT=envoy needs: real Envoy, and istiod's code to configure it
