@@ -57,7 +57,7 @@ policy-lint: binaries ## what the policies attach to, and how they could be walk
 	bin/artemis lint openchoreo/rendered istio/cells
 
 .PHONY: prove
-prove: binaries ## for every request: only the table's callers reach a service (LONG=1 tests that)
+prove: binaries ## for every request: nobody but the callers of the table gets in (LONG=1)
 	@scripts/prove.sh $(if $(LONG),--long)
 
 .PHONY: envoy

@@ -33,13 +33,16 @@ type mutation struct {
 	name  string
 	stage string
 	apply func(*manifest.Set)
+	anew  bool // it is for connections that are opened afterwards
 }
 
 // mutations are the mistakes that people make, one by one, everywhere that they can be
 // made.
 func mutations(base map[string]*manifest.Set) []mutation {
 	var out []mutation
-	add := func(stage, name string, apply func(*manifest.Set)) { out = append(out, mutation{name, stage, apply}) }
+	add := func(stage, name string, apply func(*manifest.Set)) {
+		out = append(out, mutation{name: name, stage: stage, apply: apply})
+	}
 	policy := func(i int, change func(*securityv1.AuthorizationPolicy)) func(*manifest.Set) {
 		return func(s *manifest.Set) {
 			s.AuthorizationPolicies = slices.Clone(s.AuthorizationPolicies)
@@ -137,10 +140,9 @@ func mutations(base map[string]*manifest.Set) []mutation {
 		}
 		service("past the waypoint", func(s *corev1.Service) { s.Labels["istio.io/use-waypoint"] = "none" })
 		service("on another port", func(s *corev1.Service) { s.Spec.Ports[0].Port = 8081 })
-		// the gateway's open connections stay what they were opened as
-		if s.Name != "flight-director" && s.Name != "launch-control" {
-			service("of TCP", func(s *corev1.Service) { s.Spec.Ports[0].Name = "tcp" })
-		}
+		service("of TCP", func(s *corev1.Service) { s.Spec.Ports[0].Name = "tcp" })
+		// A connection that the gateway has open stays what it was opened as.
+		out[len(out)-1].anew = s.Name == "flight-director" || s.Name == "launch-control"
 		service("over other pods", func(s *corev1.Service) { s.Spec.Selector["openchoreo.dev/component"] = "nothing" })
 		if s.Name == "flight-director" || s.Name == "launch-control" {
 			service("past the waypoint from the gateway", func(s *corev1.Service) {
@@ -320,10 +322,14 @@ func TestAMutationIsFoundWithARequestThatFlips(t *testing.T) {
 			if after {
 				set = &mutated
 			}
-			r.apply(m.stage, set)
+			rig := r
+			if m.anew && after { // the same addresses, and nothing that was opened before
+				rig = newRig(t, Config{Log: NewDecisionLog(64)}, base["zero-trust"])
+			}
+			rig.apply(m.stage, set)
 			for _, p := range probes {
 				want := p.opens == after
-				got, saw := r.probe(&p.Probe)
+				got, saw := rig.probe(&p.Probe)
 				sent++
 				if got != want {
 					t.Errorf("%s: %s %s %s %s to %+v (after: %t): admitted %t (%s), diff says %t",
