@@ -176,6 +176,22 @@ held 8080
 good && preflight 0 "all there" "a port that only PROFILE=full takes"
 good && PROFILE=full preflight 1 "port 8080 of this machine is in use" "the same for PROFILE=full"
 kill "$holder" 2>/dev/null || true
+stub kubectl 'case "$*" in
+*namespaces*json*) echo "{\"items\":[{\"metadata\":{\"name\":\"dp-orion\",\"labels\":{\"openchoreo.dev/project\":\"orion\"}}}]}" ;;
+*pods*) cat "$PODS" ;;
+esac'
+cat >"$stubs/pods.json" <<'JSON'
+{"items": [
+  {"metadata": {"name": "guidance-nav-1", "namespace": "dp-orion", "labels": {"openchoreo.dev/component": "guidance-nav"},
+    "annotations": {"ambient.istio.io/redirection": "enabled"}}, "spec": {"serviceAccountName": "guidance-nav"},
+    "status": {"podIP": "10.42.0.1", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [{"restartCount": 2}]}},
+  {"metadata": {"name": "adversary-1", "namespace": "dp-orion", "labels": {"app": "adversary"}}, "spec": {"serviceAccountName": "adversary"}, "status": {}},
+  {"metadata": {"name": "of-others", "namespace": "kube-system"}, "spec": {}, "status": {}}]}
+JSON
+rows=$(PODS=$stubs/pods.json KUBE_CONTEXT='' PATH="$stubs:$PATH" scripts/status.sh | tr -s ' ' | tail -n 2)
+[[ $rows == "orion adversary TCP - - no 0"$'\n'"orion guidance-nav HBONE spiffe://cluster.local/ns/dp-orion/sa/guidance-nav 10.42.0.1 yes 2" ]] || fail "status shows $rows"
+ok "status: the pods in the Cells, the attacker's too, with protocol and identity"
+good
 stub go 'echo "go version go1.26.8 linux/amd64"' && preflight 0 "all there" "a machine that can build" build
 stub go 'echo "go version go1.21.13 linux/amd64"' && preflight 1 "go 1.21.13 is too old, it takes " "a Go that is too old" build
 preflight 1 "preflight knows k3d and build, not 'kind'" "what it does not know" kind
