@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
-# Between two edits: build, vet and staticcheck of every module, and the tests that start no process. Under twenty seconds once it has run.
-# usage: scripts/check.sh [--all-modules]   with --all-modules also the nested ones, which take minutes until they were built once
+# Between two edits: build, vet and staticcheck of every module, and the tests that start no process. Under twenty seconds once all
+# modules were built: the nested ones take minutes then. usage: scripts/check.sh [--root]   with --root without the nested modules
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=versions.env
 . ./versions.env
+modules=(. conformance conformance/analyzer conformance/render)
 case "${1:-}" in
   -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
-  '' | --all-modules) ;;
-  *) echo "check.sh takes --all-modules or nothing" >&2; exit 2 ;;
+  '') ;;
+  --root) modules=(.) ;;
+  *) echo "check.sh takes --root or nothing" >&2; exit 2 ;;
 esac
 began=$SECONDS
-modules=(.)
-[[ -z ${1:-} ]] || modules+=(conformance conformance/analyzer conformance/render)
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+GOBIN=$tools go install "honnef.co/go/tools/cmd/staticcheck@$STATICCHECK_VERSION" # once for all modules
 for module in "${modules[@]}"; do
   printf '== %s\n' "$module"
-  (cd "$module" && go build ./... && go vet ./... && go run "honnef.co/go/tools/cmd/staticcheck@$STATICCHECK_VERSION" ./...)
+  (cd "$module" && go build ./... && go vet ./... && "$tools/staticcheck" ./...)
 done
 # What starts processes, pods or whole flights is make test's.
 mapfile -t packages < <(go list ./... | grep -vE '/local/(bench|capture|cli|faults|mesh|launcher)|/service/(process|mission|role)$|/local$|/service$')

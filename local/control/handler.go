@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -164,17 +165,6 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := http.NewResponseController(w)
-	send := func(event, id string, v any) error {
-		data, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		if id != "" {
-			id = "id: " + id + "\n"
-		}
-		_, err = fmt.Fprintf(w, "event: %s\n%sdata: %s\n\n", event, id, data)
-		return err
-	}
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	pause := time.NewTimer(time.Hour)
@@ -189,23 +179,12 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	for {
 		if due { // first of all: a client knows by it which suite it hears
 			stateChanged, due = h.suite.Changed(), false
-			if send("state", "", h.suite.State()) != nil {
+			if send(w, "state", "", h.suite.State()) != nil {
 				return
 			}
 		}
-		for {
-			records, next := h.decisions.Since(since, maxRecords)
-			for _, rec := range records {
-				if send("decision", strconv.FormatUint(rec.Seq, 10), rec) != nil {
-					return
-				}
-			}
-			since = next
-			if len(records) < maxRecords {
-				break
-			}
-		}
-		if out.Flush() != nil {
+		var err error
+		if since, err = h.sendDecisions(w, since); err != nil || out.Flush() != nil {
 			return
 		}
 		if newDecision == nil {
@@ -219,7 +198,7 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 		case event, ok := <-attacks:
 			if !ok {
 				attacks = nil // the context has ended
-			} else if send("attack", "", event) != nil {
+			} else if send(w, "attack", "", event) != nil {
 				return
 			}
 		case <-stateChanged: // many pods change at once: tell of them together
@@ -228,13 +207,42 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 		case <-pause.C:
 			due = true
 		case <-counting.C:
-			if calls := counted.since(h.suite.Calls()); len(calls) > 0 && send("calls", "", calls) != nil {
+			if calls := counted.since(h.suite.Calls()); len(calls) > 0 && send(w, "calls", "", calls) != nil {
 				return
 			}
 		case <-tick.C:
 			if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil {
 				return
 			}
+		}
+	}
+}
+
+// send writes one event of a stream (HTML Living Standard, 9.2).
+func send(w io.Writer, event, id string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		id = "id: " + id + "\n"
+	}
+	_, err = fmt.Fprintf(w, "event: %s\n%sdata: %s\n\n", event, id, data)
+	return err
+}
+
+// sendDecisions sends all that there are after since, and returns the number to go on
+// with.
+func (h *Handler) sendDecisions(w io.Writer, since uint64) (uint64, error) {
+	for {
+		records, next := h.decisions.Since(since, maxRecords)
+		for _, rec := range records {
+			if err := send(w, "decision", strconv.FormatUint(rec.Seq, 10), rec); err != nil {
+				return since, err
+			}
+		}
+		if since = next; len(records) < maxRecords {
+			return since, nil
 		}
 	}
 }

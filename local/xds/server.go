@@ -28,7 +28,7 @@ const (
 )
 
 // ErrRefused is wrapped where an Envoy does not take a configuration.
-var ErrRefused = errors.New("Envoy refuses the configuration")
+var ErrRefused = errors.New("the configuration is refused by Envoy")
 
 // Server is the discovery service of one Envoy, as REST
 // (envoyproxy.io, xDS REST and gRPC protocol, "REST-JSON polling subscriptions"):
