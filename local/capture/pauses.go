@@ -31,8 +31,8 @@ func (p *Pauses) Wait(ctx context.Context) error {
 	}
 }
 
-// AcceptNext returns the next connection of a listener, whatever else fails than the
-// listener itself: to be out of descriptors, for one, passes.
+// AcceptNext returns the next connection of a listener. It goes on after errors that
+// pass, such as having no descriptor left, and fails once the listener is closed.
 func AcceptNext[C any](accept func() (C, error)) (C, error) {
 	for pauses := (Pauses{First: time.Millisecond, Last: time.Second}); ; {
 		c, err := accept()

@@ -30,8 +30,8 @@ type ExecRequest struct {
 	Term                 string // which kind of terminal shows it
 }
 
-// ExecReply is how it went. Started is the first part's: the command runs, or it
-// is to be run by the one who asked.
+// ExecReply is one part of the answer. The first part has Started set: the command runs,
+// or, with Here, whoever asked is to run it. The last part says how it ended.
 type ExecReply struct {
 	Started bool
 	Code    int

@@ -146,8 +146,8 @@ func (e *externalWaypoint) close() {
 	e.links.close()
 }
 
-// NoteAccess records what an external waypoint says that it has done. Policy and
-// rule stay open: Envoy does not tell which one it was.
+// NoteAccess records a call that an external waypoint reports. The record names no
+// policy and no rule: Envoy does not say which one it was.
 func (m *Mesh) NoteAccess(ref topology.Ref, a decision.Access) {
 	s := m.state.Load()
 	if s == nil {

@@ -300,11 +300,10 @@ func (p *Project) Missing(stage string) (Losses, error) {
 	return p.losses(stage, gone, p), nil
 }
 
-// Lost lists what would be lost, at any stage, if p came into force: protection
-// that a Cell needs, that something has in what is in force, and ends of files.
-// What before lacks already is not listed again. before is nil at the start.
-// Other edits of a rule, wider ones too, are nobody's loss but the author's
-// decision.
+// Lost lists the protection that would be lost, at any stage, if p came into force: what
+// a Cell needs, what something has in before, the project in force (nil at the start),
+// and the ends of files. What before lacks already is not listed. An edit that only widens
+// a rule is no loss, but its author's decision.
 func (p *Project) Lost(before *Project) (Losses, error) {
 	if cut := p.incomplete(); len(cut) > 0 {
 		return nil, cut

@@ -23,9 +23,8 @@ type Source struct {
 	Namespace string
 }
 
-// Input is anybody's manifests: what can be understood is in Set, and what cannot
-// is named in Gaps and LeftOut. Nothing of it is an error but what an API server
-// would refuse, which is in Problems.
+// Input is anybody's manifests: Set holds what can be understood, Gaps and LeftOut name
+// what cannot. Only what an API server would refuse is an error, and is in Problems.
 type Input struct {
 	*Survey
 	// Most and Least hold the most and the least that the manifests can allow,
