@@ -142,18 +142,9 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	}
 	stopped := context.AfterFunc(ctx, func() { fmt.Fprintln(os.Stderr, "artemis: stopping everything") })
 	defer stopped()
-	gateway, err := net.Listen("tcp", o.gateway)
+	gateway, err := listenGateway(o.gateway, at)
 	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `%s`), "+
-				"or choose another with --gateway 127.0.0.1:PORT", o.gateway, at.command("down"))
-		}
-		var address *net.AddrError
-		if errors.As(err, &address) {
-			return usageError{fmt.Errorf("--gateway %s: it takes HOST:PORT, such as 127.0.0.1:19081: %w", o.gateway,
-				err)}
-		}
-		return fmt.Errorf("open the gateway's port: %w", err)
+		return err
 	}
 	defer gateway.Close()
 	service, err := openProgram(o.service, "service", "the services' program", "make binaries")
@@ -230,6 +221,22 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		fmt.Fprintln(os.Stderr, "artemis:", o.CaptureNote)
 	}
 	return runHere(ctx, o.Options, h)
+}
+
+func listenGateway(address string, at place) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
+	var malformed *net.AddrError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("the gateway's port %s is taken: stop what listens there (is a suite running? `%s`), "+
+			"or choose another with --gateway 127.0.0.1:PORT", address, at.command("down"))
+	case errors.As(err, &malformed):
+		return nil, usageError{fmt.Errorf("--gateway %s: it takes HOST:PORT, such as 127.0.0.1:19081: %w", address,
+			err)}
+	case err != nil:
+		return nil, fmt.Errorf("open the gateway's port: %w", err)
+	}
+	return ln, nil
 }
 
 func listenUnix(path string) (*net.UnixListener, error) {
