@@ -94,6 +94,16 @@ spec: {hosts: [hidden.example.org], ports: [{number: 80, name: http, protocol: H
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
+metadata: {name: far, namespace: egress, labels: {istio.io/use-waypoint: theirs}}
+spec: {hosts: [far.example.org], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: theirs, namespace: egress}
+spec: {gatewayClassName: kgateway, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
 metadata: {name: web, namespace: shop}
 spec:
   hosts: [web.internal]
@@ -156,6 +166,9 @@ func TestAServiceEntryIsADestination(t *testing.T) {
 		{"a host without an address", "shop/web", "http://hidden.example.org", "", "",
 			answer{explain.NotJudged, "", []string{"metadata.labels.networking.istio.io/enable-autoallocate-ip in " +
 				"<stdin>:78: it has no address: what its hosts are to a caller, DNS says"}}},
+		{"a waypoint of a class of which nothing is known", "shop/web", "http://far.example.org", "", "",
+			answer{explain.NotJudged, "", []string{"spec.gatewayClassName in <stdin>:89: what a Gateway of class " +
+				"kgateway does as a waypoint is not known"}}},
 		{"pods that it selects", "shop/web", "http://web.internal", "", "", answer{decision.Allowed, "", nil}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,6 +47,13 @@ spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector
 		{"its waypoint is not there",
 			edit("namespace: orion}", "namespace: orion, labels: {istio.io/use-waypoint: out}}") + policy + both,
 			[]seen{{lint.Error, "waypoint-missing", "ServiceEntry orion/pay", 0}}, 0},
+		{"its waypoint is of a class of which nothing is known", edit("namespace: orion}", "namespace: orion, labels: "+
+			"{istio.io/use-waypoint: theirs}}") + policy + both + `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: theirs, namespace: orion}
+spec: {gatewayClassName: kgateway, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+`, nil, 3},
 		{"its hosts have no address", edit("resolution: DNS", "resolution: NONE") + policy + both,
 			[]seen{{lint.Error, "waypoint-does-not-cover", "ServiceEntry orion/pay", 0}}, 0},
 		{"its hosts have no address, and nobody expects the waypoint", edit("resolution: DNS", "resolution: NONE"),

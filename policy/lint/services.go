@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 
+	"artemis.example/catalog"
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
 	corev1 "k8s.io/api/core/v1"
@@ -58,6 +59,9 @@ func (c *checker) uncovered(at manifest.Key, b binding, w *topology.Service, hea
 		}
 		c.add(sev, "waypoint-missing", at, fmt.Sprintf("is to use waypoint %s, which is not among the files: until "+
 			"it exists, calls go past it, unjudged", b.at), "make the Gateway, class "+waypointClass)
+	case b.gateway.Spec.GatewayClassName != waypointClass && b.gateway.Spec.GatewayClassName != catalog.IngressClass:
+		c.notJudged(at, "", fmt.Sprintf("is to use Gateway %s, of whose class, %s, nothing is known", b.at,
+			b.gateway.Spec.GatewayClassName))
 	case b.gateway.Spec.GatewayClassName != waypointClass:
 		c.add(Error, "waypoint-does-not-cover", at,
 			fmt.Sprintf("is to use Gateway %s, which is of class %s and no waypoint", b.at,

@@ -375,6 +375,13 @@ func (in *Input) gapsOfSet() {
 			in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("nothing is known of gateways of class %s", class),
 				false, Scope{Gateway: key.String()})
 		}
+		if g.Spec.GatewayClassName != "istio-waypoint" {
+			// istiod sends Services' calls to any Gateway that they name as their waypoint.
+			for _, scope := range in.boundTo(key) {
+				in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("what a Gateway of class %s does as a waypoint is "+
+					"not known", g.Spec.GatewayClassName), false, scope)
+			}
+		}
 	}
 	for _, s := range in.Set.Services {
 		key := Key{"Service", s.Namespace, s.Name}
@@ -420,6 +427,34 @@ func (in *Input) gapsOfSet() {
 	in.serviceEntries()
 	in.sidecars()
 	in.undeclaredNamespaces()
+}
+
+// boundTo returns what names a Gateway as its waypoint.
+func (in *Input) boundTo(gateway Key) []Scope {
+	namespaces := map[string]map[string]string{}
+	for _, n := range in.Set.Namespaces {
+		namespaces[n.Name] = n.Labels
+	}
+	bound := func(namespace string, own map[string]string) bool {
+		from := own
+		if _, ok := own[labelUseWaypoint]; !ok {
+			from = namespaces[namespace]
+		}
+		return from[labelUseWaypoint] == gateway.Name &&
+			cmp.Or(from[labelUseWaypoint+"-namespace"], namespace) == gateway.Namespace
+	}
+	var out []Scope
+	for _, s := range in.Set.Services {
+		if bound(s.Namespace, s.Labels) {
+			out = append(out, Scope{Namespace: s.Namespace, Service: s.Name})
+		}
+	}
+	for _, e := range in.Set.ServiceEntries {
+		if bound(e.Namespace, e.Labels) {
+			out = append(out, Scope{Namespace: e.Namespace, ServiceEntry: e.Name})
+		}
+	}
+	return out
 }
 
 // Sidecar reports whether a workload's pods get a sidecar: by their own word, or by

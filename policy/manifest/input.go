@@ -158,29 +158,33 @@ func placeholder(s string) bool {
 // unrendered reports whether an object is still to be rendered: a placeholder in
 // its names, or anywhere in what a decision depends on.
 func unrendered(n *yaml.Node, kind string) bool {
+	seen := map[*yaml.Node]bool{}
 	meta := field(n, "metadata")
 	for _, key := range []string{"name", "namespace", "labels"} {
-		if holdsPlaceholder(field(meta, key), 0) {
+		if holdsPlaceholder(field(meta, key), seen) {
 			return true
 		}
 	}
 	switch kind {
 	case "AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy", "Service", "ServiceEntry", "Gateway",
 		"HTTPRoute", "RequestAuthentication":
-		return holdsPlaceholder(field(n, "spec"), 0)
+		return holdsPlaceholder(field(n, "spec"), seen)
 	}
 	spec := field(n, "spec")
-	return holdsPlaceholder(field(spec, "selector"), 0) || holdsPlaceholder(field(field(field(spec, "template"),
-		"metadata"), "labels"), 0)
+	return holdsPlaceholder(field(spec, "selector"), seen) || holdsPlaceholder(field(field(field(spec, "template"),
+		"metadata"), "labels"), seen)
 }
 
-func holdsPlaceholder(n *yaml.Node, depth int) bool {
-	if n == nil || depth > maxDepth {
-		return false
-	}
-	if n.Kind == yaml.AliasNode {
+// holdsPlaceholder reports whether there is a placeholder anywhere below a node. seen
+// are those that were looked at: aliases may lead to one again and again.
+func holdsPlaceholder(n *yaml.Node, seen map[*yaml.Node]bool) bool {
+	if n != nil && n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
+	if n == nil || seen[n] {
+		return false
+	}
+	seen[n] = true
 	if n.Kind == yaml.ScalarNode {
 		return placeholder(n.Value)
 	}
@@ -188,7 +192,7 @@ func holdsPlaceholder(n *yaml.Node, depth int) bool {
 	if n.Kind == yaml.MappingNode && len(n.Content) > 0 && n.Content[0].Kind == yaml.MappingNode {
 		return true
 	}
-	return slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return holdsPlaceholder(c, depth+1) })
+	return slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return holdsPlaceholder(c, seen) })
 }
 
 // sources takes out of the files those that a renderer makes something of: charts'

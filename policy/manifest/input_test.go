@@ -1,6 +1,7 @@
 package manifest_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -291,5 +292,61 @@ func TestMostAndLeastHoldTheTruthBetweenThem(t *testing.T) {
 	in := input(t, policyHead+"  rules: [{from: [{source: {requestPrincipals: ['*']}}]}]\n")
 	if in.Most != in.Set || in.Least != in.Set || len(in.Gaps) > 0 {
 		t.Errorf("a policy for node proxies, which leave such rules out themselves, has gaps %v", gaps(in.Gaps))
+	}
+}
+
+// Aliases that lead to one node again and again cost no more than the node: the file is
+// named, and nothing hangs on it.
+func TestABombOfAliasesIsNamed(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("a0: &a0 [x, x, x, x, x, x, x, x]\n")
+	for i := 1; i < 12; i++ {
+		fmt.Fprintf(&b, "a%[1]d: &a%[1]d [*a%[2]d%[3]s]\n", i, i-1, strings.Repeat(fmt.Sprintf(", *a%d", i-1), 9))
+	}
+	b.WriteString("apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: x}\nspec: {ports: *a11}\n")
+	in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader(b.String())}, "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(in.Problems) != 1 || in.Problems[0].Code != manifest.CodeSyntax || len(in.Set.Services) != 0 {
+		t.Errorf("%v, %d Services; want one that is too large", in.Problems, len(in.Set.Services))
+	}
+}
+
+// An object that no API server would take for its name stops no answer about others: it
+// is a problem where it is a matter of policies, or left out, or still to be rendered.
+func TestWhatHasNoNameIsNamed(t *testing.T) {
+	in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader(`
+{apiVersion: v1, kind: Service, metadata: {name: under_score, namespace: a}, spec: {ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: s, namespace: __NAMESPACE__}, spec: {ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: SERVICE, namespace: a}, spec: {ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: a b}, spec: {containers: [{name: c, image: x}]}}
+---
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, namespace: a}, spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {serviceAccountName: s s, containers: [{name: c, image: x}]}}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: good, namespace: a}, spec: {ports: [{port: 80}]}}
+`)}, "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range in.Problems {
+		got = append(got, fmt.Sprintf("%d %s", p.Line, p.Message))
+	}
+	for _, l := range in.LeftOut {
+		got = append(got, fmt.Sprintf("%d %s: %s", len(l.Places), l.What, l.Why))
+	}
+	for _, s := range in.Set.Services {
+		got = append(got, s.Name)
+	}
+	want := []string{`2 "under_score" is no name`,
+		`1 Deployment: no API server takes it: "s s" is no name`,
+		`1 Pod: no API server takes it: "a b" is no namespace's name`,
+		"2 templates: render them first", "good"}
+	if diff := cmp.Diff(want, got); diff != "" || len(in.Set.AllWorkloads()) != 0 {
+		t.Errorf("(-want +got)\n%s%v", diff, in.Set.AllWorkloads())
 	}
 }

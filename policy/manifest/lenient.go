@@ -62,15 +62,28 @@ func (o *object) lenient(apiVersion string) {
 		o.fault(o.node.Line, CodeInvalid, "metadata.name is missing")
 		return
 	}
-	if why := o.key.unnamable(); why != "" && strings.ContainsAny(o.key.Name+o.key.Namespace, "$%@<>{}[]()#~|") {
-		o.input.leaveOut("templates", "render them first", o.origin)
-		return
-	} else if why != "" {
-		o.fault(o.node.Line, CodeInvalid, "%s", why)
-		o.input.leaveOut(o.key.Kind, "no API server takes it: "+why, o.origin)
+	if why := o.key.unnamable(); why != "" {
+		switch {
+		case o.key.placeholder():
+			o.input.leaveOut("templates", "render them first", o.origin)
+		case o.concerns(CodeInvalid):
+			o.fault(o.node.Line, CodeInvalid, "%s", why)
+		default:
+			o.input.leaveOut(o.key.Kind, "no API server takes it: "+why, o.origin)
+		}
 		return
 	}
 	o.read(impl)
+}
+
+// placeholder reports whether a name that is none looks like one that somebody is to
+// replace.
+func (k Key) placeholder() bool {
+	return slices.ContainsFunc([]string{k.Namespace, k.Name}, func(name string) bool {
+		return strings.ContainsAny(name, "$%@<>{}[]()#~|") || strings.HasPrefix(name, "_") ||
+			name != "" && name == strings.ToUpper(name) && name != strings.ToLower(name) ||
+			strings.Contains(strings.ToLower(name), "placeholder")
+	})
 }
 
 // unnamable says why nothing can have a key's names, empty where something can.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"artemis.example/catalog"
@@ -147,8 +148,8 @@ func (b *builder) addPod(p *Pod) error {
 	if ns := b.Namespaces[p.Namespace]; ns != nil {
 		of = ns.Labels
 	}
-	mode := cmp.Or(p.Labels[LabelDataplaneMode], of[LabelDataplaneMode])
-	p.Meshed = p.Kind == App && mode == ModeAmbient
+	own := p.Labels[LabelDataplaneMode]
+	p.Meshed = p.Kind == App && own != "none" && (own == ModeAmbient || of[LabelDataplaneMode] == ModeAmbient)
 	p.Cell = cmp.Or(p.Labels[LabelProject], of[LabelProject])
 	p.Endpoint.IP, p.Endpoint.Namespace, p.Endpoint.NamespaceLabels, p.Endpoint.PodLabels = p.IP, p.Namespace, of,
 		p.Labels
@@ -374,8 +375,11 @@ func (b *builder) bind(s *Service) {
 		return
 	}
 	s.Waypoint = b.waypointOf(s.Namespace, s.Labels, func(w *WaypointGateway) bool { return w.Services })
-	if s.Waypoint != nil && cmp.Or(s.Labels[LabelIngressWaypoint],
-		b.namespaceLabels(s.Namespace)[LabelIngressWaypoint]) == "true" {
+	through, own := s.Labels[LabelIngressWaypoint]
+	if !own {
+		through = b.namespaceLabels(s.Namespace)[LabelIngressWaypoint]
+	}
+	if on, err := strconv.ParseBool(through); err == nil && on {
 		s.IngressWaypoint = s.Waypoint
 	}
 }
