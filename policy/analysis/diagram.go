@@ -101,6 +101,8 @@ const (
 	maxStates  = 200_000
 	maxClasses = 10_000 // of one attribute
 	maxLeaves  = 20_000 // of one diagram
+	// manyClasses are worth comparing what follows them.
+	manyClasses = 16
 )
 
 // errTooMany is returned for what would be too much to look at.
@@ -158,7 +160,7 @@ func (b *builder) node(ds []decider, r authz.Request, always []condition) (*diag
 		}
 	}
 	n := &diagram{attribute: a, cut: c}
-	at := map[string]int{}
+	at, alike := map[string]int{}, map[string]int{}
 	for i := range c.classes {
 		with := r
 		c.classes[i].set(a, &with)
@@ -169,15 +171,28 @@ func (b *builder) node(ds []decider, r authz.Request, always []condition) (*diag
 				given[j].rest = ds[j].rest.Given(&with, func(x authz.Attribute) bool { return x == a })
 			}
 		}
+		// Of many classes, those after which the rules have the same to say are followed
+		// once. What the gateway's routes tell apart is not in the rules.
+		left := ""
+		for j := range given {
+			if len(c.classes) > manyClasses && len(always) == 0 {
+				left += given[j].key() + "\x00"
+			}
+		}
+		if k, ok := alike[left]; ok && left != "" {
+			n.kids[k].classes = append(n.kids[k].classes, i)
+			continue
+		}
 		child, err := b.node(given, with, rest)
 		if err != nil {
 			return nil, err
 		}
 		if k, ok := at[child.text]; ok {
 			n.kids[k].classes = append(n.kids[k].classes, i)
+			alike[left] = k
 			continue
 		}
-		at[child.text] = len(n.kids)
+		at[child.text], alike[left] = len(n.kids), len(n.kids)
 		n.kids = append(n.kids, kid{[]int{i}, child})
 	}
 	if len(n.kids) == 1 {

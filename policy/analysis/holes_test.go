@@ -266,3 +266,23 @@ func TestAlwaysHoldsWhateverAddressAClusterGives(t *testing.T) {
 		}
 	}
 }
+
+// TestManyValuesOfSeveralAttributesAreNoReasonNotToJudge where each attribute is compared
+// with many, and their combinations would be more than are looked at.
+func TestManyValuesOfSeveralAttributesAreNoReasonNotToJudge(t *testing.T) {
+	var methods, paths, hosts []string
+	for i := range 120 {
+		methods = append(methods, "M"+strings.Repeat("A", i))
+		paths = append(paths, fmt.Sprintf("/%d", i))
+		hosts = append(hosts, fmt.Sprintf("h%d.example", i))
+	}
+	rule := fmt.Sprintf("{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}], to: [{operation: {%s, %s, %s}}]}",
+		list("methods", methods), list("paths", paths), list("hosts", hosts))
+	a, err := WhoCan(readInput(t, shop()+admits(rule)), "shop/cart", "", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Verdict != string(Proven) || len(a.Callers) != 1 || len(a.Callers[0].Requests) != 2 {
+		t.Errorf("%s: %+v %v", a.Verdict, a.Callers, a.NotJudged)
+	}
+}
