@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -117,7 +118,7 @@ func (r *reader) content(name string, data []byte) {
 		r.survey.Files = append(r.survey.Files, name)
 	}
 	docs, err := splitDocuments(bytes.NewReader(data))
-	if err != nil && placeholder(string(data)) {
+	if err != nil && (placeholder(string(data)) || blank.Match(data)) {
 		r.input.leaveOut("templates", "render them first", Origin{name, yamlErrorLine(err)})
 		return
 	}
@@ -145,6 +146,9 @@ func (in *Input) leaveOut(what, why string, at Origin) {
 	}
 	in.LeftOut[i].Places = append(in.LeftOut[i].Places, at)
 }
+
+// blank is a value that begins with {word}, to be filled in: no YAML.
+var blank = regexp.MustCompile(`(?m):[ \t]+\{\w+\}[^\s,}]`)
 
 // placeholder reports whether a text has something in it that a renderer
 // replaces: Go templates, shell variables, <words> to fill in.

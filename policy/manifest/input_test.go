@@ -141,6 +141,7 @@ func TestInputNamesWhatHasToBeRendered(t *testing.T) {
 		"loose/parses.yaml":           named("'{{ .Values.name }}'"),
 		"loose/does-not.yaml":         "{{- if .Values.x }}\n" + named("x"),
 		"loose/shell.yaml":            named("'${NAME}'"),
+		"loose/blank.yaml":            named("s") + "status: {user}/name\n",
 		"over/kustomization.yaml":     "resources: [../base]\nnamePrefix: a-\npatches: [{path: p.yaml}]\n",
 		"over/p.yaml":                 "apiVersion: v1\nkind: Service\nmetadata: {name: base}\n",
 		"base/kustomization.yaml":     "resources: [s.yaml]\n",
@@ -170,7 +171,7 @@ func TestInputNamesWhatHasToBeRendered(t *testing.T) {
 		"files of a Helm chart: render it first: helm template CHART | artemis lint -":    3,
 		"sources of kustomize: render them first: kubectl kustomize DIR | artemis lint -": 3,
 		"kustomizations: they change nothing that is judged":                              2,
-		"templates: render them first":                                                    3,
+		"templates: render them first":                                                    4,
 		"files without a Kubernetes object: there is nothing in them to judge":            2,
 		"Thing of example.com: nothing that is judged depends on it":                      1,
 	}
