@@ -13,10 +13,11 @@ case "${1:-}" in
   *) echo "check.sh takes --root or nothing" >&2; exit 2 ;;
 esac
 began=$SECONDS
+go build ./...
 for module in "${modules[@]}"; do
   printf '== %s\n' "$module"
-  # By go run, as scripts/lint.sh does: staticcheck's cache knows the program that filled it.
-  (cd "$module" && go build ./... && go vet ./... && go run "honnef.co/go/tools/cmd/staticcheck@$STATICCHECK_VERSION" ./...)
+  # vet compiles what it looks at, and links nothing. staticcheck by go run, as scripts/lint.sh has it: its cache knows who filled it.
+  (cd "$module" && go vet ./... && go run "honnef.co/go/tools/cmd/staticcheck@$STATICCHECK_VERSION" ./...)
 done
 # What starts processes, pods or whole flights is make test's.
 mapfile -t packages < <(go list ./... | grep -vE '/local/(bench|capture|cli|faults|mesh|launcher)|/service/(process|mission|role)$|/local$|/service$')
