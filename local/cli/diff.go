@@ -185,7 +185,7 @@ func writeComparison(w io.Writer, c *analysis.Comparison) error {
 		if !x.Opens {
 			sign = "-"
 		}
-		fmt.Fprintf(w, "\n%s %s  %s\n", sign, x.To, x.Requests.Words)
+		fmt.Fprintf(w, "\n%s %s  %s\n", sign, x.To, brief(x.Requests.Words))
 		fmt.Fprintf(w, "    for   %s\n    by    %s\n", together(x.Callers), strings.Join(x.Requests.Ways, ", "))
 		if x.Requests.Example.Command != "" {
 			fmt.Fprintf(w, "    e.g.  %s\n", x.Requests.Example.Command)
@@ -214,7 +214,7 @@ func writeComparisonMarkdown(w io.Writer, c *analysis.Comparison) error {
 		if !x.Opens {
 			word = "closes"
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | `%s` |\n", word, cell(x.To), cell(x.Requests.Words),
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | `%s` |\n", word, cell(x.To), cell(brief(x.Requests.Words)),
 			cell(together(x.Callers)), cell(strings.Join(x.Requests.Ways, ", ")),
 			strings.ReplaceAll(x.Requests.Example.Command, "|", "\\|"))
 	}

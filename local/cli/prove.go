@@ -143,7 +143,7 @@ func writeProof(w io.Writer, title string, p *analysis.Proof) error {
 			if c.Claim == "always" {
 				can = "cannot ask for"
 			}
-			fmt.Fprintf(w, "  %s %s %s, by %s\n", b.Caller, can, b.Requests.Words, b.Way)
+			fmt.Fprintf(w, "  %s %s %s, by %s\n", b.Caller, can, brief(b.Requests.Words), b.Way)
 			if b.Requests.Example.Command != "" {
 				fmt.Fprintf(w, "    %s\n", b.Requests.Example.Command)
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -160,5 +161,24 @@ func TestDiffReadsGitRevisions(t *testing.T) {
 	if out, code := artemis(t, "diff", "nosuchrevision", "main", "-f", "deploy"); code != 2 || !strings.Contains(out,
 		"nosuchrevision") {
 		t.Errorf("a revision that is not there: exit code %d\n%s", code, out)
+	}
+}
+
+// TestLongListsAreCutForPeople and not within a word.
+func TestLongListsAreCutForPeople(t *testing.T) {
+	var paths []string
+	for i := range 100 {
+		paths = append(paths, fmt.Sprintf("/path/%03d", i))
+	}
+	got := brief("GET " + strings.Join(paths, ", "))
+	if want := "GET " + strings.Join(paths[:26], ", ") + ", 74 more (-o json has them)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	got = brief("every request, client address " + strings.Join(paths, " or "))
+	if want := " or 80 more (-o json has them)"; !strings.HasSuffix(got, want) {
+		t.Errorf("%q, want that it ends with %q", got, want)
+	}
+	if got := brief("GET /a, /b"); got != "GET /a, /b" {
+		t.Errorf("a short list became %q", got)
 	}
 }

@@ -188,7 +188,7 @@ func writeCallers(w io.Writer, groups []likeCallers) error {
 			} else {
 				fmt.Fprint(t, "    ")
 			}
-			fmt.Fprintf(t, "%s\tby %s%s\n", r.Words, strings.Join(r.Ways, ", "), mark)
+			fmt.Fprintf(t, "%s\tby %s%s\n", brief(r.Words), strings.Join(r.Ways, ", "), mark)
 		}
 		if long {
 			if err := t.Flush(); err != nil {
@@ -213,6 +213,25 @@ func wrapped(s string, width int) []string {
 		line += word
 	}
 	return append(out, line)
+}
+
+// maxWords bounds what is told of requests for people; -o json has the rest.
+const maxWords = 300
+
+// brief cuts off a list that nobody would read.
+func brief(words string) string {
+	if len(words) <= maxWords {
+		return words
+	}
+	cut := words[:maxWords]
+	at, separator := max(0, strings.LastIndex(cut, ", ")), ", "
+	if i := strings.LastIndex(cut, " or "); i > at {
+		at, separator = i, " or "
+	}
+	if at == 0 {
+		return cut + "... (-o json has the rest)"
+	}
+	return fmt.Sprintf("%s%s%d more (-o json has them)", words[:at], separator, strings.Count(words[at:], separator))
 }
 
 // likeCallers are callers who may ask for the same.
