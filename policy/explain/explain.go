@@ -308,7 +308,15 @@ func (c *call) atWaypoint(l *topology.Leg) bool {
 	if sent.Bytes {
 		looks = "the connection is closed"
 	}
-	return c.authorized(&r, decision.DeniedL7, looks, what)
+	if !c.authorized(&r, decision.DeniedL7, looks, what) {
+		return false
+	}
+	if sent.Head != nil && !sent.Head.Routed() {
+		c.stop(decision.Failed, "404", Step{Layer: 3, Hop: decision.HopWaypoint, What: what, Reason: "allowed, but " +
+			"there is no route for CONNECT, nor for an empty x-forwarded-proto"})
+		return false
+	}
+	return true
 }
 
 // refused is the answer of a waypoint to what no policy gets to see.

@@ -1,6 +1,7 @@
 package explain_test
 
 import (
+	"net/http"
 	"path/filepath"
 	"testing"
 
@@ -204,6 +205,32 @@ func TestAQuestionAboutNobodyIsAnError(t *testing.T) {
 	} {
 		if a, err := x.Ask(q); err == nil {
 			t.Errorf("%+v: %+v, want an error", q, a)
+		}
+	}
+}
+
+// What policies let through and the waypoint has no route for ends with 404, as it does
+// at the live one.
+func TestAWaypointHasNoRouteForSomeRequests(t *testing.T) {
+	x := explainer(t, "zero-trust")
+	for _, c := range []struct {
+		name, method string
+		header       http.Header
+		want         decision.Verdict
+		looks        string
+	}{
+		{"an empty x-forwarded-proto", "GET", http.Header{"X-Forwarded-Proto": {""}}, decision.Failed, "404"},
+		{"a scheme", "GET", http.Header{"X-Forwarded-Proto": {"https"}}, decision.Allowed, ""},
+		{"refused by policy first", "DELETE", http.Header{"X-Forwarded-Proto": {""}}, decision.DeniedL7,
+			"403 RBAC: access denied"},
+	} {
+		a, err := x.Ask(explain.Question{From: "houston/capcom", To: "orion/guidance-nav", Method: c.method,
+			Path: "/position", Header: c.header})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Verdict != c.want || a.Looks != c.looks {
+			t.Errorf("%s: %s, %q; want %s, %q", c.name, a.Verdict, a.Looks, c.want, c.looks)
 		}
 	}
 }
