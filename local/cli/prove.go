@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"artemis.example/catalog"
@@ -165,12 +166,18 @@ func proofSentence(title string, p *analysis.Proof) string {
 	}
 	switch p.Verdict {
 	case analysis.Proven:
-		return fmt.Sprintf("proven%s, for every request and by every way: %s, and nobody else (%s, %s, %d ways)",
-			at, title, count(p.Workloads, "workload", "workloads"), count(len(p.Claims), "claim", "claims"),
-			p.Extent.Destinations)
+		if slices.ContainsFunc(p.Claims, func(c analysis.Judged) bool { return c.Claim == "only" }) {
+			title += ", and nobody else"
+		}
+		return fmt.Sprintf("proven%s, for every request and by every way: %s (%s, %s, %d ways)", at, title,
+			count(p.Workloads, "workload", "workloads"), count(len(p.Claims), "claim", "claims"), p.Extent.Destinations)
 	case analysis.Broken:
-		return fmt.Sprintf("broken%s: %d of %s do not hold (%s)", at, p.Count(analysis.Broken), count(len(p.Claims),
-			"claim", "claims"), title)
+		n, verb := p.Count(analysis.Broken), "do"
+		if n == 1 {
+			verb = "does"
+		}
+		of := count(len(p.Claims), "claim", "claims")
+		return fmt.Sprintf("broken%s: %d of %s %s not hold (%s)", at, n, of, verb, title)
 	}
 	return fmt.Sprintf("not proven%s: %d of %s cannot be judged (%s)", at, p.Count(analysis.NotJudged),
 		count(len(p.Claims), "claim", "claims"), title)

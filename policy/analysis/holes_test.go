@@ -276,7 +276,8 @@ func TestManyValuesOfSeveralAttributesAreNoReasonNotToJudge(t *testing.T) {
 		paths = append(paths, fmt.Sprintf("/%d", i))
 		hosts = append(hosts, fmt.Sprintf("h%d.example", i))
 	}
-	rule := fmt.Sprintf("{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}], to: [{operation: {%s, %s, %s}}]}",
+	rule := fmt.Sprintf("{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}], "+
+		"to: [{operation: {%s, %s, %s}}]}",
 		list("methods", methods), list("paths", paths), list("hosts", hosts))
 	a, err := WhoCan(readInput(t, shop()+admits(rule)), "shop/cart", "", Options{})
 	if err != nil {
