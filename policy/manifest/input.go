@@ -118,6 +118,11 @@ func (r *reader) content(name string, data []byte) {
 		r.survey.Files = append(r.survey.Files, name)
 	}
 	docs, err := splitDocuments(bytes.NewReader(data))
+	if err != nil {
+		if several := jsonDocuments(data); several != nil {
+			docs, err = several, nil
+		}
+	}
 	if err != nil && (placeholder(string(data)) || blank.Match(data)) {
 		r.input.leaveOut("templates", "render them first", Origin{name, yamlErrorLine(err)})
 		return

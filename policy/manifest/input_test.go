@@ -351,3 +351,28 @@ func TestWhatHasNoNameIsNamed(t *testing.T) {
 		t.Errorf("(-want +got)\n%s%v", diff, in.Set.AllWorkloads())
 	}
 }
+
+// JSON documents stand one behind the other where several commands wrote them.
+func TestJSONDocumentsOneBehindTheOther(t *testing.T) {
+	in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader(`{"apiVersion": "v1", "kind": "Namespace",
+	"metadata": {"name": "a"}}
+{"apiVersion": "v1", "kind": "List", "items": [
+	{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "p", "namespace": "a"},
+		"spec": {"action": "DENY"}}]}
+`)}, "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(in.Set.Namespaces) != 1 || len(in.Set.AuthorizationPolicies) != 1 || len(in.Problems) != 1 ||
+		in.Problems[0].Line != 5 || in.Problems[0].Code != manifest.CodeInvalid {
+		t.Errorf("%d Namespaces, %d policies, %+v; want one each, and the policy refused for its line 5",
+			len(in.Set.Namespaces), len(in.Set.AuthorizationPolicies), in.Problems)
+	}
+	in, err = manifest.ReadInput(manifest.Source{Stdin: strings.NewReader("{\"a\": 1}\n{\"b\": ")}, "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(in.Problems) != 1 || in.Problems[0].Code != manifest.CodeSyntax {
+		t.Errorf("cut off: %+v, want one about the syntax", in.Problems)
+	}
+}

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +39,36 @@ func splitDocuments(r io.Reader) ([]*yaml.Node, error) {
 			c.HeadComment = n.HeadComment + "\n" + c.HeadComment
 		}
 		docs = append(docs, n.Content[0])
+	}
+}
+
+// jsonDocuments parses JSON documents one behind the other, as several kubectl commands
+// write them, each in its lines; nil where it is anything else.
+func jsonDocuments(data []byte) []*yaml.Node {
+	var docs []*yaml.Node
+	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); errors.Is(err, io.EOF) {
+			return docs
+		} else if err != nil {
+			return nil
+		}
+		some, err := splitDocuments(bytes.NewReader(raw))
+		if err != nil {
+			return nil
+		}
+		before := bytes.Count(data[:int(dec.InputOffset())-len(raw)], []byte("\n"))
+		for _, n := range some {
+			moveDown(n, before)
+		}
+		docs = append(docs, some...)
+	}
+}
+
+func moveDown(n *yaml.Node, lines int) {
+	n.Line += lines
+	for _, c := range n.Content {
+		moveDown(c, lines)
 	}
 }
 
