@@ -12,9 +12,9 @@ trap 'rm -rf "$data"' EXIT
 mkdir "$data/tests" "$data/programs" "$data/all"
 chmod 0755 "$data"
 chmod 1777 "$data/programs" # the suite's node is another user where root starts it
-# The tests' own `go build` counts too by GOFLAGS, and what it makes writes to GOCOVERDIR.
-export GOFLAGS='-cover -coverpkg=artemis.example/...' GOCOVERDIR="$data/programs"
+# The tests' own `go build` counts too by GOFLAGS; the tests tell what it makes to write to ARTEMIS_COVERDIR: GOCOVERDIR is go test's own.
+export GOFLAGS='-cover -coverpkg=artemis.example/...' ARTEMIS_COVERDIR="$data/programs"
 go test "$@" -args -test.gocoverdir="$data/tests" >"$data/log" 2>&1 || { grep -vE '^ok|no test files' "$data/log" >&2; exit 1; }
-unset GOFLAGS GOCOVERDIR
+unset GOFLAGS
 go tool covdata merge -i="$data/tests,$data/programs" -o "$data/all"
-go tool covdata percent -i="$data/all" | sed 's/^[[:space:]]*artemis.example\///; s/coverage: //; s/ of statements//' | sort | column -t
+go tool covdata percent -i="$data/all" | sed -E 's/^\s*\S+\s+(artemis\.example)/\1/' | sed 's/^[[:space:]]*artemis.example\///; s/coverage: //; s/ of statements//' | sort | column -t

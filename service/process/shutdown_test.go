@@ -55,7 +55,7 @@ func binary(t testing.TB) string {
 // counted adds to the environment of a service where it writes what of it was run,
 // when scripts/cover.sh asks for that.
 func counted(env []string) []string {
-	if dir := os.Getenv("GOCOVERDIR"); dir != "" {
+	if dir := os.Getenv("ARTEMIS_COVERDIR"); dir != "" {
 		env = append(env, "GOCOVERDIR="+dir)
 	}
 	return env
