@@ -54,7 +54,8 @@ func TestScripts(t *testing.T) {
 				Setup: func(e *testscript.Env) error {
 					for name, value := range map[string]string{
 						"PATH": bin + string(os.PathListSeparator) + os.Getenv("PATH"), "BIN": bin,
-						"PROJECT": root, "CAPTURE": capture, "GOCOVERDIR": os.Getenv("ARTEMIS_COVERDIR"), // scripts/cover.sh
+						"PROJECT": root, "CAPTURE": capture,
+						"GOCOVERDIR": os.Getenv("ARTEMIS_COVERDIR"), // scripts/cover.sh
 					} {
 						e.Setenv(name, value)
 					}
