@@ -415,7 +415,7 @@ func TestDeadlinesWakeAReader(t *testing.T) {
 // client's certificate is valid: it goes on, and the next begins on a connection
 // of its own. A client that is another implementation learns that by GOAWAY.
 func TestAnExpiredPeerIsAskedToConnectAnew(t *testing.T) {
-	ca, err := identity.NewCA(identity.Options{TTL: time.Second})
+	ca, err := identity.NewCA(identity.Options{TTL: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,7 +437,7 @@ func TestAnExpiredPeerIsAskedToConnectAnew(t *testing.T) {
 	_ = fr.WriteSettings()
 	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append([]byte{0x42, 7},
 		"CONNECT\x41\x03x:1"...), EndHeaders: true})
-	expired := time.After(2 * time.Second)
+	expired := time.After(6 * time.Second)
 	_ = fr.WriteData(1, false, []byte("before"))
 	next := func() http2.Frame {
 		t.Helper()
