@@ -67,8 +67,8 @@ func TestServiceEntriesAreTakenAsByIstio(t *testing.T) {
 		t.Errorf("%d ServiceEntries, of which Istio refuses %d: too little was tried", compared, refused)
 	}
 	t.Logf("%d ServiceEntries, %d refused", compared, refused)
-	if err := figures.Keep(figures.Figure{Order: 24, What: "ServiceEntries: admission", Engine: "Istio " +
-		versions.Istio(), Comparisons: compared, Disagreements: wrong,
+	if err := figures.Keep(figures.Figure{Order: 24, What: "ServiceEntries: admission", Engine: versions.Istio(),
+		Comparisons: compared, Disagreements: wrong,
 		Notes: fmt.Sprintf("of its tests and samples; %d refused", refused)}); err != nil {
 		t.Error(err)
 	}
