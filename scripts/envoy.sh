@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [[ ${1:-} != --help && ${1:-} != -h ]] || { sed -n '2,3s/^# //p' "$0"; exit 0; }
 mkdir -p bin
-CGO_ENABLED=0 go -C conformance build -trimpath -o ../bin/waypoint-config ./waypoint/config
+# With the flags of `make conformance`, so that Istio is compiled once for both.
+CGO_ENABLED=0 go -C conformance build -o ../bin/waypoint-config ./waypoint/config
 ln -sf "$(bin/waypoint-config envoy)" bin/envoy
 bin/envoy --version
