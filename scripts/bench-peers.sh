@@ -19,10 +19,23 @@ dir=$(mktemp -d)
 started=()
 trap 'kill "${started[@]}" 2>/dev/null || true; rm -rf "$dir"' EXIT
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+unanswered() { # URL
+  {
+    echo "$1 was not answered 200 within a minute; what the programs say:"
+    tail -n 3 "$dir"/*.log
+    echo "what runs and listens:"
+    ps -o pid,stat,time,args -p "$(IFS=,; echo "${started[*]}")" || true
+    ss -Htlnp | grep -E "pid=($(IFS='|'; echo "${started[*]}"))," || true
+    echo "what is answered:"
+    curl -sS -v -m 2 -o /dev/null "$1" || true
+    curl -sS -v -m 2 -o /dev/null "$url" || true
+  } >&2
+  exit 1
+}
 await() { # URL: until it is answered 200. A proxy answers before what is behind it does.
   local deadline=$((SECONDS + 60))
   until curl -sf -o /dev/null -m 2 "$1"; do
-    ((SECONDS < deadline)) || { echo "$1 was not answered 200 within a minute; what the programs say:" >&2; cat "$dir"/*.log >&2; exit 1; }
+    ((SECONDS < deadline)) || unanswered "$1"
     read -rt 0.1 <> <(:) || true
   done
 }
@@ -47,7 +60,7 @@ onward() { # IDENTITY PEER PORT
   printf 'reverse_proxy https://127.0.0.1:%s {\n transport http {\n  tls_client_auth %s.crt %s.key\n  tls_trust_pool file %s/ca.crt\n  tls_server_name %s\n  keepalive_idle_conns_per_host 64\n }\n}\n' "$3" "$dir/$1" "$dir/$1" "$dir" "$2"
 }
 {
-  printf '{\n admin off\n auto_https off\n persist_config off\n log {\n  level ERROR\n }\n}\nhttp://127.0.0.1:%s {\n' "$outer"
+  printf '{\n admin off\n auto_https off\n persist_config off\n log {\n  level ERROR\n }\n}\nhttp://127.0.0.1:%s {\n bind 127.0.0.1\n' "$outer"
   onward caller waypoint "$middle"
   echo '}'
 } >"$dir/caller.caddy"

@@ -3,7 +3,7 @@
 # the same work, and the packages' benchmarks, compared by benchstat with those in docs/benchmarks.txt. Figures depend on the machine; ratios
 # within one run are what counts.
 # usage: scripts/bench.sh [quick|save]
-#   quick: everything is measured, too short to hold the times to their bounds (CI)
+#   quick: too short to hold the times to their bounds, and without the peers: their figures say nothing of this suite (CI)
 #   save:  the packages' benchmarks only, six times, and docs/benchmarks.txt is what they say
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -91,7 +91,7 @@ for how in "netns builtin" "proxy builtin" "netns envoy"; do
     done
     bin/artemis --state-dir "$state" stage open >/dev/null
   done
-  if [[ $capture == proxy ]]; then
+  if [[ $capture == proxy && ${1:-} != quick ]]; then
     printf '== the same work by others (scripts/bench-peers.sh)\n'
     scripts/bench-peers.sh "$own" "$lasts"
   fi
