@@ -185,7 +185,8 @@ var documentedEndpoints = []documented{
 // answers of a run: an endpoint that is missing there, or an example with other
 // fields than the answer has now, fails. With -update it writes the document.
 func TestTheAPIDocumentIsComplete(t *testing.T) {
-	s := start(t, fast(60))
+	t.Parallel()
+	s := start(t, fast(24))
 	s.launch()
 	s.until("the spacecraft is on its way and in contact", func() (bool, string) {
 		got := s.status()

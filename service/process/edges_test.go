@@ -17,8 +17,9 @@ import (
 // TestEveryEdgeOfTheTableIsTracedAndNoOther lets the operator do everything that
 // an operator can, and compares who called whom with the table.
 func TestEveryEdgeOfTheTableIsTracedAndNoOther(t *testing.T) {
+	t.Parallel()
 	c := newCollector(t)
-	env := fast(40)
+	env := fast(20)
 	env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL
 	env["OTEL_BSP_SCHEDULE_DELAY"] = "50"
 	s := start(t, env)

@@ -9,7 +9,8 @@ import (
 )
 
 func TestTheMissionFliesFromTheCountdownToTheSplashdown(t *testing.T) {
-	s := start(t, fast(20))
+	t.Parallel()
+	s := start(t, fast(10))
 	if got := s.status(); got.Phase != "pre-launch" || got.MissionTime != nil || got.Contact.State != "none" {
 		t.Errorf("before the launch: %+v", got)
 	}

@@ -17,6 +17,7 @@ import (
 // Cell at a time, until all have been, and then whole Cells. The burn stays
 // flown.
 func TestEveryServiceThatRestartsInMidMissionIsBackInStep(t *testing.T) {
+	t.Parallel()
 	env := fast(240)
 	env["SHUTDOWN_GRACE"] = "800ms" // callers never pause: the drain takes half of it
 	s := start(t, env)

@@ -225,8 +225,8 @@ func (s *suite) launch() {
 	})
 }
 
-// fast flies ten days in some seconds. Tests that use it do not run beside each
-// other: eighteen services in a hurry are enough for two cores.
+// fast flies ten days in some seconds. Most of them are waited for: tests that use it
+// run beside each other.
 func fast(seconds float64) map[string]string {
 	return map[string]string{
 		"MISSION_TIME_SCALE":      fmt.Sprint(10 * 24 * 3600 / seconds),
