@@ -165,7 +165,7 @@ func (l *launcher) inForce(p *manifest.Project, w *topology.World, stage string,
 		l.problem = bad.Error()
 	}
 	for _, loss := range missing {
-		l.unprotected = append(l.unprotected, loss.String())
+		l.unprotected = append(l.unprotected, loss.Error())
 	}
 }
 

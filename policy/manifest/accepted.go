@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -171,7 +172,7 @@ func (t *fieldTree) add(path string) {
 }
 
 // acceptedTrees returns the tree of each kind that local mode implements.
-func acceptedTrees() map[string]*fieldTree {
+var acceptedTrees = sync.OnceValue(func() map[string]*fieldTree {
 	trees := map[string]*fieldTree{}
 	for block := range strings.SplitSeq(strings.TrimSpace(acceptedFields), "\n\n") {
 		kind, fields, _ := strings.Cut(block, "\n")
@@ -182,7 +183,7 @@ func acceptedTrees() map[string]*fieldTree {
 		trees[kind] = t
 	}
 	return trees
-}
+})
 
 // refuse reports every field of a node that is not in the tree.
 func (t *fieldTree) refuse(n *yaml.Node, path string, fault func(line int, path string)) {

@@ -300,17 +300,10 @@ func targetRefsOf(o Object) []*typev1beta1.PolicyTargetReference {
 	return out
 }
 
-func targetRefs(p *securityv1.AuthorizationPolicy) []*typev1beta1.PolicyTargetReference {
-	if len(p.Spec.TargetRefs) == 0 && p.Spec.TargetRef != nil {
-		return []*typev1beta1.PolicyTargetReference{p.Spec.TargetRef}
-	}
-	return p.Spec.TargetRefs
-}
-
 // scopesOf returns the calls that an AuthorizationPolicy is for.
 func (in *Input) scopesOf(p *securityv1.AuthorizationPolicy) []Scope {
 	var out []Scope
-	for _, r := range targetRefs(p) {
+	for _, r := range TargetRefs(p) {
 		switch r.GetKind() {
 		case "Service":
 			out = append(out, Scope{Namespace: p.Namespace, Service: r.GetName()})
@@ -322,7 +315,7 @@ func (in *Input) scopesOf(p *securityv1.AuthorizationPolicy) []Scope {
 			out = append(out, Scope{AnyGateway: true})
 		}
 	}
-	if len(targetRefs(p)) == 0 {
+	if len(TargetRefs(p)) == 0 {
 		scope := Scope{Namespace: p.Namespace, Labels: p.Spec.GetSelector().GetMatchLabels()}
 		if p.Namespace == rootNamespace {
 			scope.Namespace = ""
@@ -502,7 +495,7 @@ func (in *Input) gatewayPolicy(p *securityv1.AuthorizationPolicy, fronts map[str
 	if p.Spec.Action == securityv1beta1.AuthorizationPolicy_AUDIT {
 		return
 	}
-	refs := targetRefs(p)
+	refs := TargetRefs(p)
 	selector := p.Spec.GetSelector().GetMatchLabels()
 	for front := range fronts {
 		namespace, name, _ := strings.Cut(front, "/")

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"artemis.example/catalog"
 	"istio.io/api/security/v1beta1"
@@ -56,148 +55,138 @@ type guard struct {
 	namespace, name string
 }
 
-// guards returns every protection in a set, with what gives it.
-func (s *Set) guards() map[guard]Key {
+// protected is a Set with everything that protects something in it, and what gives
+// that.
+type protected struct {
+	*Set
+	by map[guard]Key
+}
+
+// protect finds every protection in a set.
+func protect(s *Set) *protected {
 	out := map[guard]Key{}
-	namespaces := map[string]map[string]string{}
-	for _, ns := range s.Namespaces {
-		namespaces[ns.Name] = ns.Labels
-		if name := ns.Labels[labelUseWaypoint]; name != "" && s.waypoint(ns.Name, name) {
-			out[guard{waypoint, ns.Name, ""}] = Key{"Gateway", ns.Name, name}
-			for _, p := range s.AuthorizationPolicies {
-				if p.Namespace == ns.Name && allows(p) && len(p.Spec.Rules) == 0 && targets(p, "Gateway", name) {
-					out[guard{defaultDeny, ns.Name, ""}] = keyOf(p)
-				}
+	namespaces := s.NamespaceLabels()
+	for namespace, own := range namespaces {
+		name := own[labelUseWaypoint]
+		if !s.waypoint(namespace, name) {
+			continue
+		}
+		out[guard{waypoint, namespace, ""}] = Key{"Gateway", namespace, name}
+		for _, p := range s.AuthorizationPolicies {
+			if allows(p) && len(p.Spec.Rules) == 0 && Targets(p, "Gateway", namespace, name) {
+				out[guard{defaultDeny, namespace, ""}] = KeyOf(p)
 			}
 		}
 	}
-	for _, d := range s.Deployments {
-		if d.Spec.Replicas != nil && *d.Spec.Replicas == 0 {
+	for _, w := range s.running() {
+		own := w.Template.Labels
+		if cmp.Or(own[labelDataplaneMode], namespaces[w.Namespace][labelDataplaneMode]) == "ambient" {
+			out[guard{meshed, w.Namespace, w.Name}] = Key{"Namespace", "", w.Namespace}
+		}
+		if p := s.strict(w.Namespace, own); p != nil {
+			out[guard{strict, w.Namespace, w.Name}] = KeyOf(p)
+		}
+		if p := s.listed(w.Namespace, own); p != nil {
+			out[guard{l4, w.Namespace, w.Name}] = KeyOf(p)
+		}
+	}
+	for _, p := range s.NetworkPolicies {
+		selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+		if err != nil || !restrictsIngress(p) {
 			continue
 		}
-		own := d.Spec.Template.Labels
-		pod := func(kind guardKind) guard { return guard{kind, d.Namespace, d.Name} }
-		for _, p := range s.NetworkPolicies {
-			if p.Namespace == d.Namespace && restrictsIngress(p) && selects(&p.Spec.PodSelector, own) {
-				out[pod(isolated)] = Key{"NetworkPolicy", p.Namespace, p.Name}
+		for _, w := range s.running() {
+			if w.Namespace == p.Namespace && selector.Matches(labels.Set(w.Template.Labels)) {
+				out[guard{isolated, w.Namespace, w.Name}] = KeyOf(p)
 			}
-		}
-		if cmp.Or(own[labelDataplaneMode], namespaces[d.Namespace][labelDataplaneMode]) == "ambient" {
-			out[pod(meshed)] = Key{"Namespace", "", d.Namespace}
-		}
-		if key, ok := s.strict(d.Namespace, own); ok {
-			out[pod(strict)] = key
-		}
-		if key, ok := s.listed(d.Namespace, own); ok {
-			out[pod(l4)] = key
 		}
 	}
 	for _, svc := range s.Services {
 		name := cmp.Or(svc.Labels[labelUseWaypoint], namespaces[svc.Namespace][labelUseWaypoint])
-		if name == "" || !s.waypoint(svc.Namespace, name) {
+		if !s.waypoint(svc.Namespace, name) {
 			continue
 		}
 		for _, p := range s.AuthorizationPolicies {
-			if p.Namespace == svc.Namespace && allows(p) && (targets(p, "Service", svc.Name) || targets(p, "Gateway",
-				name)) {
-				out[guard{authorized, svc.Namespace, svc.Name}] = keyOf(p)
+			if allows(p) && (Targets(p, "Service", svc.Namespace, svc.Name) ||
+				Targets(p, "Gateway", svc.Namespace, name)) {
+				out[guard{authorized, svc.Namespace, svc.Name}] = KeyOf(p)
 			}
 		}
 	}
 	for _, p := range s.AuthorizationPolicies {
 		if p.Spec.Action == v1beta1.AuthorizationPolicy_DENY {
-			out[guard{deny, p.Namespace, p.Name}] = keyOf(p)
+			out[guard{deny, p.Namespace, p.Name}] = KeyOf(p)
 		}
 	}
-	return out
+	return &protected{s, out}
 }
 
-func keyOf(p *securityv1.AuthorizationPolicy) Key {
-	return Key{"AuthorizationPolicy", p.Namespace, p.Name}
+// running returns the workloads that have pods.
+func (s *Set) running() []Workload {
+	return slices.DeleteFunc(s.AllWorkloads(), func(w Workload) bool { return w.Replicas <= 0 })
 }
 
 func (s *Set) waypoint(namespace, name string) bool {
-	for _, g := range s.Gateways {
-		if g.Namespace == namespace && g.Name == name && g.Spec.GatewayClassName == catalog.WaypointClass {
-			return cmp.Or(g.Labels[labelWaypointFor], "service") != "none"
-		}
-	}
-	return false
+	g := Find(s.Gateways, namespace, name)
+	return g != nil && g.Spec.GatewayClassName == catalog.WaypointClass && g.Labels[labelWaypointFor] != "none"
 }
 
 func allows(p *securityv1.AuthorizationPolicy) bool {
 	return p.Spec.Action == v1beta1.AuthorizationPolicy_ALLOW
 }
 
-func targets(p *securityv1.AuthorizationPolicy, kind, name string) bool {
-	refs := p.Spec.TargetRefs
-	if p.Spec.TargetRef != nil {
-		refs = append(slices.Clone(refs), p.Spec.TargetRef)
-	}
-	for _, ref := range refs {
-		if ref.Kind == kind && ref.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
 func restrictsIngress(p *networkingv1.NetworkPolicy) bool {
 	return len(p.Spec.PolicyTypes) == 0 || slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeIngress)
 }
 
-func selects(selector *metav1.LabelSelector, of map[string]string) bool {
-	s, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && s.Matches(labels.Set(of))
-}
-
-// strict reports whether a pod takes mTLS only, and by which policy: one that
-// selects it beats the namespace's.
-func (s *Set) strict(namespace string, of map[string]string) (Key, bool) {
-	var key Key
+// strict returns the policy by which a pod takes mTLS only, nil where it takes more:
+// one that selects it beats the namespace's.
+func (s *Set) strict(namespace string, of map[string]string) (by *securityv1.PeerAuthentication) {
 	var whole, own v1beta1.PeerAuthentication_MutualTLS_Mode
 	for _, p := range s.PeerAuthentications {
 		selector := p.Spec.GetSelector().GetMatchLabels()
-		if p.Namespace != namespace || (len(selector) > 0 && !labels.SelectorFromSet(selector).Matches(
-			labels.Set(of))) {
+		if p.Namespace != namespace || !labels.SelectorFromSet(selector).Matches(labels.Set(of)) {
 			continue
 		}
 		mode := p.Spec.GetMtls().GetMode()
 		if len(selector) == 0 {
 			whole = mode
-		} else if mode != v1beta1.PeerAuthentication_MutualTLS_UNSET {
-			own = mode
+		} else {
+			own = cmp.Or(mode, own)
 		}
 		if mode == v1beta1.PeerAuthentication_MutualTLS_STRICT {
-			key = Key{"PeerAuthentication", p.Namespace, p.Name}
+			by = p
 		}
 		for _, port := range p.Spec.PortLevelMtls {
 			if m := port.GetMode(); m == v1beta1.PeerAuthentication_MutualTLS_PERMISSIVE ||
 				m == v1beta1.PeerAuthentication_MutualTLS_DISABLE {
-				return Key{}, false
+				return nil
 			}
 		}
 	}
-	return key, cmp.Or(own, whole) == v1beta1.PeerAuthentication_MutualTLS_STRICT
+	if cmp.Or(own, whole) != v1beta1.PeerAuthentication_MutualTLS_STRICT {
+		return nil
+	}
+	return by
 }
 
-// listed reports whether a pod's node proxy admits only whom policies list, and
-// by which: there is an ALLOW policy for it, and no rule of one is for everybody.
-func (s *Set) listed(namespace string, of map[string]string) (key Key, ok bool) {
+// listed returns a policy by which a pod's node proxy admits only whom policies list,
+// nil where it admits others: where there is no ALLOW policy for it, or a rule of one
+// is for everybody.
+func (s *Set) listed(namespace string, of map[string]string) (by *securityv1.AuthorizationPolicy) {
 	for _, p := range s.AuthorizationPolicies {
-		selector := p.Spec.GetSelector().GetMatchLabels()
-		if p.Namespace != namespace || !allows(p) || len(p.Spec.TargetRefs) > 0 || p.Spec.TargetRef != nil ||
-			!labels.SelectorFromSet(selector).Matches(labels.Set(of)) {
+		selector := labels.SelectorFromSet(p.Spec.GetSelector().GetMatchLabels())
+		if p.Namespace != namespace || !allows(p) || len(TargetRefs(p)) > 0 || !selector.Matches(labels.Set(of)) {
 			continue
 		}
 		for _, rule := range p.Spec.Rules {
 			if len(rule.From) == 0 || slices.ContainsFunc(rule.From, admitsAll) {
-				return Key{}, false
+				return nil
 			}
 		}
-		key, ok = keyOf(p), true
+		by = p
 	}
-	return key, ok
+	return by
 }
 
 func admitsAll(from *v1beta1.Rule_From) bool {
@@ -206,36 +195,36 @@ func admitsAll(from *v1beta1.Rule_From) bool {
 		len(s.GetServiceAccounts())+len(s.GetNotServiceAccounts())+len(s.GetIpBlocks())+len(s.GetNotIpBlocks()) == 0
 }
 
-// needed returns the guards that every Cell and every component of it has at a
-// stage.
-func (s *Set) needed(stage string) []guard {
-	cells := map[string]bool{}
-	for _, ns := range s.Namespaces {
-		if ns.Labels[labelProject] != "" {
-			cells[ns.Name] = true
-		}
-	}
-	for _, d := range s.Deployments {
-		if d.Spec.Template.Labels[labelProject] != "" {
-			cells[d.Namespace] = true
-		}
-	}
-	ofPods := []guardKind{isolated}
+// lacking returns the guards that a Cell or a component of one has to have at a stage,
+// and has not.
+func (s *protected) lacking(stage string) map[guard]bool {
+	ofPods, ofCells := []guardKind{isolated}, []guardKind{}
 	if stage != catalog.Open {
 		ofPods = append(ofPods, meshed, strict)
 	}
-	var out []guard
 	if stage == catalog.ZeroTrust {
-		ofPods = append(ofPods, l4)
-		for ns := range cells {
-			out = append(out, guard{waypoint, ns, ""}, guard{defaultDeny, ns, ""})
+		ofPods, ofCells = append(ofPods, l4), append(ofCells, waypoint, defaultDeny)
+	}
+	out := map[guard]bool{}
+	need := func(kinds []guardKind, namespace, name string) {
+		for _, kind := range kinds {
+			if g := (guard{kind, namespace, name}); s.by[g] == (Key{}) {
+				out[g] = true
+			}
 		}
 	}
-	for _, d := range s.Deployments {
-		if d.Spec.Template.Labels[labelProject] != "" && (d.Spec.Replicas == nil || *d.Spec.Replicas > 0) {
-			for _, kind := range ofPods {
-				out = append(out, guard{kind, d.Namespace, d.Name})
-			}
+	for namespace, own := range s.NamespaceLabels() {
+		if own[labelProject] != "" {
+			need(ofCells, namespace, "")
+		}
+	}
+	for _, w := range s.AllWorkloads() {
+		if w.Template.Labels[labelProject] == "" {
+			continue
+		}
+		need(ofCells, w.Namespace, "")
+		if w.Replicas > 0 {
+			need(ofPods, w.Namespace, w.Name)
 		}
 	}
 	return out
@@ -243,17 +232,12 @@ func (s *Set) needed(stage string) []guard {
 
 // there reports whether what a guard protects is in the set.
 func (s *Set) there(g guard) bool {
-	switch g.kind {
-	case authorized:
-		_, ok := s.Origins[Key{"Service", g.namespace, g.name}]
-		return ok
-	case waypoint, defaultDeny, deny:
-		return slices.ContainsFunc(s.AllWorkloads(), func(w Workload) bool {
-			return w.Namespace == g.namespace && w.Replicas > 0
-		})
+	if g.kind == authorized {
+		return Find(s.Services, g.namespace, g.name) != nil
 	}
-	return slices.ContainsFunc(s.AllWorkloads(), func(w Workload) bool {
-		return w.Namespace == g.namespace && w.Name == g.name && w.Replicas > 0
+	all := g.kind == waypoint || g.kind == defaultDeny || g.kind == deny // of the namespace
+	return slices.ContainsFunc(s.running(), func(w Workload) bool {
+		return w.Namespace == g.namespace && (all || w.Name == g.name)
 	})
 }
 
@@ -269,15 +253,11 @@ type Losses []Loss
 
 // Error returns a line per loss.
 func (l Losses) Error() string {
-	lines := make([]string, len(l))
-	for i, loss := range l {
-		lines[i] = loss.String()
-	}
-	return strings.Join(lines, "\n")
+	return lines(l)
 }
 
-// String returns "FILE: what is lost at which stage".
-func (l Loss) String() string {
+// Error returns "FILE: what is lost at which stage".
+func (l Loss) Error() string {
 	if l.Stage == "" {
 		return l.File + ": " + l.What
 	}
@@ -286,18 +266,11 @@ func (l Loss) String() string {
 
 // Missing lists what Cells lack of the protection that is theirs at a stage.
 func (p *Project) Missing(stage string) (Losses, error) {
-	set, err := p.Stage(stage)
+	now, err := p.at(stage)
 	if err != nil {
 		return nil, err
 	}
-	have := set.guards()
-	var gone []guard
-	for _, g := range set.needed(stage) {
-		if _, ok := have[g]; !ok {
-			gone = append(gone, g)
-		}
-	}
-	return p.losses(stage, gone, p), nil
+	return p.losses(stage, now.lacking(stage), p), nil
 }
 
 // Lost lists the protection that would be lost, at any stage, if p came into force: what
@@ -305,19 +278,13 @@ func (p *Project) Missing(stage string) (Losses, error) {
 // and the ends of files. What before lacks already is not listed. An edit that only widens
 // a rule is no loss, but its author's decision.
 func (p *Project) Lost(before *Project) (Losses, error) {
-	if cut := p.incomplete(); len(cut) > 0 {
+	if cut := p.incomplete(p.names()); len(cut) > 0 {
 		return nil, cut
 	}
 	var all Losses
 	if before != nil {
-		for _, name := range p.names() {
-			was, now := bytes.TrimSpace(before.files[name]), bytes.TrimSpace(p.files[name])
-			if len(now) < len(was) && bytes.HasPrefix(was, now) {
-				all = append(all, Loss{File: p.path(name), What: fmt.Sprintf("ends after line %d of %d of what is in "+
-					"force: it was cut off",
-					bytes.Count(now, []byte("\n"))+1, bytes.Count(was, []byte("\n"))+1)})
-			}
-		}
+		p.takeOver(before)
+		all = p.cutOff(before)
 	}
 	stages := catalog.Stages()
 	slices.Reverse(stages) // the others are made from the last
@@ -325,11 +292,11 @@ func (p *Project) Lost(before *Project) (Losses, error) {
 		if !p.has(stage) && (before == nil || !before.has(stage)) {
 			continue
 		}
-		set, err := p.Stage(stage)
-		var old *Set
+		now, err := p.at(stage)
+		var old *protected
 		var oldErr error
 		if before != nil {
-			old, oldErr = before.Stage(stage)
+			old, oldErr = before.at(stage)
 		}
 		if err != nil && stage != catalog.ZeroTrust && (len(all) > 0 || oldErr != nil) {
 			continue // a stage that lacks what is lost, now or before, is refused when it is asked for
@@ -337,36 +304,40 @@ func (p *Project) Lost(before *Project) (Losses, error) {
 		if err != nil {
 			return nil, err
 		}
-		have, gone := set.guards(), map[guard]bool{}
-		for _, g := range set.needed(stage) {
-			if _, ok := have[g]; !ok {
-				gone[g] = true
-			}
-		}
+		gone := now.lacking(stage)
 		if old != nil {
-			had := old.guards()
-			for _, g := range old.needed(stage) {
-				if _, ok := had[g]; !ok { // given up before
-					delete(gone, g)
-				}
+			for g := range old.lacking(stage) { // given up before
+				delete(gone, g)
 			}
-			for g := range had {
-				if _, ok := have[g]; !ok && set.there(g) {
+			for g := range old.by {
+				if _, ok := now.by[g]; !ok && now.there(g) {
 					gone[g] = true
 				}
 			}
 		}
-		all = append(all, p.losses(stage, slices.Collect(maps.Keys(gone)), cmp.Or(before, p))...)
+		all = append(all, p.losses(stage, gone, cmp.Or(before, p))...)
 	}
 	return all, nil
 }
 
+// cutOff lists the files that begin as they did before, and end sooner.
+func (p *Project) cutOff(before *Project) Losses {
+	var out Losses
+	for _, name := range p.names() {
+		was, now := bytes.TrimSpace(before.files[name]), bytes.TrimSpace(p.files[name])
+		if len(now) < len(was) && bytes.HasPrefix(was, now) {
+			out = append(out, Loss{File: p.path(name), What: fmt.Sprintf("ends after line %d of %d of what is in "+
+				"force: it was cut off", bytes.Count(now, []byte("\n"))+1, bytes.Count(was, []byte("\n"))+1)})
+		}
+	}
+	return out
+}
+
 // losses puts guards that are gone into words, those of a kind in a namespace
 // together. Where they were is what the project before says.
-func (p *Project) losses(stage string, gone []guard, before *Project) Losses {
-	slices.SortFunc(gone, func(a, b guard) int {
-		return cmp.Or(strings.Compare(a.namespace, b.namespace), cmp.Compare(a.kind, b.kind), strings.Compare(a.name,
-			b.name))
+func (p *Project) losses(stage string, all map[guard]bool, before *Project) Losses {
+	gone := slices.SortedFunc(maps.Keys(all), func(a, b guard) int {
+		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name))
 	})
 	var out Losses
 	for len(gone) > 0 {
@@ -391,14 +362,11 @@ func (p *Project) losses(stage string, gone []guard, before *Project) Losses {
 // whereWas returns the file that gave a guard in before, or the one that it
 // belongs to.
 func (p *Project) whereWas(stage string, g guard, before *Project) string {
-	set, err := before.Stage(stage)
-	if err == nil {
-		if key, ok := set.guards()[g]; ok {
-			if origin, ok := set.Origins[key]; ok {
-				return origin.File
-			}
+	if was, err := before.at(stage); err == nil {
+		if origin, ok := was.Origins[was.by[g]]; ok {
+			return origin.File
 		}
-		for _, d := range set.Deployments {
+		for _, d := range was.Deployments {
 			if cell := d.Spec.Template.Labels[labelProject]; d.Namespace == g.namespace && cell != "" {
 				if g.kind == isolated || g.kind == meshed {
 					return p.path(renderedFolder + "/" + cell + "/cell.yaml")

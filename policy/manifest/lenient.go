@@ -170,12 +170,16 @@ func (o *object) repeated(data string) bool {
 				o.input.leaveOut(o.key.Kind, givenAgain, o.origin)
 			}
 		}
-		o.fault(o.node.Line, CodeDuplicateObject, "given twice, first in %s:%d", first.File, first.Line)
+		o.fault(o.node.Line, CodeDuplicateObject, "%s", givenTwice(first))
 	}
 	if o.input != nil && o.contents[o.key] == strings.Join(strings.Fields(data), "") {
 		o.input.leaveOut(o.key.Kind, givenAgain, o.origin)
 	}
 	return true
+}
+
+func givenTwice(first Origin) string {
+	return fmt.Sprintf("given twice, first in %s:%d", first.File, first.Line)
 }
 
 // givenAgain is why the second of two objects of one name is left out.

@@ -47,21 +47,21 @@ type Problems []Problem
 
 // Error returns a line per problem.
 func (p Problems) Error() string {
-	lines := make([]string, len(p))
-	for i, problem := range p {
-		lines[i] = problem.Error()
-	}
-	return strings.Join(lines, "\n")
+	return lines(p)
 }
 
 func (p Problems) sorted() Problems {
-	slices.SortStableFunc(p, func(a, b Problem) int {
-		if c := strings.Compare(a.File, b.File); c != 0 {
-			return c
-		}
-		return a.Line - b.Line
-	})
+	slices.SortStableFunc(p, func(a, b Problem) int { return a.compare(b.Origin) })
 	return p
+}
+
+// lines returns a line per error.
+func lines[E error](all []E) string {
+	var out []string
+	for _, err := range all {
+		out = append(out, err.Error())
+	}
+	return strings.Join(out, "\n")
 }
 
 // String returns "namespace/name", or "name" for an object without a namespace.

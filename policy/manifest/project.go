@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,9 @@ const (
 type Project struct {
 	root  string
 	files map[string][]byte // by path below root, with slashes
-	sets  map[string]*Set   // by stage, once loaded
+	// What was read of them so far: files by their path, and stages.
+	surveys map[string]*Survey
+	stages  map[string]*protected
 }
 
 // folders are where the manifests of a project are.
@@ -83,7 +86,7 @@ func ReadProject(root string, withAdversary bool) (*Project, error) {
 // NewProject returns a project of files by their paths below its directory. The
 // directory is for messages.
 func NewProject(root string, files map[string][]byte) *Project {
-	return &Project{root: root, files: files, sets: map[string]*Set{}}
+	return &Project{root: root, files: files, surveys: map[string]*Survey{}, stages: map[string]*protected{}}
 }
 
 // Files returns the content of every file by its path below the project's
@@ -119,8 +122,16 @@ func LoadStage(root, stage string, withAdversary bool) (*Set, error) {
 // generated file that was cut off is refused, and a field without a value in what
 // protects: what followed it is gone, and nothing means everybody in many places.
 func (p *Project) Stage(stage string) (*Set, error) {
-	if set := p.sets[stage]; set != nil {
-		return set, nil
+	now, err := p.at(stage)
+	if err != nil {
+		return nil, err
+	}
+	return now.Set, nil
+}
+
+func (p *Project) at(stage string) (*protected, error) {
+	if now := p.stages[stage]; now != nil {
+		return now, nil
 	}
 	if !slices.Contains(catalog.Stages(), stage) {
 		return nil, fmt.Errorf("stage %q: there are only %q", stage, catalog.Stages())
@@ -129,8 +140,8 @@ func (p *Project) Stage(stage string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", stage, err)
 	}
-	p.sets[stage] = set
-	return set, nil
+	p.stages[stage] = protect(set)
+	return p.stages[stage], nil
 }
 
 func (p *Project) load(stage string) (*Set, error) {
@@ -185,39 +196,53 @@ func (p *Project) has(stage string) bool {
 
 func (p *Project) path(name string) string { return filepath.Join(p.root, filepath.FromSlash(name)) }
 
-func (p *Project) names() []string {
-	names := make([]string, 0, len(p.files))
-	for name := range p.files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func (p *Project) names() []string { return slices.Sorted(maps.Keys(p.files)) }
 
 func (p *Project) parse(which func(name string) bool) (*Set, error) {
 	names := slices.DeleteFunc(p.names(), func(name string) bool { return !which(name) })
-	var cut Problems
-	for _, name := range names {
-		if line, fault := incomplete(p.files[name]); fault == cutFile {
-			cut = append(cut, Problem{Origin: Origin{p.path(name), line}, Code: CodeCut, Message: fault})
-		}
-	}
-	if len(cut) > 0 {
+	if cut := slices.DeleteFunc(p.incomplete(names), func(f Problem) bool { return f.Message != cutFile }); len(cut) > 0 {
 		return nil, cut
 	}
-	r := newReader()
+	set := &Set{}
+	var problems Problems
 	for _, name := range names {
-		path := p.path(name)
-		docs, err := splitDocuments(bytes.NewReader(p.files[name]))
-		r.file(path, docs, err)
-		for _, doc := range docs {
-			r.refuseEmpty(path, doc)
+		file := p.survey(name)
+		problems = append(problems, file.Problems...)
+		for key, origin := range file.Set.Origins {
+			if first, dup := set.Origins[key]; dup {
+				problems = append(problems, Problem{origin, CodeDuplicateObject, key, givenTwice(first)})
+			}
 		}
+		set = set.Overlay(file.Set)
 	}
-	if problems := append(r.survey.Problems, r.survey.Set.ignored()...).sorted(); len(problems) > 0 {
+	if problems = append(problems, set.ignored()...).sorted(); len(problems) > 0 {
 		return nil, problems
 	}
-	return r.survey.Set, nil
+	return set, nil
+}
+
+// survey reads a file.
+func (p *Project) survey(name string) *Survey {
+	if known := p.surveys[name]; known != nil {
+		return known
+	}
+	r, path := newReader(), p.path(name)
+	docs, err := splitDocuments(bytes.NewReader(p.files[name]))
+	r.file(path, docs, err)
+	for _, doc := range docs {
+		r.refuseEmpty(path, doc)
+	}
+	p.surveys[name] = r.survey
+	return r.survey
+}
+
+// takeOver spares reading again what is as it was in another project.
+func (p *Project) takeOver(from *Project) {
+	for name, survey := range from.surveys {
+		if p.root == from.root && bytes.Equal(p.files[name], from.files[name]) {
+			p.surveys[name] = survey
+		}
+	}
 }
 
 const (
@@ -226,10 +251,10 @@ const (
 		"restore it with `make render` or from version control"
 )
 
-// incomplete lists the files that are not whole.
-func (p *Project) incomplete() Problems {
+// incomplete lists those of some files that are not whole.
+func (p *Project) incomplete(names []string) Problems {
 	var out Problems
-	for _, name := range p.names() {
+	for _, name := range names {
 		if line, fault := incomplete(p.files[name]); fault != "" {
 			out = append(out, Problem{Origin: Origin{p.path(name), line}, Code: CodeCut, Message: fault})
 		}

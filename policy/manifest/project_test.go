@@ -34,7 +34,7 @@ func with(p *manifest.Project, name string, content []byte) *manifest.Project {
 	if files[name] = content; content == nil {
 		delete(files, name)
 	}
-	return manifest.NewProject("", files)
+	return manifest.NewProject("../..", files)
 }
 
 // refused returns why a project does not come into force after another, nil for
@@ -116,8 +116,9 @@ func TestNoDeletedFileOpensAnything(t *testing.T) {
 		}
 		next := with(good, name, nil)
 		file, folder := filepath.Base(name), filepath.Dir(filepath.Dir(name))
-		for when, before := range map[string]*manifest.Project{"at the start": nil, "while it runs": good} {
+		for _, before := range []*manifest.Project{good, nil} {
 			err := refused(t, next, before)
+			when := map[bool]string{true: "at the start", false: "while it runs"}[before == nil]
 			if folder == "openchoreo/rendered" && file != "cell.yaml" {
 				// The component is gone with what protected it.
 				if err != nil {
