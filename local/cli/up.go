@@ -61,7 +61,7 @@ func newUpCommand(at *place) *cobra.Command {
 			}
 			o.Adversary = !o.withoutAdversary
 			for i, dir := range o.share {
-				shared, err := sharedDir(dir)
+				shared, err := sharedDir(dir, at.state)
 				if err != nil {
 					return usageError{err}
 				}
@@ -93,16 +93,41 @@ func newUpCommand(at *place) *cobra.Command {
 	return cmd
 }
 
-// sharedDir returns the absolute path of a directory that is there.
-func sharedDir(dir string) (string, error) {
-	info, err := os.Stat(dir)
+// sharedDir returns where a directory that pods are to see really is. It is an error
+// if they have one of their own in its place, or would see the suite's state in it.
+func sharedDir(dir, state string) (string, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", fmt.Errorf("--share: %w", err)
+	}
+	if real, err = filepath.Abs(real); err != nil {
+		return "", fmt.Errorf("--share: %w", err)
+	}
+	info, err := os.Stat(real)
 	if err != nil {
 		return "", fmt.Errorf("--share: %w", err)
 	}
 	if !info.IsDir() {
 		return "", fmt.Errorf("--share %s: it takes a directory", dir)
 	}
-	return filepath.Abs(dir)
+	if slices.Contains([]string{"/", "/run", "/tmp"}, real) ||
+		slices.ContainsFunc([]string{"/proc", "/sys", "/dev"}, func(top string) bool { return within(real, top) }) {
+		return "", fmt.Errorf("--share %s: pods have a %s of their own; share a directory of yours", dir, real)
+	}
+	if to, err := filepath.EvalSymlinks(state); err == nil {
+		state = to
+	}
+	if within(state, real) {
+		return "", fmt.Errorf("--share %s: the suite's state is in it (%s), which is nothing for pods; share a "+
+			"directory without it, or keep the state elsewhere with --state-dir", dir, state)
+	}
+	return real, nil
+}
+
+// within reports whether a directory is another one, or lies in it.
+func within(dir, in string) bool {
+	rel, err := filepath.Rel(in, dir)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func (o upOptions) check() error {

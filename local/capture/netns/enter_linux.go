@@ -80,8 +80,15 @@ func isHostRoot() (bool, error) {
 }
 
 // Unavailable turns the failure to start a Command into an error that says what
-// this machine forbids and how to allow it.
+// this machine forbids and how to allow it. What it has too little of at the moment
+// it does not forbid: that error comes back as it is, so that nobody gets a weaker
+// capture for it.
 func Unavailable(err error) error {
+	for _, passing := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.EIO} {
+		if errors.Is(err, passing) {
+			return err
+		}
+	}
 	return fmt.Errorf("%w: %w%s", ErrUnavailable, err, hint(err))
 }
 

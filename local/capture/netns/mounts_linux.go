@@ -41,7 +41,7 @@ type view struct {
 func newView(cfg Config) (*view, error) {
 	target, err := filepath.EvalSymlinks("/etc/resolv.conf") // it may be a link into /run
 	if err != nil {
-		return nil, err
+		return nil, Unavailable(err)
 	}
 	entries, err := os.ReadDir("/")
 	if err != nil {
@@ -49,8 +49,9 @@ func newView(cfg Config) (*view, error) {
 	}
 	v := &view{resolvConf: target, empty: slices.Clone(cfg.Hide)}
 	for _, dir := range cfg.Share {
-		if dir, err = filepath.EvalSymlinks(dir); err != nil {
-			return nil, fmt.Errorf("share a directory with the pods: %w", err)
+		if err := unix.Access(dir, unix.R_OK|unix.X_OK); err != nil {
+			return nil, fmt.Errorf("share %s with the pods: their user may not read it, or not come there: %w "+
+				"(allow it: chmod o+rx, o+x for the directories above it)", dir, err)
 		}
 		v.shared = append(v.shared, dir)
 	}
@@ -65,7 +66,7 @@ func newView(cfg Config) (*view, error) {
 	}
 	defer self.Close()
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-		return nil, fmt.Errorf("mount on /run: %w", err)
+		return nil, Unavailable(fmt.Errorf("mount on /run: %w", err))
 	}
 	if err := os.MkdirAll(emptyDir, 0o755); err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	if n.view, err = newView(cfg); err != nil {
-		return nil, Unavailable(fmt.Errorf("bring the programs of pods: %w", err))
+		return nil, fmt.Errorf("make the pods' view of the files: %w", err)
 	}
 	if err := setUpLoopback(netlink.NewHandle, NodeIP); err != nil {
 		return nil, fmt.Errorf("set up the node's network: %w", err)
