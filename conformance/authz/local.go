@@ -114,10 +114,6 @@ func seenText(lines []string) string {
 func seen(q *authz.Request) string {
 	lines := []string{":method=" + q.Method, ":scheme=" + q.Scheme, ":authority=" + q.Host, ":path=" + q.Path}
 	for name, values := range q.Header {
-		if authz.Joined(name) {
-			values = []string{strings.Join(slices.DeleteFunc(slices.Clone(values),
-				func(v string) bool { return v == "" }), ",")}
-		}
 		for _, v := range values {
 			lines = append(lines, strings.ToLower(name)+"="+v)
 		}

@@ -396,7 +396,7 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 	if c, err = sent(c, name, values); err != nil {
 		return nil, err
 	}
-	c, err = headerClasses(c, authz.Joined(name))
+	c, err = headerClasses(c, message.Joined(name))
 	if name == "X-Forwarded-Proto" || name == "X-Request-Id" { // which Envoy adds
 		c.classes = c.classes[1:]
 	}

@@ -10,6 +10,7 @@ import (
 	"artemis.example/policy/authz"
 	"artemis.example/policy/evaluate"
 	"artemis.example/policy/manifest"
+	"artemis.example/policy/message"
 	"artemis.example/policy/topology"
 )
 
@@ -38,7 +39,7 @@ func (c *cut) classOf(t *testing.T, a authz.Attribute, r *authz.Request) int {
 	switch name, header := a.Header(); {
 	case header:
 		lines = r.Header[name]
-		if len(lines) > 1 && authz.Joined(name) {
+		if len(lines) > 1 && message.Joined(name) {
 			lines = []string{strings.Join(lines, ",")}
 		}
 	case a == authz.AttributeMethod:

@@ -56,7 +56,8 @@ type Request struct {
 	// Scheme is https where an absolute target or x-forwarded-proto says so, http
 	// otherwise, and when empty.
 	Scheme string
-	// Header has each header line under its canonical name.
+	// Header has the lines of each header under its canonical name, as the proxy holds
+	// them: those that it joins are one line.
 	Header http.Header
 	// SNI is the server name that the client asked for.
 	SNI string
@@ -120,25 +121,24 @@ type Skip struct {
 // Skipped lists what of the policies that apply the proxy does not get, on its HTTP
 // chains or on those that carry bytes.
 func (e *Engine) Skipped(http bool) []Skip {
+	return e.rules(http).skips
+}
+
+// rules returns those for HTTP chains, or for those that carry bytes.
+func (e *Engine) rules(http bool) *ruleSet {
 	switch {
 	case e == nil:
-		return nil
+		return &ruleSet{}
 	case http:
-		return e.http.skips
+		return &e.http
 	}
-	return e.tcp.skips
+	return &e.tcp
 }
 
 // Decide returns the decision for a request. It allocates nothing and may be
 // called from many goroutines.
 func (e *Engine) Decide(r *Request) Result {
-	if e == nil {
-		return Result{Allowed: true, Reason: ReasonNoPolicy}
-	}
-	set := &e.tcp
-	if r.HTTP {
-		set = &e.http
-	}
+	set := e.rules(r.HTTP)
 	for i := range set.deny {
 		if d := &set.deny[i]; d.matches(r) {
 			return Result{Policy: d.policy, Rule: d.name, Reason: ReasonDenied}
@@ -158,10 +158,7 @@ func (e *Engine) Decide(r *Request) Result {
 // Policies lists "namespace/name" of the ALLOW policies that apply, in order;
 // with at least one, everything that they do not allow is denied.
 func (e *Engine) Policies() []string {
-	if e == nil {
-		return nil
-	}
-	return e.http.closers
+	return e.rules(true).closers
 }
 
 // RuleID returns the name of a rule in Istio's form

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/textproto"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,32 +22,98 @@ var errNoAddress = errors.New("the connection comes out of the tunnel here and h
 // errNotAtNode is why a field cannot be had at a node proxy.
 var errNotAtNode = errors.New("node proxies do not get this field")
 
-// spec is one field as a policy writes it.
+// spec is one field of a source or operation, or one condition, as a policy writes it.
 type spec struct {
 	name              string
 	values, notValues []string
 }
 
-func (s spec) given() bool { return len(s.values)+len(s.notValues) > 0 }
+// sources, operations and conditions list the fields that are given.
+func sources(s *securityv1beta1.Source) []spec {
+	return present(
+		spec{"principals", s.GetPrincipals(), s.GetNotPrincipals()},
+		spec{"serviceAccounts", s.GetServiceAccounts(), s.GetNotServiceAccounts()},
+		spec{"trustDomains", s.GetTrustDomains(), s.GetNotTrustDomains()},
+		spec{"namespaces", s.GetNamespaces(), s.GetNotNamespaces()},
+		spec{"remoteIpBlocks", s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks()},
+		spec{"ipBlocks", s.GetIpBlocks(), s.GetNotIpBlocks()},
+		spec{"requestPrincipals", s.GetRequestPrincipals(), s.GetNotRequestPrincipals()},
+	)
+}
 
-// build compiles the values of a field with one function for each.
-func (f field) build(s spec, value func(string) (matcher, error)) (field, error) {
-	f.name, f.values, f.notValues = s.name, s.values, s.notValues
-	for _, v := range s.values {
-		m, err := value(v)
-		if err != nil {
-			return field{}, fmt.Errorf("%q: %w", v, err)
+func operations(o *securityv1beta1.Operation) []spec {
+	return present(
+		spec{"hosts", o.GetHosts(), o.GetNotHosts()},
+		spec{"methods", o.GetMethods(), o.GetNotMethods()},
+		spec{"paths", o.GetPaths(), o.GetNotPaths()},
+		spec{"ports", o.GetPorts(), o.GetNotPorts()},
+	)
+}
+
+func conditions(c *securityv1beta1.Condition) []spec {
+	return present(spec{c.GetKey(), c.GetValues(), c.GetNotValues()})
+}
+
+func present(specs ...spec) []spec {
+	return slices.DeleteFunc(specs, func(s spec) bool { return len(s.values)+len(s.notValues) == 0 })
+}
+
+// meaning is what a field is to a proxy.
+type meaning struct {
+	attr  attribute
+	value func(string) (matcher, error) // compiles one value
+	http  bool                          // it is of a request
+}
+
+// field compiles a field: of its values those that can be read, with the error of the
+// first that cannot.
+func (m meaning) field(s spec) (field, error) {
+	var unread error
+	compile := func(values []string) (out []matcher) {
+		for _, v := range values {
+			switch c, err := m.value(v); {
+			case err == nil:
+				out = append(out, c)
+			case unread == nil:
+				unread = fmt.Errorf("%q: %w", v, err)
+			}
 		}
-		f.wanted = append(f.wanted, m)
+		return out
 	}
-	for _, v := range s.notValues {
-		m, err := value(v)
-		if err != nil {
-			return field{}, fmt.Errorf("%q: %w", v, err)
+	f := field{attr: m.attr, of: attributes[m.attr], name: s.name, values: s.values, notValues: s.notValues}
+	f.wanted, f.refused = compile(s.values), compile(s.notValues)
+	return f, unread
+}
+
+// compileRule makes (any from) and (any to) and (every when), with what a proxy makes
+// of the fields of each.
+func compileRule(id, policy string, r *securityv1beta1.Rule, clauseOf func([]spec) (clause, error)) (rule, error) {
+	var from, to group
+	var firstErr error
+	add := func(g *group, specs []spec) {
+		c, err := clauseOf(specs)
+		if *g = append(*g, c); firstErr == nil {
+			firstErr = err
 		}
-		f.refused = append(f.refused, m)
 	}
-	return f, nil
+	for _, f := range r.From {
+		add(&from, sources(f.GetSource()))
+	}
+	for _, t := range r.To {
+		add(&to, operations(t.GetOperation()))
+	}
+	out := rule{name: id, policy: policy}
+	for _, g := range []group{from, to} {
+		if len(g) > 0 {
+			out.groups = append(out.groups, g)
+		}
+	}
+	for _, c := range r.When {
+		var when group
+		add(&when, conditions(c))
+		out.groups = append(out.groups, when)
+	}
+	return out, firstErr
 }
 
 // wildcard compiles exact, prefix*, *suffix and *; the order of the checks is
@@ -111,99 +179,84 @@ type envoy struct {
 	skip func(field string, why error)
 }
 
-func (e envoy) source(s *securityv1beta1.Source) ([]field, error) {
-	return e.fields([]candidate{
-		{spec{"principals", s.GetPrincipals(), s.GetNotPrincipals()}, field{attr: attrPrincipal}, e.principal, false},
-		{spec{"serviceAccounts", s.GetServiceAccounts(), s.GetNotServiceAccounts()}, field{attr: attrPrincipal},
-			e.account, false},
-		{spec{"trustDomains", s.GetTrustDomains(), s.GetNotTrustDomains()}, field{attr: attrPrincipal},
-			trustDomainValue, false},
-		{spec{"namespaces", s.GetNamespaces(), s.GetNotNamespaces()}, field{attr: attrPrincipal}, namespaceValue,
-			false},
-		{spec{"remoteIpBlocks", s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks()}, field{attr: attrRemoteIP},
-			addressValue, false},
-		{spec{"ipBlocks", s.GetIpBlocks(), s.GetNotIpBlocks()}, field{attr: attrTunnelIP}, addressValue, false},
-		{spec{"requestPrincipals", s.GetRequestPrincipals(), s.GetNotRequestPrincipals()}, field{}, unsupported, true},
-	})
-}
-
-func (e envoy) operation(o *securityv1beta1.Operation) ([]field, error) {
-	return e.fields([]candidate{
-		{spec{"hosts", o.GetHosts(), o.GetNotHosts()}, field{attr: attrHost}, hostValue, true},
-		{spec{"methods", o.GetMethods(), o.GetNotMethods()}, field{attr: attrMethod}, headerValue, true},
-		{spec{"paths", o.GetPaths(), o.GetNotPaths()}, field{attr: attrPath}, pathValue, true},
-		{spec{"ports", o.GetPorts(), o.GetNotPorts()}, field{attr: attrDestPort}, portValue, false},
-	})
-}
-
-func (e envoy) condition(c *securityv1beta1.Condition) (field, error) {
-	k := candidate{spec: spec{c.GetKey(), c.GetValues(), c.GetNotValues()}}
-	switch key := c.GetKey(); {
-	case key == "source.ip":
-		k.field, k.value = field{attr: attrTunnelIP}, addressValue
-	case key == "remote.ip":
-		k.field, k.value = field{attr: attrRemoteIP}, addressValue
-	case key == "source.namespace":
-		k.field, k.value = field{attr: attrPrincipal}, namespaceValue
-	case key == "source.trustDomain":
-		k.field, k.value = field{attr: attrPrincipal}, trustDomainValue
-	case key == "source.serviceAccount":
-		k.field, k.value = field{attr: attrPrincipal}, e.account
-	case key == "source.principal":
-		k.field, k.value = field{attr: attrPrincipal}, e.principal
-	case key == "destination.ip":
-		k.field, k.value = field{attr: attrDestIP}, addressValue
-	case key == "destination.port":
-		k.field, k.value = field{attr: attrDestPort}, portValue
-	case key == "connection.sni":
-		k.field, k.value = field{attr: attrSNI}, plainValue
-	case strings.HasPrefix(key, "request.headers["):
-		k.field, k.value, k.http = headerField(strings.TrimSuffix(strings.TrimPrefix(key, "request.headers["), "]")),
-			headerValue, true
-		if k.field.attr == attrHost {
-			k.value = headerValue // as a header it is compared with case
-		}
-	default:
-		k.value = unsupported
+// meaning returns what a field or condition is to Envoy.
+func (e envoy) meaning(name string) meaning {
+	switch name {
+	case "principals", "source.principal":
+		return meaning{attrPrincipal, e.principal, false}
+	case "serviceAccounts", "source.serviceAccount":
+		return meaning{attrPrincipal, e.account, false}
+	case "trustDomains", "source.trustDomain":
+		return meaning{attrPrincipal, trustDomainValue, false}
+	case "namespaces", "source.namespace":
+		return meaning{attrPrincipal, namespaceValue, false}
+	case "remoteIpBlocks", "remote.ip":
+		return meaning{attrRemoteIP, addressValue, false}
+	case "ipBlocks", "source.ip":
+		return meaning{attrTunnelIP, addressValue, false}
+	case "hosts":
+		return meaning{attrHost, hostValue, true}
+	case "methods":
+		return meaning{attrMethod, headerValue, true}
+	case "paths":
+		return meaning{attrPath, pathValue, true}
+	case "ports", "destination.port":
+		return meaning{attrDestPort, portValue, false}
+	case "destination.ip":
+		return meaning{attrDestIP, addressValue, false}
+	case "connection.sni":
+		return meaning{attrSNI, plainValue, false}
 	}
-	fields, err := e.fields([]candidate{k})
-	if err != nil || len(fields) == 0 {
-		return field{}, err
-	}
-	return fields[0], nil
+	return meaning{0, unsupported, name == "requestPrincipals"}
 }
 
-// candidate is a field that may be given, with how its values are compiled.
-type candidate struct {
-	spec
-	field field
-	value func(string) (matcher, error)
-	http  bool
-}
-
-func (e envoy) fields(candidates []candidate) ([]field, error) {
-	var out []field
-	for _, c := range candidates {
-		if !c.given() {
-			continue
+// clause compiles the fields of a source, an operation or a condition. Where one cannot
+// be had, an ALLOW rule as a whole cannot.
+func (e envoy) clause(specs []spec) (clause, error) {
+	var out clause
+	for _, s := range specs {
+		m, header := e.meaning(s.name), ""
+		if name, ok := strings.CutPrefix(s.name, "request.headers["); ok {
+			m.attr, header = headerAttribute(strings.TrimSuffix(name, "]"))
+			m.value, m.http = headerValue, true // of the host, too: as a header it is compared with case
 		}
-		f, err := c.field.build(c.spec, c.value)
-		if c.http && e.tcp {
+		f, err := m.field(s)
+		if header != "" {
+			f.header, f.of = header, AttributeHeader+Attribute(" "+header)
+		}
+		if m.http && e.tcp {
 			err = errHTTPOnly
 		}
-		if err == nil {
-			if f.attr == attrTunnelIP {
-				e.skip(c.name, errNoAddress)
+		switch {
+		case err != nil:
+			if e.skip(s.name, err); !e.deny {
+				return clause{}, err
 			}
-			out = append(out, f)
 			continue
+		case f.attr == attrTunnelIP:
+			e.skip(s.name, errNoAddress)
 		}
-		e.skip(c.name, err)
-		if !e.deny {
-			return nil, err
-		}
+		out.fields = append(out.fields, f)
 	}
 	return out, nil
+}
+
+// headerAttribute returns what request.headers[name] looks at: a header by its canonical
+// name, or what stands in its place.
+func headerAttribute(name string) (a attribute, header string) {
+	switch strings.ToLower(name) {
+	case ":method":
+		return attrMethod, ""
+	case ":authority", "host":
+		return attrHost, ""
+	case ":path":
+		return attrTarget, ""
+	case ":scheme":
+		return attrScheme, ""
+	}
+	// A request at a waypoint has no other pseudo-header: no client can send one,
+	// and nobody adds it.
+	return attrHeader, textproto.CanonicalMIMEHeaderKey(name)
 }
 
 func (e envoy) principal(v string) (matcher, error) {

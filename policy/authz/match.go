@@ -81,12 +81,12 @@ func (m *matcher) matches(v string) bool {
 		return v != ""
 	case opPresent:
 		return true
-	case opExactFold:
-		return len(v) == len(m.s) && equalFold(v, m.s)
+	case opExactFold: // of hosts, which are ASCII
+		return strings.EqualFold(v, m.s)
 	case opPrefixFold:
-		return len(v) >= len(m.s) && equalFold(v[:len(m.s)], m.s)
+		return len(v) >= len(m.s) && strings.EqualFold(v[:len(m.s)], m.s)
 	case opSuffixFold:
-		return len(v) >= len(m.s) && equalFold(v[len(v)-len(m.s):], m.s)
+		return len(v) >= len(m.s) && strings.EqualFold(v[len(v)-len(m.s):], m.s)
 	case opIdentitySuffix:
 		rest, ok := cutSPIFFE(v)
 		return ok && strings.HasSuffix(rest, m.s)
@@ -182,23 +182,6 @@ func parseIdentity(v string) (td, ns, sa string, ok bool) {
 		return "", "", "", false
 	}
 	return td, ns, sa, true
-}
-
-// equalFold compares two strings of one length, ignoring ASCII case.
-func equalFold(a, b string) bool {
-	for i := range len(a) {
-		if lower(a[i]) != lower(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }
 
 func withoutQuery(path string) string {

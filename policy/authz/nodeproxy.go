@@ -107,27 +107,9 @@ func compileNode(p *securityv1.AuthorizationPolicy) *nodePolicy {
 				out.skip(i, "trustDomains", false)
 			}
 		}
-		if !out.deny && len(lost) > 0 {
-			continue
+		if out.deny || len(lost) == 0 {
+			out.tcp = append(out.tcp, ztunnel{p.Namespace}.rule(RuleID(p.Namespace, p.Name, i), out.key, r))
 		}
-		d := ztunnel{namespace: p.Namespace}
-		compiled := rule{name: RuleID(p.Namespace, p.Name, i), policy: out.key}
-		var to, from group
-		for _, t := range r.To {
-			to = append(to, ztunnelClause(d.operation(t.GetOperation())))
-		}
-		for _, f := range r.From {
-			from = append(from, ztunnelClause(d.source(f.GetSource())))
-		}
-		for _, g := range []group{to, from} {
-			if len(g) > 0 {
-				compiled.groups = append(compiled.groups, g)
-			}
-		}
-		for _, c := range r.When {
-			compiled.groups = append(compiled.groups, group{ztunnelClause(d.condition(c))})
-		}
-		out.tcp = append(out.tcp, compiled)
 	}
 	return out
 }
@@ -140,12 +122,6 @@ func (p *nodePolicy) skip(rule int, field string, whole bool) {
 	}
 }
 
-// ztunnelClause makes a clause that never matches when nothing is left of it:
-// ztunnel takes an empty match for none.
-func ztunnelClause(fields []field) clause {
-	return clause{fields: fields, never: len(fields) == 0}
-}
-
 // HTTPAttributes lists the attributes of a rule that a node proxy cannot see,
 // in the order of the rule, each once. A rule that has any is left out of an
 // ALLOW policy there; of a DENY policy, what else it says stays.
@@ -156,26 +132,21 @@ func HTTPAttributes(r *securityv1beta1.Rule) []string {
 			found = append(found, name)
 		}
 	}
+	var specs []spec
 	for _, f := range r.GetFrom() {
-		s := f.GetSource()
-		add("remoteIpBlocks", s.GetRemoteIpBlocks())
-		add("notRemoteIpBlocks", s.GetNotRemoteIpBlocks())
-		add("requestPrincipals", s.GetRequestPrincipals())
-		add("notRequestPrincipals", s.GetNotRequestPrincipals())
+		specs = append(specs, sources(f.GetSource())...)
 	}
 	for _, t := range r.GetTo() {
-		o := t.GetOperation()
-		add("hosts", o.GetHosts())
-		add("notHosts", o.GetNotHosts())
-		add("methods", o.GetMethods())
-		add("notMethods", o.GetNotMethods())
-		add("paths", o.GetPaths())
-		add("notPaths", o.GetNotPaths())
+		specs = append(specs, operations(t.GetOperation())...)
+	}
+	for _, s := range specs {
+		if _, has := (ztunnel{}).meaning(s.name); !has && s.name != "trustDomains" {
+			add(s.name, s.values)
+			add("not"+strings.ToUpper(s.name[:1])+s.name[1:], s.notValues)
+		}
 	}
 	for _, c := range r.GetWhen() {
-		switch c.GetKey() {
-		case "source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port":
-		default:
+		if _, has := (ztunnel{}).meaning(c.GetKey()); !has {
 			add(c.GetKey(), []string{c.GetKey()})
 		}
 	}
@@ -186,39 +157,23 @@ func HTTPAttributes(r *securityv1beta1.Rule) []string {
 // silently lost.
 type ztunnel struct{ namespace string }
 
-func (z ztunnel) source(s *securityv1beta1.Source) []field {
-	return ztunnelFields([]candidate{
-		{spec{"ipBlocks", s.GetIpBlocks(), s.GetNotIpBlocks()}, field{attr: attrSourceIP}, addressValue, false},
-		{spec{"namespaces", s.GetNamespaces(), s.GetNotNamespaces()}, field{attr: attrNamespace}, plainValue, false},
-		{spec{"serviceAccounts", s.GetServiceAccounts(), s.GetNotServiceAccounts()}, field{attr: attrAccount},
-			z.account, false},
-		{spec{"principals", s.GetPrincipals(), s.GetNotPrincipals()}, field{attr: attrIdentity}, plainValue, false},
-	})
-}
-
-func (z ztunnel) operation(o *securityv1beta1.Operation) []field {
-	return ztunnelFields([]candidate{
-		{spec{"ports", o.GetPorts(), o.GetNotPorts()}, field{attr: attrDestPort}, portValue, false},
-	})
-}
-
-func (z ztunnel) condition(c *securityv1beta1.Condition) []field {
-	k := candidate{spec: spec{c.GetKey(), c.GetValues(), c.GetNotValues()}}
-	switch c.GetKey() {
-	case "source.namespace":
-		k.field, k.value = field{attr: attrNamespace}, plainValue
-	case "source.principal":
-		k.field, k.value = field{attr: attrIdentity}, plainValue
-	case "source.ip":
-		k.field, k.value = field{attr: attrSourceIP}, addressValue
-	case "destination.port":
-		k.field, k.value = field{attr: attrDestPort}, portValue
+// meaning returns what a field or condition is to ztunnel, and whether it is anything.
+func (z ztunnel) meaning(name string) (meaning, bool) {
+	switch name {
+	case "ipBlocks", "source.ip":
+		return meaning{attrSourceIP, addressValue, false}, true
+	case "namespaces", "source.namespace":
+		return meaning{attrNamespace, plainValue, false}, true
+	case "serviceAccounts":
+		return meaning{attrAccount, z.account, false}, true
+	case "principals", "source.principal":
+		return meaning{attrIdentity, plainValue, false}, true
+	case "ports", "destination.port":
+		return meaning{attrDestPort, portValue, false}, true
 	case "destination.ip":
-		k.field, k.value = field{attr: attrDestIP}, addressValue
-	default:
-		return nil
+		return meaning{attrDestIP, addressValue, false}, true
 	}
-	return ztunnelFields([]candidate{k})
+	return meaning{}, false
 }
 
 func (z ztunnel) account(v string) (matcher, error) {
@@ -229,48 +184,30 @@ func (z ztunnel) account(v string) (matcher, error) {
 	return matcher{ns: ns, sa: sa}, nil
 }
 
-// ztunnelFields compiles fields; values that cannot be read are dropped one by
-// one, as istiod drops them.
-func ztunnelFields(candidates []candidate) []field {
-	var out []field
-	for _, c := range candidates {
-		f := c.field
-		f.name, f.values, f.notValues = c.name, c.values, c.notValues
-		for _, v := range c.values {
-			if m, err := c.value(v); err == nil {
-				f.wanted = append(f.wanted, m)
+func (z ztunnel) rule(id, policy string, r *securityv1beta1.Rule) rule {
+	out, _ := compileRule(id, policy, r, z.clause)
+	return out
+}
+
+// clause compiles what is left of some fields; values that cannot be read are dropped
+// one by one, as istiod drops them. It never matches where nothing is left: ztunnel
+// takes an empty match for none.
+func (z ztunnel) clause(specs []spec) (clause, error) {
+	var out clause
+	for _, s := range specs {
+		if m, has := z.meaning(s.name); has {
+			if f, _ := m.field(s); len(f.wanted)+len(f.refused) > 0 {
+				out.fields = append(out.fields, f)
 			}
-		}
-		for _, v := range c.notValues {
-			if m, err := c.value(v); err == nil {
-				f.refused = append(f.refused, m)
-			}
-		}
-		if len(f.wanted)+len(f.refused) > 0 {
-			out = append(out, f)
 		}
 	}
-	return out
+	out.never = len(out.fields) == 0
+	return out, nil
 }
 
 // NoOpAtNodeProxy reports whether a rule without effect is left when a node proxy
 // has lost its HTTP attributes: some from, to or when of it can then never
 // match. In a DENY policy that is silent.
 func NoOpAtNodeProxy(namespace string, r *securityv1beta1.Rule) bool {
-	z := ztunnel{namespace: namespace}
-	dead := func(clauses int, fields func(i int) []field) bool {
-		for i := range clauses {
-			if len(fields(i)) > 0 {
-				return false
-			}
-		}
-		return clauses > 0
-	}
-	for _, c := range r.GetWhen() {
-		if len(z.condition(c)) == 0 {
-			return true
-		}
-	}
-	return dead(len(r.GetFrom()), func(i int) []field { return z.source(r.From[i].GetSource()) }) ||
-		dead(len(r.GetTo()), func(i int) []field { return z.operation(r.To[i].GetOperation()) })
+	return slices.ContainsFunc(ztunnel{namespace}.rule("", "", r).groups, group.never)
 }

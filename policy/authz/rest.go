@@ -29,30 +29,13 @@ const (
 	AttributeHeader    Attribute = "header" // followed by its name
 )
 
-func (f *field) attribute() Attribute {
-	switch f.attr {
-	case attrPrincipal, attrIdentity, attrNamespace, attrAccount:
-		return AttributePrincipal
-	case attrSourceIP, attrTunnelIP:
-		return AttributeSourceIP
-	case attrDestIP:
-		return AttributeDestIP
-	case attrDestPort:
-		return AttributePort
-	case attrMethod:
-		return AttributeMethod
-	case attrPath, attrTarget:
-		return AttributePath
-	case attrScheme:
-		return AttributeScheme
-	case attrHost:
-		return AttributeHost
-	case attrRemoteIP:
-		return AttributeRemoteIP
-	case attrSNI:
-		return AttributeSNI
-	}
-	return AttributeHeader + Attribute(" "+f.header)
+// attributes are what the fields of policies look at.
+var attributes = [...]Attribute{
+	attrPrincipal: AttributePrincipal, attrIdentity: AttributePrincipal, attrNamespace: AttributePrincipal,
+	attrAccount: AttributePrincipal, attrSourceIP: AttributeSourceIP, attrTunnelIP: AttributeSourceIP,
+	attrRemoteIP: AttributeRemoteIP, attrDestIP: AttributeDestIP, attrDestPort: AttributePort, attrSNI: AttributeSNI,
+	attrMethod: AttributeMethod, attrHost: AttributeHost, attrPath: AttributePath, attrTarget: AttributePath,
+	attrScheme: AttributeScheme, attrHeader: AttributeHeader, // followed by its name
 }
 
 // Header returns the canonical name of the header that an attribute is, and
@@ -88,13 +71,7 @@ type Rest struct {
 // Rest returns the rules for a kind of chain before anything is known. A nil
 // Engine has none.
 func (e *Engine) Rest(http bool) *Rest {
-	if e == nil {
-		return &Rest{}
-	}
-	set := &e.tcp
-	if http {
-		set = &e.http
-	}
+	set := e.rules(http)
 	return &Rest{deny: set.deny, allow: set.allow, closed: set.closed}
 }
 
@@ -133,7 +110,7 @@ next:
 		var kept clause
 		for i := range c.fields {
 			f := &c.fields[i]
-			if !known(f.attribute()) {
+			if !known(f.of) {
 				kept.fields = append(kept.fields, *f)
 			} else if !f.matches(req) {
 				continue next
@@ -168,13 +145,13 @@ func (r *Rest) Decided() (allowed, decided bool) {
 
 // Names calls yield with the attributes that are still compared with something.
 func (r *Rest) Names(yield func(Attribute)) {
-	r.each(func(f *field) { yield(f.attribute()) })
+	r.each(func(f *field) { yield(f.of) })
 }
 
 // Values calls yield with every value that an attribute is still compared with.
 func (r *Rest) Values(a Attribute, yield func(Value)) {
 	r.each(func(f *field) {
-		if f.attribute() != a {
+		if f.of != a {
 			return
 		}
 		for i := range f.wanted {

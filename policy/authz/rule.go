@@ -1,6 +1,9 @@
 package authz
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // rule is one compiled rule: it matches when each of its groups does.
 type rule struct {
@@ -22,8 +25,8 @@ type clause struct {
 // want, of it.
 type field struct {
 	attr    attribute
+	of      Attribute
 	header  string // canonical name, for attrHeader
-	inline  bool   // the header's lines arrive joined
 	wanted  []matcher
 	refused []matcher
 	// The values as the policy wrote them, for people.
@@ -73,6 +76,11 @@ func (g group) matches(req *Request) bool {
 	return false
 }
 
+// never reports whether no clause can match.
+func (g group) never() bool {
+	return !slices.ContainsFunc(g, func(c clause) bool { return !c.never })
+}
+
 func (c *clause) matches(req *Request) bool {
 	if c.never {
 		return false
@@ -92,23 +100,40 @@ func (f *field) matches(req *Request) bool {
 	return len(f.refused) == 0 || !f.any(f.refused, req)
 }
 
-func (f *field) any(ms []matcher, req *Request) bool {
-	switch f.attr {
+// text returns what of a request an attribute is, where that is one text, and whether it
+// is there.
+func (a attribute) text(req *Request) (v string, there bool) {
+	switch a {
 	case attrPrincipal:
-		return anyString(ms, req.Principal)
+		return req.Principal, true
 	case attrIdentity:
-		id, ok := cutSPIFFE(req.Principal)
-		return ok && anyString(ms, id)
+		return cutSPIFFE(req.Principal)
 	case attrNamespace:
 		_, ns, _, _ := parseIdentity(req.Principal)
-		return anyString(ms, ns)
+		return ns, true
+	case attrSNI:
+		return req.SNI, true
+	case attrMethod:
+		return req.Method, req.Method != ""
+	case attrHost:
+		return req.Host, true // an empty one is there
+	case attrPath:
+		return withoutQuery(req.Path), true
+	case attrTarget:
+		return req.Path, req.Path != ""
+	case attrScheme:
+		return cmp.Or(req.Scheme, "http"), true
+	}
+	return "", false
+}
+
+func (f *field) any(ms []matcher, req *Request) bool {
+	switch f.attr {
 	case attrAccount:
 		_, ns, sa, ok := parseIdentity(req.Principal)
 		return ok && anyAccount(ms, ns, sa)
 	case attrSourceIP:
 		return anyAddr(ms, req.SourceIP.Unmap())
-	case attrTunnelIP:
-		return false
 	case attrRemoteIP: // Envoy keeps what x-forwarded-for says: ::ffff:10.0.0.1 is in no IPv4 block
 		return anyAddr(ms, req.RemoteIP)
 	case attrDestIP:
@@ -120,20 +145,14 @@ func (f *field) any(ms []matcher, req *Request) bool {
 			}
 		}
 		return false
-	case attrSNI:
-		return anyString(ms, req.SNI)
-	case attrMethod:
-		return req.Method != "" && anyString(ms, req.Method)
-	case attrHost:
-		return anyString(ms, req.Host) // an empty one is there
-	case attrPath:
-		return anyString(ms, withoutQuery(req.Path))
-	case attrTarget:
-		return req.Path != "" && anyString(ms, req.Path)
-	case attrScheme:
-		return anyString(ms, cmp.Or(req.Scheme, "http"))
 	case attrHeader:
-		return f.anyHeader(ms, req)
+		for _, line := range req.Header[f.header] {
+			if anyString(ms, line) {
+				return true
+			}
+		}
+		return false
 	}
-	return false
+	v, there := f.attr.text(req)
+	return there && anyString(ms, v)
 }

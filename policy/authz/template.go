@@ -1,6 +1,10 @@
 package authz
 
-import "strings"
+import (
+	"strings"
+
+	"artemis.example/policy/automaton"
+)
 
 // template is a path template of Istio, {*} and {**}, as Envoy's uri_template
 // matcher takes it (source/extensions/path/uri_template_lib): {*} is one or
@@ -30,7 +34,7 @@ func (t *template) matches(v string) bool {
 	for i, literal := range t.head {
 		if i > 0 {
 			n := 0
-			for n < len(v) && isPchar(v[n]) {
+			for n < len(v) && automaton.Segment.Contains(v[n]) {
 				n++
 			}
 			if n == 0 {
@@ -51,19 +55,9 @@ func (t *template) matches(v string) bool {
 	}
 	v = v[:len(v)-len(t.tail)]
 	for i := range len(v) {
-		if v[i] != '/' && !isPchar(v[i]) {
+		if !automaton.Segments.Contains(v[i]) {
 			return false
 		}
 	}
 	return true
-}
-
-// isPchar reports whether a character may stand in a segment: pchar of RFC 3986,
-// the asterisk included: it is what Envoy was seen to take.
-func isPchar(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	return strings.IndexByte("-._~%!$&'()*+,;:@=", c) >= 0
 }

@@ -1,7 +1,7 @@
 package authz
 
 import (
-	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,13 +40,7 @@ type Trace struct {
 // Trace says how every rule that applies looks at a request: what matches, and
 // for the others what is missing. It is for people, not for the data path.
 func (e *Engine) Trace(r *Request) []Trace {
-	if e == nil {
-		return nil
-	}
-	set := &e.tcp
-	if r.HTTP {
-		set = &e.http
-	}
+	set := e.rules(r.HTTP)
 	var out []Trace
 	for i := range set.deny {
 		out = append(out, set.deny[i].trace(r, true))
@@ -60,18 +54,12 @@ func (e *Engine) Trace(r *Request) []Trace {
 func (r *rule) trace(req *Request, deny bool) Trace {
 	t := Trace{Policy: r.policy, Rule: r.name, Deny: deny, Matches: r.matches(req)}
 	for _, g := range r.groups {
-		best, possible := []Miss(nil), false
-		for _, c := range g {
-			if c.never {
-				continue
+		t.Never = t.Never || g.never()
+		var best []Miss
+		for i, c := range slices.DeleteFunc(slices.Clone(g), func(c clause) bool { return c.never }) {
+			if misses := c.misses(req); i == 0 || len(misses) < len(best) {
+				best = misses
 			}
-			misses := c.misses(req)
-			if !possible || len(misses) < len(best) {
-				best, possible = misses, true
-			}
-		}
-		if !possible {
-			t.Never = true
 		}
 		t.Misses = append(t.Misses, best...)
 	}
@@ -102,20 +90,9 @@ func (f *field) got(req *Request) string {
 		return req.DestIP.String()
 	case attrDestPort:
 		return strconv.Itoa(int(req.DestPort))
-	case attrSNI:
-		return req.SNI
-	case attrMethod:
-		return req.Method
-	case attrHost:
-		return req.Host
-	case attrPath:
-		return withoutQuery(req.Path)
-	case attrTarget:
-		return req.Path
-	case attrScheme:
-		return cmp.Or(req.Scheme, "http")
 	case attrHeader:
 		return strings.Join(req.Header[f.header], ",")
 	}
-	return ""
+	v, _ := f.attr.text(req)
+	return v
 }

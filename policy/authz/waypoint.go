@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"artemis.example/catalog"
-	securityv1beta1 "istio.io/api/security/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
 
@@ -168,54 +167,12 @@ func compileEnvoy(cfg Config, p *securityv1.AuthorizationPolicy) *policy {
 					*chain.skips = append(*chain.skips, s)
 				}
 			}
-			compiled, err := compileRule(d, r)
-			if err != nil {
-				continue // the narrower allow; the skip says so
-			}
-			compiled.name, compiled.policy = id, out.key
-			*chain.rules = append(*chain.rules, compiled)
+			if compiled, err := compileRule(id, out.key, r, d.clause); err == nil {
+				*chain.rules = append(*chain.rules, compiled)
+			} // else the narrower allow; the skip says so
 		}
 	}
 	return out
-}
-
-// compileRule makes (any from) and (any to) and (every when).
-func compileRule(d envoy, r *securityv1beta1.Rule) (rule, error) {
-	var out rule
-	var from, to, when group
-	for _, f := range r.From {
-		fields, err := d.source(f.GetSource())
-		if err != nil {
-			return rule{}, err
-		}
-		from = append(from, clause{fields: fields})
-	}
-	for _, t := range r.To {
-		fields, err := d.operation(t.GetOperation())
-		if err != nil {
-			return rule{}, err
-		}
-		to = append(to, clause{fields: fields})
-	}
-	for _, c := range r.When {
-		f, err := d.condition(c)
-		if err != nil {
-			return rule{}, err
-		}
-		if f.name == "" {
-			continue // dropped
-		}
-		if len(when) == 0 {
-			when = group{{}}
-		}
-		when[0].fields = append(when[0].fields, f)
-	}
-	for _, g := range []group{from, to, when} {
-		if len(g) > 0 {
-			out.groups = append(out.groups, g)
-		}
-	}
-	return out, nil
 }
 
 // NewEngine compiles one policy by itself, whatever it is attached to, as a waypoint

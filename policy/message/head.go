@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"artemis.example/policy/authz"
 )
 
 // Bounds of a head, which are Envoy's own.
@@ -198,13 +196,13 @@ func (h *Head) parseFields(raw string) error {
 // entries is how many fields there are to Envoy, which counts those that it joins as
 // one.
 func (h *Head) entries() int {
-	n, joined := 0, map[string]bool{}
+	n, known := 0, map[string]bool{}
 	for _, f := range h.Fields {
 		name := strings.ToLower(f.Name)
-		if !joined[name] {
+		if !known[name] {
 			n++
 		}
-		joined[name] = authz.Joined(name) || name == "host" || name == "te"
+		known[name] = Joined(name) || name == "host" || name == "te"
 	}
 	return n
 }

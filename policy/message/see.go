@@ -302,14 +302,37 @@ func (h *Head) Joined(name string) (value string, given bool) {
 		if len(f.Name) != len(name) || !strings.EqualFold(f.Name, name) {
 			continue
 		}
-		given = true
-		if value != "" && f.Value != "" {
-			value += ","
-		}
-		value += f.Value
+		given, value = true, join(value, f.Value)
 	}
 	return value, given
 }
+
+func join(a, b string) string {
+	if a != "" && b != "" {
+		return a + "," + b
+	}
+	return a + b
+}
+
+// joined are the headers whose lines Envoy joins with a comma before any filter sees
+// them (envoy/http/header_map.h, and the headers that extensions register); the lines of
+// every other header stay as they are. The list is what Envoy 1.40.0 was seen to join.
+var joined = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Access-Control-Request-Headers": true,
+	"Access-Control-Request-Method": true, "Access-Control-Request-Private-Network": true, "Authorization": true,
+	"Cache-Control": true, "Connection": true, "Content-Encoding": true, "Content-Type": true, "Expect": true,
+	"Grpc-Accept-Encoding": true, "Grpc-Timeout": true, "If-Match": true, "If-Modified-Since": true,
+	"If-None-Match": true, "If-Range": true, "If-Unmodified-Since": true, "Origin": true, "Pragma": true,
+	"Proxy-Status": true, "Referer": true, "Upgrade": true, "User-Agent": true, "Via": true,
+	"X-Client-Trace-Id": true, "X-Envoy-Attempt-Count": true, "X-Envoy-Decorator-Operation": true,
+	"X-Envoy-Downstream-Service-Cluster": true, "X-Envoy-Downstream-Service-Node": true,
+	"X-Envoy-External-Address": true, "X-Envoy-Is-Timeout-Retry": true, "X-Envoy-Original-Host": true,
+	"X-Envoy-Original-Path": true, "X-Forwarded-Client-Cert": true, "X-Forwarded-For": true,
+	"X-Forwarded-Host": true, "X-Forwarded-Port": true, "X-Forwarded-Proto": true, "X-Request-Id": true,
+}
+
+// Joined reports whether Envoy joins the lines of a header.
+func Joined(header string) bool { return joined[textproto.CanonicalMIMEHeaderKey(header)] }
 
 // internal are the headers that tell an Envoy how to handle a request. From outside
 // of the mesh's own networks, and istiod names no such network, they count for
@@ -362,6 +385,10 @@ func (h *Head) Seen(yield func(Field) bool) {
 func (h *Head) lines(lines http.Header) {
 	for f := range h.Seen {
 		name := textproto.CanonicalMIMEHeaderKey(f.Name)
+		if held := lines[name]; len(held) > 0 && joined[name] {
+			held[0] = join(held[0], f.Value)
+			continue
+		}
 		lines[name] = append(lines[name], f.Value)
 	}
 	if te, stays := h.TE(); stays {
@@ -374,7 +401,7 @@ func (h *Head) lines(lines http.Header) {
 	if len(lines["X-Forwarded-Proto"]) == 0 {
 		lines["X-Forwarded-Proto"] = []string{"http"}
 	}
-	if strings.Join(lines["X-Request-Id"], "") == "" {
+	if lines.Get("X-Request-Id") == "" {
 		lines["X-Request-Id"] = []string{requestID()}
 	}
 }
