@@ -3,17 +3,13 @@ package netpol
 import (
 	"net/netip"
 	"slices"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Mentions is what some policies tell apart, for those who ask about every
-// connection at once: labels by key with the values that count, address blocks,
-// and the ports at which a range begins or has ended.
+// connection at once: labels by key with the values that count, and address blocks.
 type Mentions struct {
 	Namespaces, Pods map[string][]string
 	Blocks           []netip.Prefix
-	Ports            []uint16
 }
 
 // NewMentions returns Mentions of nothing.
@@ -27,20 +23,16 @@ func (m *Mentions) Ingress(p *Policies, dst Endpoint) {
 	if p == nil || p.ingress[dst.Namespace] == nil {
 		return
 	}
-	s := p.ingress[dst.Namespace]
-	collect := func(indices []int) {
-		for _, i := range indices {
-			if q := &s.policies[i]; q.selector.matches(dst.PodLabels) {
-				m.rules(q.rules)
+	for _, q := range p.ingress[dst.Namespace].selecting(dst.PodLabels) {
+		m.peers(q, func(peer *peer) {
+			if peer.namespaces != nil {
+				addSelector(m.Namespaces, peer.namespaces)
 			}
-		}
+			if peer.pods != nil {
+				addSelector(m.Pods, peer.pods)
+			}
+		})
 	}
-	for _, name := range s.names {
-		if value, has := dst.PodLabels[name]; has {
-			collect(s.byLabel[label{name, value}])
-		}
-	}
-	collect(s.rest)
 }
 
 // Egress adds what the policies of a namespace compare its pods with, and the blocks of
@@ -52,53 +44,34 @@ func (m *Mentions) Egress(p *Policies, namespace string) {
 	for i := range p.egress[namespace].policies {
 		q := &p.egress[namespace].policies[i]
 		addSelector(m.Pods, &q.selector)
-		for j := range q.rules {
-			for k := range q.rules[j].peers {
-				if peer := &q.rules[j].peers[k]; peer.byAddress {
-					m.Blocks = append(append(m.Blocks, peer.block), peer.except...)
-				}
-			}
-		}
+		m.peers(q, func(*peer) {})
 	}
 }
 
-func (m *Mentions) rules(rules []rule) {
-	for i := range rules {
-		for j := range rules[i].peers {
-			peer := &rules[i].peers[j]
-			if peer.byAddress {
+// peers adds the blocks of a policy's rules, and calls other with the peers that are
+// none.
+func (m *Mentions) peers(q *policy, other func(*peer)) {
+	for i := range q.rules {
+		for j := range q.rules[i].peers {
+			if peer := &q.rules[i].peers[j]; peer.byAddress {
 				m.Blocks = append(append(m.Blocks, peer.block), peer.except...)
-				continue
-			}
-			if peer.namespaces != nil {
-				addSelector(m.Namespaces, peer.namespaces)
-			}
-			if peer.pods != nil {
-				addSelector(m.Pods, peer.pods)
-			}
-		}
-		for _, port := range rules[i].ports {
-			if port.tcp && !port.any && port.name == "" {
-				m.Ports = append(m.Ports, port.from)
-				if port.to < 1<<16-1 {
-					m.Ports = append(m.Ports, port.to+1)
-				}
+			} else {
+				other(peer)
 			}
 		}
 	}
 }
 
 func addSelector(to map[string][]string, s *selector) {
-	for _, r := range s.requirements {
-		values := to[r.key]
-		if r.op == metav1.LabelSelectorOpIn || r.op == metav1.LabelSelectorOpNotIn {
-			for _, v := range r.values {
-				if !slices.Contains(values, v) {
-					values = append(values, v)
-				}
+	requirements, _ := s.Requirements()
+	for _, r := range requirements {
+		values := to[r.Key()]
+		for _, v := range r.ValuesUnsorted() {
+			if !slices.Contains(values, v) {
+				values = append(values, v)
 			}
 		}
-		to[r.key] = values
+		to[r.Key()] = values
 	}
 }
 

@@ -187,6 +187,15 @@ func (p *Policies) Decide(src, dst Endpoint, port uint16) Result {
 	return Result{Allowed: true, Policy: by}
 }
 
+func (p *policy) admits(other, dst *Endpoint, number uint16) bool {
+	for i := range p.rules {
+		if p.rules[i].admits(other, dst, number) {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *rule) admits(other, dst *Endpoint, number uint16) bool {
 	return r.admitsPort(dst, number) && r.admitsPeer(other)
 }

@@ -1,6 +1,7 @@
 package netpol
 
 import (
+	"iter"
 	"slices"
 	"strings"
 )
@@ -47,49 +48,46 @@ func newSide(policies []policy) *side {
 	return s
 }
 
+// selecting yields the policies that select a pod, with their indices: ascending among
+// those that are found in one place.
+func (s *side) selecting(labels map[string]string) iter.Seq2[int, *policy] {
+	return func(yield func(int, *policy) bool) {
+		at := func(indices []int) bool {
+			for _, i := range indices {
+				if q := &s.policies[i]; q.selector.matches(labels) && !yield(i, q) {
+					return false
+				}
+			}
+			return true
+		}
+		for _, name := range s.names {
+			if value, has := labels[name]; has && !at(s.byLabel[label{name, value}]) {
+				return
+			}
+		}
+		at(s.rest)
+	}
+}
+
 // decide looks at one side: self is the pod that the policies select, other the
 // opposite end, dst the end whose port it is. It returns whether self is closed in
-// this direction, the policy that decided, and whether it admits.
+// this direction, the policy that decided, and whether it admits: the first that does,
+// or else the first that closes it.
 func (s *side) decide(self, other, dst *Endpoint, port uint16) (closed bool, by string, ok bool) {
 	if s == nil || self.Namespace == "" {
 		return false, "", true
 	}
-	found := first{closed: len(s.policies), admitted: len(s.policies)}
-	for _, name := range s.names {
-		if value, has := self.PodLabels[name]; has {
-			s.evaluate(s.byLabel[label{name, value}], self, other, dst, port, &found)
+	first := len(s.policies)
+	for i, q := range s.selecting(self.PodLabels) {
+		switch admits := q.admits(other, dst, port); {
+		case admits && (!ok || i < first):
+			first, ok = i, true
+		case !ok:
+			first = min(first, i)
 		}
 	}
-	s.evaluate(s.rest, self, other, dst, port, &found)
-	switch {
-	case found.admitted < len(s.policies):
-		return true, s.policies[found.admitted].key, true
-	case found.closed < len(s.policies):
-		return true, s.policies[found.closed].key, false
+	if first == len(s.policies) {
+		return false, "", false
 	}
-	return false, "", false
-}
-
-// first is the first policy that closes a pod and the first that admits, by their
-// indices.
-type first struct{ closed, admitted int }
-
-// evaluate asks some policies, in order, and brings found up to date.
-func (s *side) evaluate(indices []int, self, other, dst *Endpoint, port uint16, found *first) {
-	for _, i := range indices {
-		if i >= found.admitted {
-			return
-		}
-		q := &s.policies[i]
-		if !q.selector.matches(self.PodLabels) {
-			continue
-		}
-		found.closed = min(found.closed, i)
-		for j := range q.rules {
-			if q.rules[j].admits(other, dst, port) {
-				found.admitted = i
-				return
-			}
-		}
-	}
+	return true, s.policies[first].key, ok
 }
