@@ -344,9 +344,9 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 	case authz.AttributeMethod:
 		domain, preferred = authz.MethodDomain, methods
 	case authz.AttributePath:
-		domain, preferred = authz.PathDomain, []string{"/", "/x"}
+		domain, preferred = authz.PathDomain(), []string{"/", "/x"}
 		if slices.ContainsFunc(values, func(v authz.Value) bool { return v.Query }) {
-			domain = authz.TargetDomain
+			domain = authz.TargetDomain()
 		}
 	case authz.AttributeScheme:
 		return among(patterns, "http", "https"), nil

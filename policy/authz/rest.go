@@ -3,9 +3,11 @@ package authz
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"artemis.example/policy/automaton"
 )
@@ -317,217 +319,61 @@ func (m *matcher) pattern(before automaton.Sequence, any automaton.Set, behind a
 // The domains: what an attribute's value can be at all when a policy sees it.
 var (
 	// PathDomain is the paths that NormalizePath leaves as they are, without a query.
-	PathDomain = newPathDomain()
+	PathDomain = sync.OnceValue(func() *automaton.Domain { return automaton.NewDomain(normalPath()) })
 	// TargetDomain is the same with any query behind them.
-	TargetDomain = newTargetDomain()
+	TargetDomain = sync.OnceValue(func() *automaton.Domain {
+		return automaton.NewDomain(normalPath() + `(\?[!-"$-~]*)?`)
+	})
 	// MethodDomain is the names of methods that a proxy does not refuse for their
 	// letters.
-	MethodDomain = automaton.Strings(func(c byte) bool { return 'A' <= c && c <= 'Z' || c == '-' }, false)
+	MethodDomain = automaton.NewDomain("[A-Z-]+")
 	// HostDomain is what Envoy takes for an authority, the empty one included.
-	HostDomain = automaton.Strings(func(c byte) bool {
-		return c > ' ' && c < 0x7f && strings.IndexByte("\"#/<>?\\^`{|}", c) < 0
-	}, true)
+	HostDomain = automaton.NewDomain("[!$-.0-;=@-\\[\\]_a-z~]*")
 	// HeaderDomain is what one line of a header can say.
-	HeaderDomain = newHeaderDomain(true)
+	HeaderDomain = automaton.NewDomain("(" + headerText + ")?")
 	// FilledDomain is the same without the empty line.
-	FilledDomain = newHeaderDomain(false)
+	FilledDomain = automaton.NewDomain(headerText)
 	// UpgradeDomain is what Connection can say where Envoy leaves it: that the
 	// connection is to be upgraded, among other things.
-	UpgradeDomain = newUpgradeDomain()
+	UpgradeDomain = automaton.NewDomain("([A-Za-z0-9-]+, ?)*(?i:upgrade)(,[A-Za-z0-9-][A-Za-z0-9,-]*)?")
 )
+
+// headerText begins and ends with what is no space.
+const headerText = `[^\x00-\x20\x7f]([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?`
 
 // IdentityDomain is the identities of a trust domain: spiffe://TD/ns/NS/sa/SA, with
 // names as Kubernetes has them.
 func IdentityDomain(trustDomain string) *automaton.Domain {
-	var steps []string
-	for _, c := range "spiffe://" + trustDomain + "/ns/" {
-		steps = append(steps, string(c))
+	const label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+	return automaton.NewDomain(regexp.QuoteMeta(spiffePrefix+trustDomain) + "/ns/" + label + "/sa/" + label +
+		`(\.` + label + ")*")
+}
+
+// normalPath is the expression of what NormalizePath leaves as it is: no segment that is a
+// dot or two, with or without parameters, and no escape of what is never escaped.
+func normalPath() string {
+	const digit = "[0-9a-fA-F]"
+	other, escaped := "[-", "" // what is no digit, dot, slash or semicolon; and bytes as they are escaped
+	for c := range 256 {
+		class := classOf(byte(c))
+		_, isDigit := hexValue(byte(c))
+		if (class == pass || class == unescape) && !isDigit && strings.IndexByte("-./;", byte(c)) < 0 {
+			other += regexp.QuoteMeta(string(rune(c)))
+		}
+		if class == escape || class == pass && c != '.' {
+			escaped += fmt.Sprintf("|%02x", c)
+		}
 	}
-	namespace := len(steps) // before the first byte of the namespace
-	const inNamespace, hyphen = 1, 2
-	account := namespace + 3 + len("/sa/") // before the first byte of the account
-	sa := "/sa/"
-	alphanumeric := func(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
-	return automaton.NewDomain(account+3, func(s int) bool { return s == account+1 }, func(s int, c byte) int {
-		switch {
-		case s < namespace:
-			if steps[s] == string(c) {
-				return s + 1
-			}
-		case s == namespace:
-			if alphanumeric(c) {
-				return namespace + inNamespace
-			}
-		case s == namespace+inNamespace && c == '/':
-			return namespace + 3 + 1
-		case s == namespace+inNamespace, s == namespace+hyphen:
-			if alphanumeric(c) {
-				return namespace + inNamespace
-			} else if c == '-' {
-				return namespace + hyphen
-			}
-		case s < account:
-			if i := s - namespace - 3; i > 0 && c == sa[i] {
-				return s + 1
-			}
-		case s == account:
-			if alphanumeric(c) {
-				return account + 1
-			}
-		case alphanumeric(c):
-			return account + 1
-		case c == '-', c == '.' && s == account+1:
-			return account + 2
-		}
-		return -1
-	})
-}
-
-// newUpgradeDomain takes lists of words, separated by a comma and a space at most, in
-// which one is "upgrade" in any case.
-func newUpgradeDomain() *automaton.Domain {
-	const word = "upgrade"
-	const (
-		inside  = len(word) + 1 + iota // of another word
-		found                          // behind a comma or within a word, with it found
-		foundAt                        // right behind it, after which a comma has to come
-		comma                          // and a space may
-		states
-	)
-	lower := func(c byte) byte {
-		if 'A' <= c && c <= 'Z' {
-			return c - 'A' + 'a'
-		}
-		return c
-	}
-	return automaton.NewDomain(states, func(s int) bool { return s == len(word) || s == found },
-		func(s int, c byte) int {
-			token := 'a' <= lower(c) && lower(c) <= 'z' || '0' <= c && c <= '9' || c == '-'
-			switch {
-			case s == found:
-				if token || c == ',' {
-					return found
-				}
-				return -1
-			case s == len(word): // complete, if nothing of a word follows
-				if c == ',' {
-					return foundAt
-				}
-				if token {
-					return inside
-				}
-				return -1
-			case s == foundAt: // behind the comma
-				if token {
-					return found
-				}
-				return -1
-			case c == ',' && s == inside:
-				return comma
-			case c == ' ' && s == comma:
-				return 0
-			case s == comma:
-				s = 0
-				fallthrough
-			case s < len(word):
-				if lower(c) == word[s] {
-					return s + 1
-				}
-				if token {
-					return inside
-				}
-				return -1
-			case token: // inside
-				return inside
-			}
-			return -1
-		})
-}
-
-func newHeaderDomain(blank bool) *automaton.Domain {
-	const empty, text, space = 0, 1, 2
-	return automaton.NewDomain(3, func(s int) bool { return s == text || s == empty && blank },
-		func(s int, c byte) int {
-			switch {
-			case c == ' ' || c == '\t':
-				if s != empty {
-					return space
-				}
-			case c > ' ' && c != 0x7f:
-				return text
-			}
-			return -1
-		})
-}
-
-// newTargets follows NormalizePath: no segment that is a dot or two, with or
-// without parameters, and no escape of what is never escaped.
-func newPathDomain() *automaton.Domain { return newTargets(false) }
-
-func newTargetDomain() *automaton.Domain { return newTargets(true) }
-
-func newTargets(query bool) *automaton.Domain {
-	const (
-		start   = iota
-		segment // at the beginning of one
-		dot1
-		dot2
-		inside
-		percent
-		asked    // behind a question mark
-		hexDigit // and 15 more, by the first digit's value
-	)
-	return automaton.NewDomain(hexDigit+16, func(s int) bool {
-		return s != start && s != dot1 && s != dot2
-	}, func(s int, c byte) int {
-		if s == asked {
-			if c > ' ' && c < 0x7f && c != '#' {
-				return asked
-			}
-			return -1
-		}
-		next := func() int {
-			switch class := classOf(c); {
-			case c == '/':
-				return segment
-			case c == '%':
-				return percent
-			case c == '?' && query:
-				return asked
-			case class == pass || class == unescape:
-				return inside
-			}
-			return -1
-		}
-		switch {
-		case s == start:
-			if c == '/' {
-				return segment
-			}
-			return -1
-		case s == segment && c == '.':
-			return dot1
-		case s == dot1 && c == '.':
-			return dot2
-		case s == dot1 || s == dot2:
-			if c == '/' || c == ';' || c == '?' {
-				return -1
-			}
-		case s == percent:
-			if v, ok := hexValue(c); ok {
-				return hexDigit + int(v)
-			}
-		case s >= hexDigit:
-			if v, ok := hexValue(c); ok {
-				switch b := byte(s-hexDigit)<<4 | v; {
-				case b == '.', classOf(b) == unescape, classOf(b) == invalid:
-					return -1
-				}
-				return inside
-			}
-		}
-		return next()
-	})
+	other += "]"
+	escaped = "(%(?i:" + escaped[1:] + "))"
+	// A percent sign that begins no escape stays, with one digit behind it, where what
+	// follows is no digit.
+	strays := "(%" + digit + "?)+"
+	behind := "(" + other + "|[.;]|" + escaped + ")"
+	rest := "(" + digit + "|(" + strays + ")?" + behind + ")*(" + strays + ")?"
+	// begun is the segments that begin with neither a dot nor a semicolon.
+	begun := "((" + digit + "|" + other + "|" + escaped + "|" + strays + behind + ")" + rest + "|" + strays + ")"
+	return "(/(" + begun + "|;" + rest + `|\.` + begun + `|\.\.(` + begun + `|\.` + rest + "))?)+"
 }
 
 // Key returns a text that two Rests share only when they say the same about every

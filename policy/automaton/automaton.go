@@ -10,6 +10,7 @@ package automaton
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Set is a set of bytes that a step takes.
@@ -51,15 +52,8 @@ func pchar(c byte) bool {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		return true
 	}
-	for i := range len(pcharRest) {
-		if c == pcharRest[i] {
-			return true
-		}
-	}
-	return false
+	return strings.IndexByte("-._~%!$&'()*+,;:@=", c) >= 0
 }
-
-const pcharRest = "-._~%!$&'()*+,;:@="
 
 // step is one element of a pattern: a byte, or one or any number of a set's.
 type step struct {
@@ -209,10 +203,10 @@ type cutter struct {
 	key    []byte
 }
 
-// state is where all patterns stand after a word.
+// state is where all patterns stand after a word, and the domain.
 type state struct {
 	at     []int32
-	domain int
+	domain int16
 	before int // the state that it was reached from, -1 for the first
 	by     byte
 }
@@ -227,7 +221,7 @@ func (c *cutter) run(patterns []Pattern, limit int) ([]Class, error) {
 			n += int32(len(steps)) + 1
 		}
 	}
-	states := []state{{at: c.take(), domain: c.domain.start, before: -1}}
+	states := []state{{at: c.take(), before: -1}}
 	seen := map[string]bool{string(c.keyOf(states[0])): true}
 	found := map[string]bool{}
 	var classes []Class
@@ -260,7 +254,7 @@ func (c *cutter) run(patterns []Pattern, limit int) ([]Class, error) {
 					c.reach(p + 1)
 				}
 			}
-			t := state{at: c.buffer, domain: int(next), before: i, by: b}
+			t := state{at: c.buffer, domain: next, before: i, by: b}
 			slices.Sort(t.at)
 			if k := c.keyOf(t); !seen[string(k)] {
 				seen[string(k)] = true

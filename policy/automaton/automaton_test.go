@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"artemis.example/policy/automaton"
@@ -57,7 +57,7 @@ func pattern(r *rand.Rand) automaton.Pattern {
 func TestTheClassesAreThoseOfAllShortStrings(t *testing.T) {
 	const alphabet = "abA/?"
 	all := words(alphabet, 5)
-	domain := automaton.Strings(func(c byte) bool { return strings.IndexByte(alphabet, c) >= 0 }, true)
+	domain := automaton.NewDomain("[" + alphabet + "]*")
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100 {
 		var ps []automaton.Pattern
@@ -95,8 +95,20 @@ func TestTheClassesAreThoseOfAllShortStrings(t *testing.T) {
 	}
 }
 
+// TestADomainIsWhatItsExpressionTakes as package regexp does, of every short string.
+func TestADomainIsWhatItsExpressionTakes(t *testing.T) {
+	for _, expression := range []string{"", "a*", "(a|b/)+A?", "[^a]*b", "(?i:ab)|/[/A]*", "((a|)b*)*/", "a{2,3}[?/]"} {
+		domain, whole := automaton.NewDomain(expression), regexp.MustCompile("^(?:"+expression+")$")
+		for _, w := range words("abA/?", 5) {
+			if got, want := domain.Contains(w), whole.MatchString(w); got != want {
+				t.Fatalf("%s: %q is in the domain: %t, want %t", expression, w, got, want)
+			}
+		}
+	}
+}
+
 func TestADomainBoundsWhatAWitnessCanBe(t *testing.T) {
-	domain := automaton.Strings(func(c byte) bool { return '0' <= c && c <= '9' }, false)
+	domain := automaton.NewDomain("[0-9]+")
 	cut, err := automaton.Cut(domain, []automaton.Pattern{
 		automaton.Or(automaton.Sequence{}.Literal("42")),
 		automaton.Or(automaton.Sequence{}.Literal("4").Many(automaton.Any)),
@@ -120,7 +132,7 @@ func TestTooManyStatesAreSaidNotGuessed(t *testing.T) {
 		}
 		ps = append(ps, automaton.Or(q))
 	}
-	_, err := automaton.Cut(automaton.Strings(func(c byte) bool { return c == 'a' || c == 'b' }, true), ps, 5)
+	_, err := automaton.Cut(automaton.NewDomain("[ab]*"), ps, 5)
 	var many *automaton.ErrTooMany
 	if !errors.As(err, &many) || many.States != 5 {
 		t.Errorf("error %v, want that there are more than 5 states", err)
@@ -142,7 +154,7 @@ func BenchmarkCut(b *testing.B) {
 			automaton.Segments)),
 		automaton.Or(automaton.Sequence{}.Many(automaton.Any).Literal(".json")),
 		automaton.Or(automaton.Sequence{}.Some(automaton.Any)))
-	domain := automaton.Strings(func(c byte) bool { return '!' <= c && c <= '~' }, false)
+	domain := automaton.NewDomain("[!-~]+")
 	for b.Loop() {
 		cut, err := automaton.Cut(domain, ps, 1_000_000)
 		if err != nil {
