@@ -8,6 +8,7 @@
 package analysis
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -77,9 +78,9 @@ type finding struct {
 // sweep looks at every way to a workload and every class of callers, and calls found
 // where some request is of interest: by the mask of those who allow it, a bit for
 // each side and one more for the claim, which may be nil. Callers who are refused
-// everything everywhere are left out at once.
-func (a *Analysis) sweep(of workload, claim *Claim, interest func(mask uint) bool, found func(*finding) error) error {
-	w := &sweep{Analysis: a, of: of, claim: claim, interest: interest, found: found}
+// everything everywhere are left out at once. It returns what could not be judged.
+func (a *Analysis) sweep(of workload, claim *Claim, interest func(mask uint) bool, found func(*finding)) []string {
+	w := &sweep{Analysis: a, of: of, claim: claim, interest: interest, found: found, reasons: map[string][]string{}}
 	w.meant, w.places = a.meant(claim)
 	byKey := map[string][]*destination{}
 	for i, s := range a.sides {
@@ -94,11 +95,29 @@ func (a *Analysis) sweep(of workload, claim *Claim, interest func(mask uint) boo
 	w.blocks()
 	a.walked(of, len(byKey))
 	for _, key := range slices.Sorted(maps.Keys(byKey)) {
-		if err := w.destination(byKey[key]); err != nil {
-			return fmt.Errorf("%s/%s by %s: %w", of.namespace, of.component, last(byKey[key]).name, err)
-		}
+		w.destination(byKey[key])
 	}
-	return nil
+	return w.notJudged()
+}
+
+// fail notes that something by a way cannot be judged.
+func (w *sweep) fail(d *destination, err error) {
+	if ways := w.reasons[err.Error()]; !slices.Contains(ways, d.name) {
+		w.reasons[err.Error()] = append(ways, d.name)
+	}
+	if errors.Is(err, errTooMany) {
+		w.exhausted = d.key
+	}
+}
+
+// notJudged says by which ways something cannot be judged, and why.
+func (w *sweep) notJudged() []string {
+	var out []string
+	for _, why := range slices.Sorted(maps.Keys(w.reasons)) {
+		out = append(out, fmt.Sprintf("%s/%s by %s: %s", w.of.namespace, w.of.component,
+			strings.Join(w.reasons[why], ", "), why))
+	}
+	return out
 }
 
 // walked counts the ways to a workload, once.
@@ -123,7 +142,11 @@ type sweep struct {
 	of       workload
 	claim    *Claim
 	interest func(uint) bool
-	found    func(*finding) error
+	found    func(*finding)
+	// reasons are why something cannot be judged, with the ways that are meant; exhausted is
+	// the way of which more was to be looked at than can be.
+	reasons   map[string][]string
+	exhausted string
 	// meant are the accounts that the claim names and no pod of the manifests has, places
 	// the namespaces that it names and the manifests lack: what it claims of them it does
 	// not claim of others.
@@ -135,6 +158,7 @@ type sweep struct {
 	stops  [][]*topology.Pod
 	// addresses are the blocks that matter, podBlocks those of them that pods can be in.
 	addresses, podBlocks []netip.Prefix
+	podClasses           map[netip.Addr][]class // that podBlocks make, by the address that is tried first
 	spaceErr             error
 	spaced               bool
 	saidOf               map[string]map[string]bool
@@ -175,28 +199,23 @@ func (c *closedTo) everybody() bool {
 	return !slices.Contains(c.others, false) && !slices.Contains(c.unmeshed, false)
 }
 
-func (w *sweep) destination(ds []*destination) error {
+func (w *sweep) destination(ds []*destination) {
 	if last(ds).gateway() {
 		for _, g := range w.gateways {
 			if g.name == last(ds).gatewayName {
-				return w.ask(g, ds, false)
+				w.ask(g, ds, false)
 			}
 		}
-		return nil
+		return
 	}
-	for _, bytes := range []bool{false, true} {
-		if bytes && !slices.ContainsFunc(ds, func(d *destination) bool { return d != nil && d.bytes }) {
-			continue
-		}
-		if err := w.kind(ds, bytes); err != nil {
-			return err
-		}
+	w.kind(ds, false)
+	if slices.ContainsFunc(ds, func(d *destination) bool { return d != nil && d.bytes }) {
+		w.kind(ds, true)
 	}
-	return nil
 }
 
 // kind looks at the calls of one destination that are HTTP, or that are not.
-func (w *sweep) kind(ds []*destination, bytes bool) error {
+func (w *sweep) kind(ds []*destination, bytes bool) {
 	to := w.closedTo(ds, bytes)
 	pods := w.pods
 	if to.everybody() { // who is not named is refused, in the mesh or not
@@ -207,26 +226,22 @@ func (w *sweep) kind(ds []*destination, bytes bool) error {
 	}
 	for _, c := range pods {
 		if !to.refuses(c.in, c.account) {
-			if err := w.ask(c, ds, bytes); err != nil {
-				return err
-			}
+			w.ask(c, ds, bytes)
 		}
 	}
 	strangersMatter := slices.ContainsFunc(slices.Collect(maps.Keys(to.named.accounts)),
 		func(account string) bool { return !w.taken[account] })
 	if to.everybody() && !strangersMatter {
-		return nil
+		return
 	}
 	if err := w.space(); err != nil {
-		return err
+		w.fail(last(ds), err)
+		return
 	}
-	if err := w.strangers(to, ds, bytes); err != nil {
-		return err
+	w.strangers(to, ds, bytes)
+	if last(ds).to.Pod != nil && last(ds).unwritten == nil && slices.Contains(to.unmeshed, false) {
+		w.outside(ds, bytes)
 	}
-	if last(ds).to.Pod == nil || last(ds).unwritten != nil || !slices.Contains(to.unmeshed, false) {
-		return nil
-	}
-	return w.outside(ds, bytes)
 }
 
 // closedTo asks once for all whom no rule names.
@@ -308,6 +323,7 @@ func (w *sweep) blocks() {
 			}
 		}
 	}
+	w.podClasses = map[netip.Addr][]class{}
 	for _, b := range m.Blocks {
 		if !b.IsValid() || slices.Contains(w.addresses, b) {
 			continue
@@ -337,55 +353,47 @@ func (w *sweep) space() error {
 }
 
 // strangers asks for the pods that nobody wrote.
-func (w *sweep) strangers(to *closedTo, ds []*destination, bytes bool) error {
+func (w *sweep) strangers(to *closedTo, ds []*destination, bytes bool) {
 	for i := range w.spaces {
 		where := &w.spaces[i]
 		if !allOf(to.others) || len(to.named.accounts) > 0 {
 			people, err := strangers(where, to.named, w.taken, w.spoken)
 			if err != nil {
-				return err
+				w.fail(last(ds), err)
 			}
 			for _, who := range people {
-				c := &caller{name: who.words, kind: Account, account: who.namespace + "/" + who.account,
-					namespace: who.namespace, cell: where.words}
-				if err := w.stranger(c, where, who.account, true, to, ds, bytes); err != nil {
-					return err
-				}
+				w.stranger(&caller{name: who.words, kind: Account, account: who.namespace + "/" + who.account,
+					namespace: who.namespace, cell: where.words}, where, to, ds, bytes)
 			}
 		}
-		if !allOf(to.unmeshed) {
-			c := &caller{name: "a pod of " + where.words + " outside of the mesh", kind: Unmeshed,
-				namespace: where.namespace, cell: where.words}
-			if err := w.stranger(c, where, anyAccount, false, to, ds, bytes); err != nil {
-				return err
-			}
-			for _, account := range slices.Sorted(maps.Keys(w.meant)) {
-				ns, sa, _ := strings.Cut(account, "/")
-				if ns != where.namespace {
-					continue
-				}
-				c := &caller{
-					name: "a pod of " + where.words + " outside of the mesh that runs as " + sa,
-					kind: Unmeshed, account: account, namespace: ns, cell: where.words,
-				}
-				if err := w.stranger(c, where, sa, false, to, ds, bytes); err != nil {
-					return err
-				}
+		if allOf(to.unmeshed) {
+			continue
+		}
+		c := caller{name: "a pod of " + where.words + " outside of the mesh", kind: Unmeshed,
+			namespace: where.namespace, cell: where.words}
+		w.stranger(&c, where, to, ds, bytes)
+		for _, account := range slices.Sorted(maps.Keys(w.meant)) {
+			if ns, sa, _ := strings.Cut(account, "/"); ns == where.namespace {
+				as := c
+				as.name, as.account = c.name+" that runs as "+sa, account
+				w.stranger(&as, where, to, ds, bytes)
 			}
 		}
 	}
-	return nil
 }
 
 func allOf(list []bool) bool { return !slices.Contains(list, false) }
 
 // stranger asks for one kind of pod that nobody wrote, with every choice of labels. Of
 // those that come to the same, the one with fewest labels is told.
-func (w *sweep) stranger(c *caller, where *space, account string, meshed bool, to *closedTo, ds []*destination,
-	bytes bool) error {
+func (w *sweep) stranger(c *caller, where *space, to *closedTo, ds []*destination, bytes bool) {
 	told := map[string]bool{}
 	if where.namespace == anyNamespace { // of those whose labels make no difference, the one with fewest is told
 		told = w.told(last(ds).key, c.name, where.words, bytes)
+	}
+	account := anyAccount
+	if c.account != "" {
+		_, account, _ = strings.Cut(c.account, "/")
 	}
 	choices := slices.Clone(where.pods)
 	slices.SortStableFunc(choices, func(a, b map[string]string) int { return len(a) - len(b) })
@@ -393,20 +401,17 @@ func (w *sweep) stranger(c *caller, where *space, account string, meshed bool, t
 		one := *c
 		one.labels = labels
 		for _, s := range w.sides {
-			in := s.stranger(c.namespace, account, labels, meshed, where.labels)
+			in := s.stranger(c.namespace, account, labels, c.kind != Unmeshed, where.labels)
 			one.in, one.identity = append(one.in, in), in.Identity
 		}
 		if to.refuses(one.in, c.account) {
-			return nil // labels do not matter to that
+			return // labels do not matter to that
 		}
 		if len(labels) > 0 {
 			one.name += " that is labelled " + labelWords(labels)
 		}
 		for _, each := range w.addressed(&one) {
-			f, err := w.find(each, ds, bytes)
-			if err != nil {
-				return err
-			}
+			f := w.find(each, ds, bytes)
 			if f == nil {
 				continue
 			}
@@ -416,17 +421,14 @@ func (w *sweep) stranger(c *caller, where *space, account string, meshed bool, t
 			}
 			if !told[said] {
 				told[said] = true
-				if err := w.found(f); err != nil {
-					return err
-				}
+				w.found(f)
 			}
 		}
 	}
-	return nil
 }
 
 // outside asks for addresses that are no pod's.
-func (w *sweep) outside(ds []*destination, bytes bool) error {
+func (w *sweep) outside(ds []*destination, bytes bool) {
 	for _, class := range addressClasses(w.addresses, anywhere, func(netip.Addr) bool { return true }) {
 		name := "an address that is no pod's"
 		if len(class.in) > 0 {
@@ -441,28 +443,18 @@ func (w *sweep) outside(ds []*destination, bytes bool) error {
 		for range w.sides {
 			c.in = append(c.in, topology.Outside(class.addr))
 		}
-		if err := w.ask(c, ds, bytes); err != nil {
-			return err
-		}
+		w.ask(c, ds, bytes)
 	}
-	return nil
 }
 
 // ask asks for one class of callers. Where address blocks matter that pods can be in,
 // it asks for a pod in each: a cluster gives out the addresses, no manifest does.
-func (w *sweep) ask(c *caller, ds []*destination, bytes bool) error {
+func (w *sweep) ask(c *caller, ds []*destination, bytes bool) {
 	for _, one := range w.addressed(c) {
-		f, err := w.find(one, ds, bytes)
-		if err != nil {
-			return err
-		}
-		if f != nil {
-			if err := w.found(f); err != nil {
-				return err
-			}
+		if f := w.find(one, ds, bytes); f != nil {
+			w.found(f)
 		}
 	}
-	return nil
 }
 
 func (w *sweep) addressed(c *caller) []*caller {
@@ -470,8 +462,11 @@ func (w *sweep) addressed(c *caller) []*caller {
 		return []*caller{c}
 	}
 	own := c.in[0].Endpoint.IP
+	if w.podClasses[own] == nil {
+		w.podClasses[own] = podClasses(w.podBlocks, own)
+	}
 	var out []*caller
-	for _, class := range podClasses(w.podBlocks, own) {
+	for _, class := range w.podClasses[own] {
 		one := *c
 		one.in = slices.Clone(c.in)
 		for i := range one.in {
@@ -494,8 +489,12 @@ func (w *sweep) addressed(c *caller) []*caller {
 	return out
 }
 
-// find returns what there is to say of interest about one caller and destination.
-func (w *sweep) find(c *caller, ds []*destination, bytes bool) (*finding, error) {
+// find returns what there is to say of interest about one caller and destination, nil for
+// nothing.
+func (w *sweep) find(c *caller, ds []*destination, bytes bool) *finding {
+	if w.exhausted == last(ds).key {
+		return nil
+	}
 	w.count.Callers++
 	f := &finding{of: w.of, caller: c, to: last(ds), bytes: bytes}
 	var deciders []decider
@@ -511,7 +510,8 @@ func (w *sweep) find(c *caller, ds []*destination, bytes bool) (*finding, error)
 			key += ds[i].key
 		}
 		if d.err != nil {
-			return nil, d.err
+			w.fail(f.to, d.err)
+			return nil
 		}
 		deciders = append(deciders, d)
 	}
@@ -523,19 +523,40 @@ func (w *sweep) find(c *caller, ds []*destination, bytes bool) (*finding, error)
 	}
 	var err error
 	if f.said = w.memo[key]; f.said == nil {
-		w.build.hosts = hosts(f.to)
-		r := authz.Request{Principal: c.identity, SourceIP: c.in[0].Endpoint.IP, RemoteIP: c.in[0].Endpoint.IP,
-			DestPort: f.to.to.Port, HTTP: !bytes}
-		if f.said, err = w.build.build(deciders, r, always); err != nil {
-			return nil, err
+		if f.said, err = w.diagram(deciders, f.to, c, bytes, always); err != nil {
+			w.fail(f.to, err)
+			return nil
 		}
 		w.memo[key] = f.said
 	}
-	w.count.Classes, w.count.Decisions = w.build.leaves, w.build.decisions
 	if !f.said.any(w.interest) {
-		return nil, nil
+		return nil
 	}
-	return f, nil
+	return f
+}
+
+// diagram makes the one of what some deciders say to a caller's requests.
+func (w *sweep) diagram(ds []decider, to *destination, c *caller, bytes bool, always []condition) (*diagram, error) {
+	w.build.hosts = hosts(to)
+	own := c.in[0].Endpoint.IP
+	r := authz.Request{Principal: c.identity, SourceIP: own, RemoteIP: own, DestPort: to.to.Port, HTTP: !bytes}
+	n, err := w.build.build(ds, r, always)
+	w.count.Classes, w.count.Decisions = w.build.leaves, w.build.decisions
+	return n, err
+}
+
+// requests returns what is of interest of a finding, as whoever asks a side would send it.
+func (f *finding) requests(a *Analysis, interest func(uint) bool, s *side) []Requests {
+	out := f.said.requests(interest)
+	for i := range out {
+		r := &out[i]
+		if f.bytes {
+			r.Words = "bytes that are no HTTP"
+		}
+		r.Ways = []string{f.to.name}
+		r.Example.Command = a.command(&r.Example, f, s)
+	}
+	return out
 }
 
 // any reports whether some leaf's mask is of interest.

@@ -86,12 +86,9 @@ func Diff(old, now Input, o Options) *Comparison {
 			reasons, bounded = append(reasons, u...), append(bounded, b...)
 		}
 		if len(reasons) == 0 {
-			doubt, err := a.compare(w, all[w], opened, shut, unsure, out)
-			if doubt {
-				reasons = bounded
-			}
-			if err != nil {
-				reasons = append(reasons, err.Error())
+			doubt, notJudged := a.compare(w, all[w], opened, shut, unsure, out)
+			if reasons = notJudged; doubt {
+				reasons = append(reasons, bounded...)
 			}
 		}
 		slices.Sort(reasons)
@@ -136,10 +133,10 @@ func (a *Analysis) interests() (opened, shut, unsure func(uint) bool) {
 
 // compare adds the changes of one workload, and reports whether there may be others.
 func (a *Analysis) compare(w workload, name string, opened, shut, unsure func(uint) bool, out *Comparison) (doubt bool,
-	err error) {
+	notJudged []string) {
 	at := map[string]int{}
 	all := func(m uint) bool { return opened(m) || shut(m) || unsure(m) }
-	err = a.sweep(w, nil, all, func(f *finding) error {
+	notJudged = a.sweep(w, nil, all, func(f *finding) {
 		doubt = doubt || f.said.any(unsure)
 		for i, interest := range []func(uint) bool{opened, shut} {
 			if !f.said.any(interest) {
@@ -149,12 +146,7 @@ func (a *Analysis) compare(w workload, name string, opened, shut, unsure func(ui
 			if opens {
 				s = a.sides[len(a.sides)-1]
 			}
-			for _, r := range f.said.requests(interest) {
-				if f.bytes {
-					r.Words = "bytes that are no HTTP"
-				}
-				r.Ways = []string{f.to.name}
-				r.Example.Command = a.command(&r.Example, f, s)
+			for _, r := range f.requests(a, interest, s) {
 				key := fmt.Sprint(opens, f.caller.name, r.Words)
 				if i, ok := at[key]; ok {
 					out.Changes[i].Requests.Ways = merged(out.Changes[i].Requests.Ways, r.Ways)
@@ -168,9 +160,8 @@ func (a *Analysis) compare(w workload, name string, opened, shut, unsure func(ui
 				})
 			}
 		}
-		return nil
 	})
-	return doubt, err
+	return doubt, notJudged
 }
 
 // grouped puts callers together who gain or lose the same, what opens first.

@@ -233,6 +233,10 @@ func TestWhoCanNeverSaysNobodyElseOfWhatItCouldNotJudge(t *testing.T) {
 	}
 	for because, manifests := range map[string]string{
 		"content-length": shop() + admits(`{when: [{key: "request.headers[content-length]", values: ["*"]}]}`),
+		"by Service cart:80, Service twin:80: ": shop() + twinService +
+			admits(`{when: [{key: "request.headers[content-length]", values: ["*"]}]}`) + "---\n" +
+			strings.Replace(policyFor("twin", `  rules: [{when: [{key: "request.headers[content-length]", values: ["*"]}]}]`+
+				"\n"), "name: cart}]", "name: twin}]", 1),
 		"combinations of labels": plainShop("") +
 			fence("{podSelector: {matchLabels: {"+strings.Join(labels, ", ")+"}}}"),
 	} {
@@ -245,6 +249,38 @@ func TestWhoCanNeverSaysNobodyElseOfWhatItCouldNotJudge(t *testing.T) {
 			!strings.Contains(why, because) {
 			t.Errorf("%s, nobody else: %t, %q, because %q", a.Verdict, a.NobodyElse, a.Sentence, why)
 		}
+	}
+}
+
+const twinService = `apiVersion: v1
+kind: Service
+metadata: {name: twin, namespace: shop}
+spec: {selector: {app: cart}, ports: [{name: http, port: 80}]}
+---
+`
+
+// TestWhatCannotBeJudgedByOneWayHidesNoOther of several: callers by a way that can be judged
+// are told beside it, and break what is claimed.
+func TestWhatCannotBeJudgedByOneWayHidesNoOther(t *testing.T) {
+	in := readInput(t, shop()+twinService+
+		admits(`{when: [{key: "request.headers[content-length]", values: ["*"]}]}`)+"---\n"+
+		strings.Replace(policyFor("twin", "  rules: [{}]\n"), "name: cart}]", "name: twin}]", 1))
+	a, err := WhoCan(in, "shop/cart", "", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := ReadClaims("claims.yaml", []byte(shopClaims))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Prove(in, claims[:1], Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Verdict != string(NotJudged) || len(a.Callers) == 0 || a.NobodyElse || p.Verdict != Broken ||
+		len(p.Claims[0].NotJudged) == 0 {
+		t.Errorf("who-can is %s with %d classes of callers, nobody else: %t; prove is %s, not judged: %q",
+			a.Verdict, len(a.Callers), a.NobodyElse, p.Verdict, p.Claims[0].NotJudged)
 	}
 }
 

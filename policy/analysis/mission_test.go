@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"artemis.example/catalog"
@@ -19,14 +20,20 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
 
+// mission returns the suite's own manifests at a stage, read once for all tests.
 func mission(t testing.TB, stage string, adversary bool) *manifest.Set {
 	t.Helper()
-	set, err := manifest.LoadStage(filepath.Join("..", ".."), stage, adversary)
+	read, _ := missions.LoadOrStore(fmt.Sprint(stage, adversary), sync.OnceValues(func() (*manifest.Set, error) {
+		return manifest.LoadStage(filepath.Join("..", ".."), stage, adversary)
+	}))
+	set, err := read.(func() (*manifest.Set, error))()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return set
 }
+
+var missions sync.Map
 
 func proof(t testing.TB, set *manifest.Set, claims []Claim) *Proof {
 	t.Helper()

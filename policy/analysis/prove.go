@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"artemis.example/policy/authz"
 	"artemis.example/policy/topology"
 )
 
@@ -83,7 +82,6 @@ func (a *Analysis) prove(claims []Claim) (*Proof, error) {
 func (a *Analysis) judge(c *Claim, of *topology.Pod) Judged {
 	j := Judged{To: Name(of), Claim: c.Kind(), Words: c.words(), Verdict: Proven}
 	var interest func(mask uint) bool
-	var err error
 	entries := c.allows()
 	switch c.Kind() {
 	case "only":
@@ -91,25 +89,21 @@ func (a *Analysis) judge(c *Claim, of *topology.Pod) Judged {
 	case "never":
 		interest = func(mask uint) bool { return mask == 3 }
 	default:
-		j.Breaks, err = a.always(of, entries)
+		j.Breaks, j.NotJudged = a.always(of, entries)
 	}
 	if interest != nil {
-		err = a.sweep(workloadOf(of), c, interest, func(f *finding) error {
+		j.NotJudged = a.sweep(workloadOf(of), c, interest, func(f *finding) {
 			for _, b := range a.breaks(f, interest) {
 				j.Breaks = append(j.Breaks, a.telling(b, entries))
 			}
-			return nil
 		})
 		slices.SortStableFunc(j.Breaks, func(x, y Break) int { return x.surprise() - y.surprise() })
 	}
 	switch {
 	case len(j.Breaks) > 0:
 		j.Verdict = Broken
-	case err != nil:
+	case len(j.NotJudged) > 0:
 		j.Verdict = NotJudged
-	}
-	if err != nil {
-		j.NotJudged = append(j.NotJudged, err.Error())
 	}
 	return j
 }
@@ -144,21 +138,17 @@ func (a *Analysis) telling(b Break, entries []Allow) Break {
 
 func (a *Analysis) breaks(f *finding, interest func(uint) bool) []Break {
 	var out []Break
-	for _, r := range f.said.requests(interest) {
-		if f.bytes {
-			r.Words = "bytes that are no HTTP"
-		}
-		r.Ways = []string{f.to.name}
-		r.Example.Command = a.command(&r.Example, f, a.sides[len(a.sides)-1])
+	for _, r := range f.requests(a, interest, a.sides[len(a.sides)-1]) {
 		out = append(out, Break{Caller: f.caller.name, Kind: f.caller.kind, Identity: f.caller.identity, Way: f.to.name,
 			Requests: r, found: f})
 	}
 	return out
 }
 
-// always looks for requests that an entry claims and that no written way admits.
-func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
-	w := &sweep{Analysis: a, of: workloadOf(of)}
+// always looks for requests that an entry claims and that no written way admits. It
+// returns what could not be judged beside them.
+func (a *Analysis) always(of *topology.Pod, entries []Allow) (breaks []Break, notJudged []string) {
+	w := &sweep{Analysis: a, of: workloadOf(of), reasons: map[string][]string{}}
 	w.stops = w.hops()
 	w.blocks()
 	// Of several gateways those count that lead to it.
@@ -168,7 +158,6 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 		return slices.ContainsFunc(to, func(d *destination) bool { return d.gatewayName == c.name })
 	}
 	led := slices.ContainsFunc(a.gateways, leads)
-	var out []Break
 	for _, entry := range entries {
 		meant := false
 		for _, c := range slices.Concat(a.gateways, a.pods) {
@@ -180,24 +169,24 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) ([]Break, error) {
 				continue
 			}
 			for _, one := range w.addressed(c) {
-				breaks, err := w.refused(entry, one)
-				if out = append(out, breaks...); err != nil {
-					return out, err
-				}
+				breaks = append(breaks, w.refused(entry, one)...)
 			}
 		}
 		if !meant {
-			return out, fmt.Errorf("%s is not among the manifests", entry.who())
+			notJudged = append(notJudged, entry.who()+" is not among the manifests")
 		}
 	}
-	return out, nil
+	return breaks, append(notJudged, w.notJudged()...)
 }
 
 // maxWays bounds the ways that are looked at together: each has a bit in a mask.
 const maxWays = 60
 
 // refused returns what an entry claims of a caller and no written way admits.
-func (w *sweep) refused(entry Allow, c *caller) ([]Break, error) {
+func (w *sweep) refused(entry Allow, c *caller) []Break {
+	if w.exhausted != "" {
+		return nil
+	}
 	s := w.sides[len(w.sides)-1]
 	deciders := []decider{*said([]Allow{entry}, c, false)}
 	var conditions []condition
@@ -210,7 +199,8 @@ func (w *sweep) refused(entry Allow, c *caller) ([]Break, error) {
 		}
 		x := s.decider(question{from: c.in[0], to: d, blocks: w.podBlocks})
 		if x.err != nil {
-			return nil, x.err
+			w.fail(d, x.err)
+			return nil
 		}
 		if to == nil {
 			to, why = d, x.why
@@ -228,24 +218,22 @@ func (w *sweep) refused(entry Allow, c *caller) ([]Break, error) {
 	}
 	if to == nil {
 		nothing := Requests{Words: entry.words()}
-		return []Break{{Caller: c.name, Kind: c.kind, Identity: c.identity, Way: why, Requests: nothing}}, nil
+		return []Break{{Caller: c.name, Kind: c.kind, Identity: c.identity, Way: why, Requests: nothing}}
 	}
 	if len(deciders) > maxWays {
-		return nil, fmt.Errorf("%w: more than %d ways that differ", errTooMany, maxWays)
+		w.fail(to, fmt.Errorf("%w: more than %d ways that differ", errTooMany, maxWays))
+		return nil
 	}
-	w.build.hosts = hosts(to)
-	own := c.in[0].Endpoint.IP
-	r := authz.Request{Principal: c.identity, SourceIP: own, RemoteIP: own, DestPort: to.to.Port, HTTP: true}
-	n, err := w.build.build(deciders, r, conditions)
-	w.count.Classes, w.count.Decisions = w.build.leaves, w.build.decisions
+	n, err := w.diagram(deciders, to, c, false, conditions)
 	if err != nil {
-		return nil, err
+		w.fail(to, err)
+		return nil
 	}
 	missing := func(mask uint) bool { return mask == 1 }
 	if !n.any(missing) {
-		return nil, nil
+		return nil
 	}
-	return w.breaks(&finding{of: w.of, caller: c, to: to, said: n}, missing), nil
+	return w.breaks(&finding{of: w.of, caller: c, to: to, said: n}, missing)
 }
 
 func (a *Allow) words() string {

@@ -66,13 +66,13 @@ func (a *Analysis) workloads() []string {
 // told of.
 func (a *Analysis) whoCan(of *topology.Pod, from string) *Answer {
 	began, before := time.Now(), a.count
-	out := &Answer{To: Name(of), Verdict: "proven", NobodyElse: true, Callers: []Admitted{}}
+	out := &Answer{To: Name(of), Verdict: "proven", Callers: []Admitted{}}
 	allowed := func(mask uint) bool { return mask&1 != 0 }
 	at := map[string]int{}
 	s := a.sides[len(a.sides)-1]
-	err := a.sweep(workloadOf(of), nil, allowed, func(f *finding) error {
+	out.NotJudged = a.sweep(workloadOf(of), nil, allowed, func(f *finding) {
 		if from != "" && f.caller.name != from {
-			return nil
+			return
 		}
 		i, ok := at[f.caller.name]
 		if !ok {
@@ -82,24 +82,15 @@ func (a *Analysis) whoCan(of *topology.Pod, from string) *Answer {
 				Identity: f.caller.identity})
 		}
 		c := &out.Callers[i]
-		for _, r := range f.said.requests(allowed) {
-			if f.bytes {
-				r.Words = "bytes that are no HTTP"
-			}
+		for _, r := range f.requests(a, allowed, s) {
 			if j := slices.IndexFunc(c.Requests, func(o Requests) bool { return o.Words == r.Words }); j >= 0 {
-				c.Requests[j].Ways = merged(c.Requests[j].Ways, []string{f.to.name})
-				continue
+				c.Requests[j].Ways = merged(c.Requests[j].Ways, r.Ways)
+			} else {
+				c.Requests = append(c.Requests, r)
 			}
-			r.Ways = []string{f.to.name}
-			r.Example.Command = a.command(&r.Example, f, s)
-			c.Requests = append(c.Requests, r)
 		}
-		return nil
 	})
-	if err != nil {
-		out.NobodyElse = false
-		out.NotJudged = append(out.NotJudged, err.Error())
-	}
+	out.NobodyElse = len(out.NotJudged) == 0
 	slices.SortStableFunc(out.Callers, func(x, y Admitted) int {
 		return cmp.Or(cmp.Compare(rank(x.Kind), rank(y.Kind)), cmp.Compare(x.Caller, y.Caller))
 	})
