@@ -8,6 +8,6 @@ cd "$(dirname "$0")/.."
 DURATION=${DURATION:-1m}
 export DURATION
 make -s binaries envoy
-# Every question of every caller, to explain and to the live mesh: make test asks one of six.
+# Every question of every caller, to explain and to the live mesh: make test asks one of twelve.
 go test -tags faults -count=1 -run TestExplainAndLintAgreeWithTheLiveMesh -v ./local/mesh
 exec go test -tags faults -count=1 -timeout 60m -v ./local/faults

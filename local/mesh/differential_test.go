@@ -121,6 +121,7 @@ func targets(w *topology.World) []target {
 // and pod at every stage; and lint, which policies do nothing. make faults asks all
 // the questions, make test one of everyNth.
 func TestExplainAndLintAgreeWithTheLiveMesh(t *testing.T) {
+	t.Parallel()
 	extra := parse(t, otherServices)
 	var questions, traced, differences atomic.Int64
 	for _, stage := range catalog.Stages() {

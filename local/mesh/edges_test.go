@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -410,14 +411,16 @@ func TestACallerThatLeavesIsNoFaultOfThePod(t *testing.T) {
 func TestGRPCPassesEndToEnd(t *testing.T) {
 	for _, stage := range []string{"mtls", "zero-trust"} {
 		t.Run(stage, func(t *testing.T) {
-			set := suite(t, options{stage: stage})
+			set := *suite(t, options{stage: stage})
+			set.Services = slices.Clone(set.Services)
 			h2c := "kubernetes.io/h2c"
-			for _, s := range set.Services {
-				for i := range s.Spec.Ports {
-					s.Spec.Ports[i].AppProtocol = &h2c
+			for i, s := range set.Services {
+				set.Services[i] = s.DeepCopy()
+				for j := range s.Spec.Ports {
+					set.Services[i].Spec.Ports[j].AppProtocol = &h2c
 				}
 			}
-			r := newRig(t, Config{}, set)
+			r := newRig(t, Config{}, &set)
 			for _, way := range r.httpWays() {
 				t.Run(way.name, func(t *testing.T) {
 					cell, component, _ := strings.Cut(way.pod, "/")

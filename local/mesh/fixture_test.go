@@ -2,7 +2,10 @@ package mesh
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"artemis.example/catalog"
@@ -39,12 +42,21 @@ type options struct {
 	extra         string
 }
 
+// parsed holds what parse has read, by its text: the tests share it, and change none
+// of it.
+var parsed sync.Map
+
 func parse(t testing.TB, parts ...string) *manifest.Set {
 	t.Helper()
-	set, err := manifest.Parse("fixture.yaml", strings.Join(parts, "\n---\n"))
+	text := strings.Join(parts, "\n---\n")
+	if set, ok := parsed.Load(text); ok {
+		return set.(*manifest.Set)
+	}
+	set, err := manifest.Parse("fixture.yaml", text)
 	if err != nil {
 		t.Fatal(err)
 	}
+	parsed.Store(text, set)
 	return set
 }
 
@@ -77,8 +89,8 @@ func suite(t testing.TB, o options) *manifest.Set {
 
 func namespaceYAML(name string, labels map[string]string) string {
 	b := "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + name + "\n  labels:\n    example: \"1\"\n"
-	for k, v := range labels {
-		b += fmt.Sprintf("    %s: %q\n", k, v)
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		b += fmt.Sprintf("    %s: %q\n", k, labels[k])
 	}
 	return b
 }
@@ -214,8 +226,8 @@ spec:
 
 func workloadYAML(ns, name, account string, labels map[string]string) string {
 	var l []string
-	for k, v := range labels {
-		l = append(l, fmt.Sprintf("%s: %s", k, v))
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		l = append(l, fmt.Sprintf("%s: %s", k, labels[k]))
 	}
 	set := "{" + strings.Join(l, ", ") + "}"
 	return fmt.Sprintf(`apiVersion: v1

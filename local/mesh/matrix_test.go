@@ -16,6 +16,7 @@ import (
 // every service, as the gateway and as every adversary, and compares with the
 // table: nothing more and nothing less.
 func TestTheTableOfWhoMayCallWhom(t *testing.T) {
+	t.Parallel()
 	t.Run("fixture", func(t *testing.T) { checkMatrix(t, suite(t, options{})) })
 	t.Run("rendered", func(t *testing.T) {
 		root := filepath.Join("..", "..")

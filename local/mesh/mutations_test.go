@@ -26,7 +26,7 @@ import (
 )
 
 // every says how many of the mutations are tried: with 1, all of them.
-var every = flag.Int("mutations-every", 12, "try each n-th mutation of the rendered manifests")
+var every = flag.Int("mutations-every", 25, "try each n-th mutation of the rendered manifests")
 
 // mutation is one step away from the rendered manifests.
 type mutation struct {
@@ -245,6 +245,7 @@ func mutations(base map[string]*manifest.Set) []mutation {
 // at a time: diff has to find each, and the requests that it shows have to be decided
 // one way before and the other way after, by the live mesh.
 func TestAMutationIsFoundWithARequestThatFlips(t *testing.T) {
+	t.Parallel()
 	base := map[string]*manifest.Set{}
 	for _, stage := range []string{"zero-trust", "mtls", "open"} {
 		set, err := manifest.LoadStage(filepath.Join("..", ".."), stage, true)

@@ -4,4 +4,4 @@ package mesh
 
 // everyNth is how many of the questions of TestExplainAndLintAgreeWithTheLiveMesh
 // are asked: one of so many.
-const everyNth = 6
+const everyNth = 12

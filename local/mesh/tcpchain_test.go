@@ -171,6 +171,7 @@ func TestAnEndWithoutAByteIsDecidedUpon(t *testing.T) {
 // changes: the mesh lives, a caller that may call loses nothing, and in a stage
 // that forbids it the rogue is never let in.
 func TestTwentyStageSwitchesUnderALoopOfTCPConnections(t *testing.T) {
+	t.Parallel()
 	sets := map[string]options{
 		"open": {stage: "open", noNetwork: true, extra: anyProgram}, "mtls": {stage: "mtls", noNetwork: true,
 			extra: anyProgram}, "zero-trust": {noNetwork: true, extra: anyProgram},
