@@ -114,7 +114,8 @@ outdated: ## newer versions of what is pinned, and why the pinned ones stay
 .PHONY: test
 test: ## the tests: Go alone, under three minutes
 	scripts/aloud.sh "still compiling for go vet" go vet ./...
-	scripts/aloud.sh "still compiling or testing" go test -race ./...
+	@# The race detector has every program that ends well, tests too, wait for a second unless it is told.
+	GORACE=atexit_sleep_ms=0 scripts/aloud.sh "still compiling or testing" go test -race ./...
 
 .PHONY: check
 check: ## between two edits: build, vet, staticcheck, the tests without processes

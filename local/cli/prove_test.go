@@ -49,6 +49,7 @@ func rootDir(t *testing.T) string {
 
 // TestExitCodesOfWhatIsAboutEveryRequest holds 0, 1 and 2 for each command.
 func TestExitCodesOfWhatIsAboutEveryRequest(t *testing.T) {
+	t.Parallel()
 	root, dir := rootDir(t), t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +27,15 @@ import (
 
 // patience is how long a condition may take to come true.
 const patience = 20 * time.Second
+
+// TestMain has more scenes run beside each other than there are processors: each waits
+// for programs that start and end.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // TestScripts runs the real programs on the real manifests, once with each
 // capture: testdata/script has the scenes.
@@ -46,6 +57,7 @@ func TestScripts(t *testing.T) {
 	}
 	for _, capture := range []string{"netns", "proxy"} {
 		t.Run(capture, func(t *testing.T) {
+			t.Parallel()
 			if capture == "netns" {
 				needNetns(t, bin, root)
 			}
@@ -122,7 +134,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 
 // await waits until a condition holds.
 func await(ts *testscript.TestScript, holds func() (bool, string)) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond) // most of what is asked is a program that starts
 	defer tick.Stop()
 	limit := time.Now().Add(patience)
 	for {
@@ -180,23 +192,8 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 func anything(ts *testscript.TestScript, _ bool, args []string) {
 	runs := args[0] == "up"
 	odd := []string{"", "-5", "99999999999999999999", "\xff\x01", "../a/b=[d"}
-	tried := 0
-	try := func(args ...string) {
-		tried++
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, filepath.Join(ts.Getenv("BIN"), "artemis"), args...)
-		cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH")}
-		text, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if err != nil && (!errors.As(err, &exit) || !exit.Exited()) {
-			ts.Fatalf("artemis %q: %v: %s", args, err, text)
-		}
-		if code := cmd.ProcessState.ExitCode(); bytes.Contains(text, []byte("goroutine ")) || code > 2 && code != 126 &&
-			code != 127 {
-			ts.Fatalf("artemis %q ends with %d: %s", args, code, text)
-		}
-	}
+	var lines [][]string
+	try := func(args ...string) { lines = append(lines, args) }
 	place := []string{"--root", ts.MkAbs("nothing"), "--state-dir", ts.MkAbs("state")}
 	for _, c := range cli.NewRootCommand("test").Commands() {
 		name := c.Name()
@@ -233,9 +230,48 @@ func anything(ts *testscript.TestScript, _ bool, args []string) {
 		try("--root", v, "status", "--state-dir", v)
 		try("--"+v, v)
 	}
-	if tried < 100 {
-		ts.Fatalf("only %d command lines tried", tried)
+	if len(lines) < 100 {
+		ts.Fatalf("only %d command lines to try", len(lines))
 	}
+	next := make(chan []string)
+	complaints := make(chan string, len(lines))
+	var trying sync.WaitGroup
+	for range 4 {
+		trying.Go(func() {
+			for args := range next {
+				if wrong := tryLine(ts, args); wrong != "" {
+					complaints <- wrong
+				}
+			}
+		})
+	}
+	for _, args := range lines {
+		next <- args
+	}
+	close(next)
+	trying.Wait()
+	if len(complaints) > 0 {
+		ts.Fatalf("%s", <-complaints)
+	}
+}
+
+// tryLine returns what is wrong with how a command line that makes no sense ends,
+// empty when nothing is.
+func tryLine(ts *testscript.TestScript, args []string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(ts.Getenv("BIN"), "artemis"), args...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH")}
+	text, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || !exit.Exited()) {
+		return fmt.Sprintf("artemis %q: %v: %s", args, err, text)
+	}
+	if code := cmd.ProcessState.ExitCode(); bytes.Contains(text, []byte("goroutine ")) || code > 2 && code != 126 &&
+		code != 127 {
+		return fmt.Sprintf("artemis %q ends with %d: %s", args, code, text)
+	}
+	return ""
 }
 
 // limited FLAG VALUE ARG... runs artemis under a limit of prlimit(1) and expects

@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
+	// Built with the race detector, each program that ends well would wait for a second.
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(runInside())
 }
 
