@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -51,9 +52,13 @@ func NewTracing(ctx context.Context, environ map[string]string, cell, service, v
 	default:
 		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER: want otlp or none, have %q", exporter)
 	}
-	exporter, err := newOTLP(environ)
+	client, err := newOTLP(environ)
 	if err != nil {
 		return nil, err
+	}
+	exporter, err := otlptrace.New(ctx, client)
+	if err != nil {
+		return nil, fmt.Errorf("start the exporter of spans: %w", err)
 	}
 	described, err := resource.New(ctx,
 		resource.WithAttributes(
