@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	typev1beta1 "istio.io/api/type/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -103,11 +104,11 @@ func pieces(p *securityv1.AuthorizationPolicy) []policySet {
 	}
 	for _, r := range p.Spec.Rules {
 		alone(r.DeepCopy())
-		for i := range lists(r) {
+		for i := range valueLists(r) {
 			c := r.DeepCopy()
-			for j, l := range lists(c) {
+			for j, l := range valueLists(c) {
 				if j != i {
-					*l = nil
+					l.Truncate(0)
 				}
 			}
 			alone(pruned(c))
@@ -116,22 +117,20 @@ func pieces(p *securityv1.AuthorizationPolicy) []policySet {
 	return out
 }
 
+// valueLists are the lists of a rule that are no messages.
+func valueLists(r *securityv1beta1.Rule) []protoreflect.List {
+	return slices.DeleteFunc(lists(r), func(l protoreflect.List) bool {
+		_, message := l.NewElement().Interface().(protoreflect.Message)
+		return message
+	})
+}
+
 // pruned takes what says nothing out of a rule.
 func pruned(r *securityv1beta1.Rule) *securityv1beta1.Rule {
-	empty := func(lists []*[]string) bool {
-		return !slices.ContainsFunc(lists, func(l *[]string) bool { return len(*l) > 0 })
-	}
-	r.From = orNone(slices.DeleteFunc(r.From, func(f *securityv1beta1.Rule_From) bool {
-		return empty(lists(&securityv1beta1.Rule{From: []*securityv1beta1.Rule_From{f}}))
-	}))
-	r.To = orNone(slices.DeleteFunc(r.To, func(o *securityv1beta1.Rule_To) bool {
-		return empty(lists(&securityv1beta1.Rule{To: []*securityv1beta1.Rule_To{o}}))
-	}))
-	r.When = orNone(slices.DeleteFunc(r.When, func(c *securityv1beta1.Condition) bool {
-		return len(c.Values)+
-			len(c.NotValues) == 0
-	}))
-	return r
+	r.From = slices.DeleteFunc(r.From, func(f *securityv1beta1.Rule_From) bool { return len(lists(f)) == 0 })
+	r.To = slices.DeleteFunc(r.To, func(o *securityv1beta1.Rule_To) bool { return len(lists(o)) == 0 })
+	r.When = slices.DeleteFunc(r.When, func(c *securityv1beta1.Condition) bool { return len(lists(c)) == 0 })
+	return r.DeepCopy()
 }
 
 // vocabulary is what the policies compare an attribute with, made concrete.

@@ -11,6 +11,7 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"artemis.example/catalog"
 	"artemis.example/conformance/enforcer"
 	"artemis.example/conformance/translate"
 )
@@ -349,16 +350,16 @@ func (g *generator) attach(p *securityv1.AuthorizationPolicy) {
 		{76, "targetRef Service", func() { p.Spec.TargetRef = service[0] }},
 		{82, "targetRefs Gateway", func() { p.Spec.TargetRefs = waypoint }},
 		{85, "targetRefs GatewayClass in the root namespace", func() {
-			p.Spec.TargetRefs, p.Namespace = class("istio-waypoint"), translate.RootNamespace
+			p.Spec.TargetRefs, p.Namespace = class("istio-waypoint"), catalog.RootNamespace
 		}},
 		{86, "targetRefs GatewayClass elsewhere", func() { p.Spec.TargetRefs = class("istio-waypoint") }},
 		{87, "targetRefs another GatewayClass", func() {
-			p.Spec.TargetRefs, p.Namespace = class("istio"), translate.RootNamespace
+			p.Spec.TargetRefs, p.Namespace = class("istio"), catalog.RootNamespace
 		}},
 		{89, "targetRefs another Service", func() { p.Spec.TargetRefs = other }},
 		{90, "targetRefs another Gateway", func() { p.Spec.TargetRefs = ref(api, "Gateway", "other") }},
 		{92, "targetRefs Service of another namespace", func() {
-			p.Spec.TargetRefs, p.Namespace = service, pick(g, []string{"cell-b", translate.RootNamespace})
+			p.Spec.TargetRefs, p.Namespace = service, pick(g, []string{"cell-b", catalog.RootNamespace})
 		}},
 		{94, "targetRefs several", func() { p.Spec.TargetRefs = slices.Concat(other, service, waypoint) }},
 		{96, "selector", func() {
@@ -367,7 +368,7 @@ func (g *generator) attach(p *securityv1.AuthorizationPolicy) {
 		}},
 		{98, "neither selector nor targetRefs", func() {}},
 		{100, "neither selector nor targetRefs, in the root namespace", func() {
-			p.Namespace = translate.RootNamespace
+			p.Namespace = catalog.RootNamespace
 		}},
 	} {
 		if n < way.below {
@@ -433,9 +434,7 @@ func (g *generator) source(r enforcer.Request) *securityv1beta1.Source {
 	s.NotIpBlocks = g.some("notIpBlocks", 6, func() (string, string) { return g.block(g.anyone().Source.String()) })
 	s.RemoteIpBlocks = g.some("remoteIpBlocks", 8, func() (string, string) { return g.block(g.forwarded(r)) })
 	s.NotRemoteIpBlocks = g.some("notRemoteIpBlocks", 6, func() (string, string) { return g.block(pick(g, chain)) })
-	if len(s.Principals)+len(s.NotPrincipals)+len(s.Namespaces)+len(s.NotNamespaces)+len(s.ServiceAccounts)+
-		len(s.NotServiceAccounts)+len(s.TrustDomains)+
-		len(s.NotTrustDomains)+len(s.IpBlocks)+len(s.NotIpBlocks)+len(s.RemoteIpBlocks)+len(s.NotRemoteIpBlocks) == 0 {
+	if len(lists(s)) == 0 {
 		v, operator := g.principal(c)
 		g.note("principals " + operator)
 		s.Principals = []string{v}
@@ -455,8 +454,7 @@ func (g *generator) operation(r enforcer.Request) *securityv1beta1.Operation {
 	o.NotHosts = g.some("notHosts", 8, func() (string, string) { return g.host(pick(g, hosts)) })
 	o.Ports = g.some("ports", 12, func() (string, string) { return g.portValue(r.Client) })
 	o.NotPorts = g.some("notPorts", 6, func() (string, string) { return g.portValue(g.IntN(len(g.clients))) })
-	if len(o.Paths)+len(o.NotPaths)+len(o.Methods)+len(o.NotMethods)+len(o.Hosts)+len(o.NotHosts)+len(o.Ports)+
-		len(o.NotPorts) == 0 {
+	if len(lists(o)) == 0 {
 		v, operator := g.pathValue(r.Target)
 		g.note("paths " + operator)
 		o.Paths = []string{v}

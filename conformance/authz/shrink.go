@@ -4,7 +4,8 @@ import (
 	"context"
 	"slices"
 
-	securityv1beta1 "istio.io/api/security/v1beta1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"artemis.example/conformance/enforcer"
@@ -32,86 +33,59 @@ func (r *referee) shrink(ctx context.Context, d disagreement) (disagreement, err
 	}
 }
 
-// smaller returns the sets with one thing less.
+// smaller returns the sets with one thing less: a policy, the annotations of one, or
+// an element of one of its lists.
 func smaller(set policySet) []policySet {
 	var out []policySet
-	for i := range set {
+	for i, p := range set {
 		if len(set) > 1 {
 			out = append(out, slices.Delete(slices.Clone(set), i, i+1))
 		}
-	}
-	for i, p := range set {
-		change := func(edit func(*securityv1beta1.AuthorizationPolicy)) {
-			c := p.DeepCopy()
-			edit(&c.Spec)
+		change := func(edit func(*securityv1.AuthorizationPolicy)) {
 			s := slices.Clone(set)
-			s[i] = c
+			s[i] = p.DeepCopy()
+			edit(s[i])
 			out = append(out, s)
 		}
 		if len(p.Annotations) > 0 {
-			c := p.DeepCopy()
-			c.Annotations = nil
-			s := slices.Clone(set)
-			s[i] = c
-			out = append(out, s)
+			change(func(p *securityv1.AuthorizationPolicy) { p.Annotations = nil })
 		}
-		for j, rule := range p.Spec.Rules {
-			if len(p.Spec.Rules) > 1 {
-				change(func(s *securityv1beta1.AuthorizationPolicy) { s.Rules = slices.Delete(s.Rules, j, j+1) })
+		for n, l := range lists(&p.Spec) {
+			for k := range l.Len() {
+				change(func(p *securityv1.AuthorizationPolicy) { remove(lists(&p.Spec)[n], k) })
 			}
-			for k := range rule.From {
-				change(func(s *securityv1beta1.AuthorizationPolicy) {
-					s.Rules[j].From = orNone(slices.Delete(s.Rules[j].From, k, k+1))
-				})
-			}
-			for k := range rule.To {
-				change(func(s *securityv1beta1.AuthorizationPolicy) {
-					s.Rules[j].To = orNone(slices.Delete(s.Rules[j].To, k, k+1))
-				})
-			}
-			for k := range rule.When {
-				change(func(s *securityv1beta1.AuthorizationPolicy) {
-					s.Rules[j].When = orNone(slices.Delete(s.Rules[j].When, k, k+1))
-				})
-			}
-			for n, values := range lists(rule) {
-				for v := range *values {
-					change(func(s *securityv1beta1.AuthorizationPolicy) {
-						l := lists(s.Rules[j])[n]
-						*l = orNone(slices.Delete(*l, v, v+1))
-					})
+		}
+	}
+	return out
+}
+
+// lists returns every list in a message that has an element, also those of the messages
+// in it.
+func lists(m proto.Message) []protoreflect.List {
+	var out []protoreflect.List
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.IsList():
+			out = append(out, v.List())
+			for i := range v.List().Len() {
+				if inner, ok := v.List().Get(i).Interface().(protoreflect.Message); ok {
+					out = append(out, lists(inner.Interface())...)
 				}
 			}
+		case f.Message() != nil:
+			out = append(out, lists(v.Message().Interface())...)
 		}
-	}
+		return true
+	})
 	return out
 }
 
-func orNone[T any](s []T) []T {
-	if len(s) == 0 {
-		return nil
+// remove takes one element out of a list.
+func remove(l protoreflect.List, at int) {
+	for i := at; i < l.Len()-1; i++ {
+		l.Set(i, l.Get(i+1))
 	}
-	return s
-}
-
-// lists returns every list of values in a rule.
-func lists(rule *securityv1beta1.Rule) []*[]string {
-	var out []*[]string
-	for _, f := range rule.From {
-		s := f.Source
-		out = append(out, &s.Principals, &s.NotPrincipals, &s.Namespaces, &s.NotNamespaces, &s.ServiceAccounts,
-			&s.NotServiceAccounts,
-			&s.TrustDomains, &s.NotTrustDomains, &s.IpBlocks, &s.NotIpBlocks, &s.RemoteIpBlocks, &s.NotRemoteIpBlocks)
-	}
-	for _, t := range rule.To {
-		o := t.Operation
-		out = append(out, &o.Hosts, &o.NotHosts, &o.Methods, &o.NotMethods, &o.Paths, &o.NotPaths, &o.Ports,
-			&o.NotPorts)
-	}
-	for _, w := range rule.When {
-		out = append(out, &w.Values, &w.NotValues)
-	}
-	return out
+	l.Truncate(l.Len() - 1)
 }
 
 // simpler returns the requests with one thing less.

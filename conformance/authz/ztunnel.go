@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"istio.io/istio/pkg/workloadapi/security"
 
 	"artemis.example/policy/authz"
@@ -58,19 +59,11 @@ func anyGroup(groups []*security.Group, c connection) bool {
 
 func anyMatch(matches []*security.Match, c connection) bool {
 	for _, m := range matches {
-		if !blank(m) && satisfies(m, c) {
+		if proto.Size(m) > 0 && satisfies(m, c) { // to ztunnel one that asks for nothing matches nothing
 			return true
 		}
 	}
 	return len(matches) == 0
-}
-
-// blank reports whether nothing is asked, which to ztunnel matches nothing.
-func blank(m *security.Match) bool {
-	return len(m.Namespaces)+len(m.NotNamespaces)+len(m.ServiceAccounts)+len(m.NotServiceAccounts)+len(m.Principals)+
-		len(m.NotPrincipals)+
-		len(m.SourceIps)+len(m.NotSourceIps)+len(m.DestinationIps)+len(m.NotDestinationIps)+len(m.DestinationPorts)+
-		len(m.NotDestinationPorts) == 0
 }
 
 func satisfies(m *security.Match, c connection) bool {

@@ -18,6 +18,7 @@ import (
 	"istio.io/istio/pkg/workloadapi/security"
 	"sigs.k8s.io/yaml"
 
+	"artemis.example/catalog"
 	"artemis.example/conformance/enforcer"
 	"artemis.example/conformance/figures"
 	"artemis.example/conformance/translate"
@@ -88,7 +89,7 @@ func applying(all map[string]*security.Authorization, policies policySet, namesp
 				out = append(out, a)
 			}
 		case security.Scope_WORKLOAD_SELECTOR:
-			selected := a.Namespace == namespace || a.Namespace == translate.RootNamespace
+			selected := a.Namespace == namespace || a.Namespace == catalog.RootNamespace
 			for k, v := range p.Spec.Selector.GetMatchLabels() {
 				selected = selected && labels[k] == v
 			}

@@ -1,92 +1,65 @@
 package enforcer
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
+
+	"istio.io/istio/security/pkg/pki/util"
 )
+
+// certificate is a certificate with its key, and both as PEM.
+type certificate struct {
+	tls.Certificate
+	chain, key []byte
+}
+
+func generate(o util.CertOptions) (c certificate, err error) {
+	o.TTL, o.ECSigAlg, o.PKCS8Key = 24*time.Hour, util.EcdsaSigAlg, true
+	if c.chain, c.key, err = util.GenCertKeyFromOptions(o); err == nil {
+		c.Certificate, err = tls.X509KeyPair(c.chain, c.key)
+	}
+	return c, err
+}
 
 // authority issues the certificates of one run. Unlike the mesh's own it issues
 // any identity, malformed ones included.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+type authority struct{ certificate }
 
-func newAuthority() (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func newAuthority() (authority, error) {
+	c, err := generate(util.CertOptions{IsCA: true, IsSelfSigned: true})
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate authority: %w", err)
+		err = fmt.Errorf("make a certificate authority: %w", err)
 	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute),
-		NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
-	if err != nil {
-		return nil, fmt.Errorf("make a certificate authority: %w", err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("make a certificate authority: %w", err)
-	}
-	return &authority{cert, key}, nil
+	return authority{c}, err
 }
 
 // issue makes a certificate whose only name is the URI.
-func (a *authority) issue(uri string) (tls.Certificate, error) {
-	id, err := url.Parse(uri)
+func (a authority) issue(uri string) (certificate, error) {
+	c, err := generate(util.CertOptions{Host: uri, IsClient: true, IsServer: true, SignerCert: a.Leaf,
+		SignerPriv: a.PrivateKey})
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue a certificate: %w", err)
+		err = fmt.Errorf("issue a certificate for %s: %w", uri, err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue a certificate: %w", err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue a certificate: %w", err)
-	}
-	t := &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute),
-		NotAfter: time.Now().Add(24 * time.Hour),
-		URIs:     []*url.URL{id}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, t, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue a certificate for %s: %w", uri, err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	return c, err
 }
 
 // secretPath is where a waypoint's secret is.
 func secretPath(dir, cell, name string) string { return filepath.Join(dir, cell+"-"+name+".json") }
 
 // writeSecrets writes the two secrets that a waypoint asks for, as discovery responses.
-func (a *authority) writeSecrets(dir, cell string) error {
+func (a authority) writeSecrets(dir, cell string) error {
 	leaf, err := a.issue("spiffe://cluster.local/ns/" + cell + "/sa/waypoint")
 	if err != nil {
 		return err
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
-	if err != nil {
-		return fmt.Errorf("write the secrets of %s: %w", cell, err)
-	}
-	text := func(kind string, der []byte) object {
-		return object{"inlineString": string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))}
-	}
+	text := func(pem []byte) object { return object{"inlineString": string(pem)} }
 	for name, secret := range map[string]object{
-		"default": {"tlsCertificate": object{"certificateChain": text("CERTIFICATE", leaf.Certificate[0]),
-			"privateKey": text("PRIVATE KEY", key)}},
-		"ROOTCA": {"validationContext": object{"trustedCa": text("CERTIFICATE", a.cert.Raw)}},
+		"default": {"tlsCertificate": object{"certificateChain": text(leaf.chain), "privateKey": text(leaf.key)}},
+		"ROOTCA":  {"validationContext": object{"trustedCa": text(a.chain)}},
 	} {
 		secret["@type"], secret["name"] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", name
 		b, err := json.Marshal(object{"resources": []any{secret}})

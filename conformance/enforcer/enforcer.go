@@ -8,7 +8,6 @@ package enforcer
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,9 +19,9 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"artemis.example/conformance/envoy"
+	"artemis.example/conformance/waypoint"
 )
 
 // Client is where requests come from: one tunnel.
@@ -84,7 +83,7 @@ func StartTCP(ctx context.Context, bin, dir string, clients []Client, sets [][]*
 	for i, set := range sets {
 		c := chain{port: TCPDestination(i).Port()}
 		for _, f := range set {
-			o, err := filterObject(f)
+			o, err := waypoint.ToObject(f)
 			if err != nil {
 				return nil, err
 			}
@@ -103,17 +102,6 @@ const firstTCPPort = 20_000
 // TCPDestination is where the set of that index judges.
 func TCPDestination(set int) netip.AddrPort {
 	return netip.AddrPortFrom(Destinations[0].Addr(), firstTCPPort+uint16(set))
-}
-
-func filterObject(f *listener.Filter) (o object, err error) {
-	b, err := protojson.Marshal(f)
-	if err == nil {
-		err = json.Unmarshal(b, &o)
-	}
-	if err != nil {
-		err = fmt.Errorf("write the filter %s: %w", f.Name, err)
-	}
-	return o, err
 }
 
 // Passes reports whether bytes of a client pass the filters of a set: whether the first one
@@ -174,7 +162,7 @@ func start(ctx context.Context, bin, dir string, clients []Client, chains []chai
 				return nil, err
 			}
 			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-				return &cert, nil
+				return &cert.Certificate, nil
 			}
 			role = "connect_terminate-" + c.cell()
 		}

@@ -85,8 +85,8 @@ spec:
 	return strings.NewReplacer("CELL", cell, "VOUCHES", fmt.Sprint(cell == vouching)).Replace(text)
 }
 
-// generate has istiod's code configure the two waypoints.
-func generate() ([]xds.Config, error) {
+// waypoints has istiod's code configure the two waypoints.
+func waypoints() ([]xds.Config, error) {
 	set, err := manifest.Parse("enforcer.yaml", manifests(vouching)+"---\n"+manifests(silent))
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func generate() ([]xds.Config, error) {
 }
 
 // object is a part of Envoy's configuration.
-type object = map[string]any
+type object = waypoint.Object
 
 // resources turns what istiod configures into the listeners and clusters of one Envoy:
 // the waypoints' listeners on loopback, the internal ones of each under names of its
@@ -116,7 +116,7 @@ type object = map[string]any
 // certificate and knows no principal of them.
 // chains are further ones, of bytes, at both waypoints.
 func resources(dir, routesPath string, chains []chain) (listeners, clusters []object, err error) {
-	configs, err := generate()
+	configs, err := waypoints()
 	if err != nil {
 		return nil, nil, err
 	}

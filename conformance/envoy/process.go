@@ -73,30 +73,6 @@ func (p *Process) Stop() {
 // Log returns the last of what Envoy wrote.
 func (p *Process) Log() string { return p.output.String() }
 
-// Stats returns the counters and gauges whose names match the regular expression.
-func (p *Process) Stats(ctx context.Context, filter string) (map[string]int64, error) {
-	b, err := p.get(ctx, "/stats?format=json&filter="+filter)
-	if err != nil {
-		return nil, err
-	}
-	var list struct {
-		Stats []struct {
-			Name  string          `json:"name"`
-			Value json.RawMessage `json:"value"`
-		} `json:"stats"`
-	}
-	if err := json.Unmarshal(b, &list); err != nil {
-		return nil, fmt.Errorf("read Envoy's statistics: %w", err)
-	}
-	stats := map[string]int64{}
-	for _, s := range list.Stats {
-		if v, err := strconv.ParseInt(string(s.Value), 10, 64); err == nil {
-			stats[s.Name] = v
-		}
-	}
-	return stats, nil
-}
-
 // Ports returns the port that each listener got, by the listener's name.
 func (p *Process) Ports(ctx context.Context) (map[string]uint16, error) {
 	b, err := p.get(ctx, "/listeners?format=json")

@@ -17,6 +17,8 @@ import (
 	"istio.io/istio/pkg/config/schema/gvk"
 	"istio.io/istio/pkg/config/validation"
 	istiolog "istio.io/istio/pkg/log"
+
+	"artemis.example/catalog"
 )
 
 // Quiet stops the log of Istio's packages, which warns of every principal of
@@ -26,12 +28,6 @@ func Quiet() {
 		s.SetOutputLevel(istiolog.NoneLevel)
 	}
 }
-
-// The mesh's own settings, as everywhere in this project.
-const (
-	TrustDomain   = "cluster.local"
-	RootNamespace = "istio-system"
-)
 
 // Validate is istiod's admission check.
 func Validate(p *securityv1.AuthorizationPolicy) error {
@@ -77,15 +73,15 @@ func WaypointTCP(policies []*securityv1.AuthorizationPolicy, t Target) []*listen
 
 func translator(policies []*securityv1.AuthorizationPolicy, t Target) *builder.Builder {
 	all := &model.AuthorizationPolicies{NamespaceToPolicies: map[string][]model.AuthorizationPolicy{},
-		RootNamespace: RootNamespace}
+		RootNamespace: catalog.RootNamespace}
 	for _, p := range policies {
 		all.NamespaceToPolicies[p.Namespace] = append(all.NamespaceToPolicies[p.Namespace],
 			model.AuthorizationPolicy{Name: p.Name, Namespace: p.Namespace, Annotations: p.Annotations, Spec: &p.Spec})
 	}
 	m := model.PolicyMatcherFor(t.Namespace, map[string]string{"gateway.networking.k8s.io/gateway-name": t.Waypoint},
-		true).WithRootNamespace(RootNamespace)
+		true).WithRootNamespace(catalog.RootNamespace)
 	m.Services = []model.ServiceInfoForPolicyMatcher{{Name: t.Service, Namespace: t.Namespace,
 		Registry: provider.Kubernetes}}
-	return builder.New(trustdomain.NewBundle(TrustDomain, nil), nil, all.ListAuthorizationPolicies(m),
+	return builder.New(trustdomain.NewBundle(catalog.TrustDomain, nil), nil, all.ListAuthorizationPolicies(m),
 		builder.Option{UseFilterState: true})
 }

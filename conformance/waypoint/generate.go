@@ -115,7 +115,7 @@ func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (x
 	routes := map[string]Object{}
 	if p.Kind == topology.Ingress {
 		for _, r := range d.Routes(proxy) {
-			o, err := object(r)
+			o, err := ToObject(r)
 			if err != nil {
 				return c, err
 			}
@@ -123,7 +123,7 @@ func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (x
 		}
 	}
 	for _, l := range d.Listeners(proxy) {
-		o, err := object(l)
+		o, err := ToObject(l)
 		if err != nil {
 			return c, err
 		}
@@ -140,14 +140,14 @@ func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (x
 	}
 	endpoints := map[string]Object{}
 	for _, e := range d.Endpoints(proxy) {
-		o, err := object(e)
+		o, err := ToObject(e)
 		if err != nil {
 			return c, err
 		}
 		endpoints[e.ClusterName] = o
 	}
 	for _, x := range d.Clusters(proxy) {
-		o, err := object(x)
+		o, err := ToObject(x)
 		if err != nil {
 			return c, err
 		}
@@ -189,7 +189,8 @@ func add(to []json.RawMessage, o Object, kind string) ([]json.RawMessage, error)
 	return append(to, b), err
 }
 
-func object(m proto.Message) (o Object, err error) {
+// ToObject returns a part of the configuration as it is in JSON.
+func ToObject(m proto.Message) (o Object, err error) {
 	b, err := protojson.Marshal(m)
 	if err == nil {
 		err = json.Unmarshal(b, &o)

@@ -13,9 +13,8 @@ import (
 	"os"
 	"os/signal"
 
-	istiolog "istio.io/istio/pkg/log"
-
 	"artemis.example/conformance/envoy"
+	"artemis.example/conformance/translate"
 	"artemis.example/conformance/waypoint"
 	"artemis.example/local/xds"
 	"artemis.example/policy/manifest"
@@ -49,9 +48,7 @@ func run(ctx context.Context, args []string) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
-	for _, s := range istiolog.Scopes() {
-		s.SetOutputLevel(istiolog.NoneLevel)
-	}
+	translate.Quiet()
 	set, err := manifest.NewProject(".", req.Files).Stage(req.Stage)
 	if err != nil {
 		return err
