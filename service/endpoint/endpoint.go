@@ -5,13 +5,14 @@ package endpoint
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"artemis.example/service/problem"
@@ -36,10 +37,7 @@ type Endpoint struct {
 
 // Get answers GET without a body.
 func Get(path string, answer func(ctx context.Context) (any, error)) Endpoint {
-	return Endpoint{Method: http.MethodGet, Path: path, answer: func(ctx context.Context, _ *http.Request) (any,
-		error) {
-		return answer(ctx)
-	}}
+	return GetRequest(path, func(ctx context.Context, _ *http.Request) (any, error) { return answer(ctx) })
 }
 
 // GetRequest is Get for an endpoint that reads the query.
@@ -50,20 +48,23 @@ func GetRequest(path string, answer func(ctx context.Context, r *http.Request) (
 // Post answers POST with a JSON object that has exactly the fields of In. No
 // body at all is an empty object.
 func Post[In any](path string, answer func(ctx context.Context, in In) (any, error)) Endpoint {
-	var empty In
-	return PostOr(path, empty, answer)
+	return PostOr(path, *new(In), answer)
 }
 
 // PostOr is Post for an endpoint that takes an empty body, whatever its content
 // type, for an order of its own: curl -X POST alone is one.
 func PostOr[In any](path string, empty In, answer func(ctx context.Context, in In) (any, error)) Endpoint {
+	return post(path, empty, func(ctx context.Context, _ *http.Request, in In) (any, error) { return answer(ctx, in) })
+}
+
+func post[In any](path string, empty In, answer func(context.Context, *http.Request, In) (any, error)) Endpoint {
 	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any,
 		error) {
 		in, err := read(r, empty)
 		if err != nil {
 			return nil, err
 		}
-		return answer(ctx, in)
+		return answer(ctx, r, in)
 	}}
 }
 
@@ -71,15 +72,9 @@ func PostOr[In any](path string, empty In, answer func(ctx context.Context, in I
 // slash, raw. An error of code NotFound says that nothing is there.
 func PostUnder[In any](path string, answer func(ctx context.Context, rest string, in In) (any, error)) Endpoint {
 	prefix := strings.TrimSuffix(path, "*")
-	return Endpoint{Method: http.MethodPost, Path: path, answer: func(ctx context.Context, r *http.Request) (any,
-		error) {
-		var empty In
-		in, err := read(r, empty)
-		if err != nil {
-			return nil, err
-		}
+	return post(path, *new(In), func(ctx context.Context, r *http.Request, in In) (any, error) {
 		return answer(ctx, strings.TrimPrefix(r.URL.EscapedPath(), prefix), in)
-	}}
+	})
 }
 
 // Stream serves what is no JSON answer: events and embedded files.
@@ -168,26 +163,22 @@ func Required(field string, given bool) error {
 
 // Text checks a field that a person writes: not empty, at most longest bytes.
 func Text(field, value string, longest int) error {
-	if value == "" {
-		return Required(field, false)
+	return cmp.Or(Required(field, value != ""), AtMost(field, value, longest))
+}
+
+// AtMost checks a field that may be empty: at most longest bytes.
+func AtMost(field, value string, longest int) error {
+	if len(value) <= longest {
+		return nil
 	}
-	if len(value) > longest {
-		return problem.New(problem.OutOfRange, "field %q may have %d bytes", field, longest).In(field)
-	}
-	return nil
+	return problem.New(problem.OutOfRange, "field %q may have %d bytes", field, longest).In(field)
 }
 
 // OneOf checks a field that takes one of a few values.
-func OneOf[T ~string](field string, value T, known ...T) error {
-	for _, k := range known {
-		if k == value {
-			return nil
-		}
+func OneOf(field, value string, known ...string) error {
+	if slices.Contains(known, value) {
+		return nil
 	}
-	names := make([]string, len(known))
-	for i, k := range known {
-		names[i] = string(k)
-	}
-	return problem.New(problem.OutOfRange, "field %q: want one of %s, have %s", field, strings.Join(names, ", "),
-		fmt.Sprintf("%.40q", string(value))).In(field)
+	return problem.New(problem.OutOfRange, "field %q: want one of %s, have %.40q", field, strings.Join(known, ", "),
+		value).In(field)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,16 +189,9 @@ func (s *Server) refuse(route *telemetry.Route, why func(*http.Request) *problem
 
 // budget leaves a callee a little less than its caller waits.
 func (s *Server) budget(r *http.Request) time.Duration {
-	h := r.Header.Get(BudgetHeader)
-	if h == "" {
+	ms, err := strconv.ParseUint(r.Header.Get(BudgetHeader), 10, 32)
+	if err != nil {
 		return s.Budget
-	}
-	ms := 0
-	for _, c := range h {
-		if c < '0' || c > '9' || ms > 1e6 {
-			return s.Budget
-		}
-		ms = ms*10 + int(c-'0')
 	}
 	return min(s.Budget, max(time.Duration(ms)*time.Millisecond*9/10, time.Millisecond))
 }

@@ -110,7 +110,7 @@ func newService(cfg config.Config, cell string, log *slog.Logger, tracing *telem
 	s.clock = missionclock.New(time.Now, func(r missionclock.Reading) {
 		log.Info("mission clock adopted", "liftOff", r.LiftOff, "timeScale", r.Scale)
 		if s.program.NewMission != nil {
-			s.program.NewMission(r)
+			s.program.NewMission()
 		}
 	})
 	inCell := false

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"artemis.example/service/endpoint"
-	"artemis.example/service/missionclock"
 )
 
 // Command is what the operator, or a crew's answer, wants of the spacecraft.
@@ -81,7 +80,7 @@ func capcom(kit Kit) Program {
 			endpoint.Post("/uplink/command", c.command),
 			endpoint.Post("/uplink/voice", c.voice),
 		},
-		NewMission: func(missionclock.Reading) { c.flown.reset() },
+		NewMission: func() { c.flown.reset() },
 	}
 }
 

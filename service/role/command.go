@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"math"
 
 	"artemis.example/service/endpoint"
@@ -18,15 +19,12 @@ const (
 // check says what is wrong with a command, whoever passes it on. Whether it
 // can be flown now is for guidance-nav to say.
 func (c Command) check() error {
-	if err := endpoint.Text("type", c.Type, 40); err != nil {
+	if err := cmp.Or(
+		endpoint.Text("type", c.Type, 40),
+		endpoint.OneOf("type", c.Type, courseCorrection, attitude, antenna, crewMessage, telemetryRequest, abort),
+		endpoint.AtMost("id", c.ID, maxIDLength),
+	); err != nil {
 		return err
-	}
-	if err := endpoint.OneOf("type", c.Type, courseCorrection, attitude, antenna, crewMessage, telemetryRequest,
-		abort); err != nil {
-		return err
-	}
-	if len(c.ID) > maxIDLength {
-		return problem.New(problem.OutOfRange, "field %q may have %d bytes", "id", maxIDLength).In("id")
 	}
 	for _, field := range []struct {
 		name  string
@@ -70,9 +68,7 @@ func (c Command) check() error {
 	case crewMessage:
 		return endpoint.Text("message", c.Message, maxTextLength)
 	case abort:
-		if c.Reason != "" { // nobody has to give one
-			return endpoint.Text("reason", c.Reason, maxTextLength)
-		}
+		return endpoint.AtMost("reason", c.Reason, maxTextLength) // nobody has to give one
 	}
 	return nil
 }

@@ -2,11 +2,11 @@ package role
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"artemis.example/service/endpoint"
-	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 )
 
@@ -56,7 +56,7 @@ func commsSystem(kit Kit) Program {
 			endpoint.Post("/crew/message", c.message),
 			endpoint.Post("/antenna/orient", c.orient),
 		},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			c.flown.reset()
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -165,11 +165,7 @@ func (c *commsRole) message(ctx context.Context, in CrewMessage) (any, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	var out Routed
-	if err := c.Peers.Post(ctx, "signal-router", "/route", in, &out); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return passOn[Routed](ctx, c.Kit, "signal-router", "/route", in)
 }
 
 func (c *commsRole) downlink(ctx context.Context, in DownlinkRequest) (any, error) {
@@ -225,12 +221,9 @@ func (c *commsRole) sample(ctx context.Context) *Frame {
 				return
 			}
 			missing := Missing{Service: service, Code: string(problem.From(err).Code)}
-			for _, m := range frame.Missing {
-				if m == missing {
-					return
-				}
+			if !slices.Contains(frame.Missing, missing) {
+				frame.Missing = append(frame.Missing, missing)
 			}
-			frame.Missing = append(frame.Missing, missing)
 		})
 	}
 	var (

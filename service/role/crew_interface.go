@@ -1,14 +1,13 @@
 package role
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"sync"
 
 	"artemis.example/service/endpoint"
-	"artemis.example/service/missionclock"
-	"artemis.example/service/problem"
 )
 
 // CrewInput is what arrives at the crew's panel.
@@ -48,13 +47,8 @@ type Displays struct {
 }
 
 func (m CrewMessage) check() error {
-	if err := endpoint.Text("from", m.From, 80); err != nil {
-		return err
-	}
-	if len(m.ID) > maxIDLength {
-		return problem.New(problem.OutOfRange, "field %q may have %d bytes", "id", maxIDLength).In("id")
-	}
-	return endpoint.Text("text", m.Text, maxTextLength)
+	return cmp.Or(endpoint.Text("from", m.From, 80), endpoint.AtMost("id", m.ID, maxIDLength),
+		endpoint.Text("text", m.Text, maxTextLength))
 }
 
 // Bounds of what the crew's computer keeps.
@@ -75,7 +69,7 @@ func crewInterface(kit Kit) Program {
 			endpoint.Post("/crew/input", c.input),
 		},
 		Loops: []func(context.Context){every(kit, kit.Config.Cycle, "crew watch", c.watch)},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.entries, c.waiting, c.alerts, c.phase, c.lastVoice = 0, nil, nil, "", ""
@@ -115,10 +109,7 @@ func (c *crewRole) show(context.Context) (any, error) {
 }
 
 func (c *crewRole) log(ctx context.Context, in CrewLog) (any, error) {
-	if err := endpoint.Text("from", in.From, 80); err != nil {
-		return nil, err
-	}
-	if err := endpoint.Text("text", in.Text, maxTextLength); err != nil {
+	if err := cmp.Or(endpoint.Text("from", in.From, 80), endpoint.Text("text", in.Text, maxTextLength)); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
@@ -134,12 +125,7 @@ func (c *crewRole) input(ctx context.Context, in CrewInput) (any, error) {
 		if err := endpoint.OneOf("antenna", in.Antenna, highGain, lowGain); err != nil {
 			return nil, err
 		}
-		var out Oriented
-		if err := c.Peers.Post(ctx, "comms-system", "/antenna/orient", AntennaOrder{Antenna: in.Antenna},
-			&out); err != nil {
-			return nil, err
-		}
-		return out, nil
+		return passOn[Oriented](ctx, c.Kit, "comms-system", "/antenna/orient", AntennaOrder{Antenna: in.Antenna})
 	case abort:
 		if err := endpoint.Text("text", in.Text, maxTextLength); err != nil {
 			return nil, err

@@ -68,7 +68,7 @@ func (m *mission) start(s catalog.Service, addresses map[string]*url.URL) http.H
 	var program role.Program
 	clock := missionclock.New(m.now, func(r missionclock.Reading) {
 		if program.NewMission != nil {
-			program.NewMission(r)
+			program.NewMission()
 		}
 	})
 	tracing, err := telemetry.NewTracing(m.t.Context(), nil, s.Cell, s.Name, "test")

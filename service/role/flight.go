@@ -108,13 +108,14 @@ func positionOf(f *mission.Flight, t float64, all []Maneuver) Position {
 	return p
 }
 
-// state returns the model's state of a position that came down.
-func (p Position) state() mission.State {
-	s := mission.State{X: p.X, Y: p.Y, VX: p.VX, VY: p.VY}
-	if p.MissionTime != nil {
-		s.T = *p.MissionTime
+// state returns the model's state of a frame that came down in flight with a position,
+// and whether this is one.
+func (f *Frame) state() (mission.State, bool) {
+	if f == nil || f.Position == nil || f.Position.MissionTime == nil {
+		return mission.State{}, false
 	}
-	return s
+	p := f.Position
+	return mission.State{T: *p.MissionTime, X: p.X, Y: p.Y, VX: p.VX, VY: p.VY}, true
 }
 
 // round keeps the decimals that a figure deserves.

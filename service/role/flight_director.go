@@ -93,7 +93,7 @@ func flightDirector(kit Kit) Program {
 			}
 		},
 		Close: f.hub.close,
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.seq, f.flown, f.alerted, f.count = 0, nil, nil, GoNoGo{}
@@ -262,11 +262,7 @@ func (f *directorRole) command(ctx context.Context, in Command) (any, error) {
 
 func (f *directorRole) uplink(ctx context.Context, in Command) (any, error) {
 	in.ID = fmt.Sprintf("%s-%d", in.Type, f.Clock.Now().UnixMilli())
-	var out Acknowledged
-	if err := f.Peers.Post(ctx, "capcom", "/uplink/command", in, &out); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return passOn[Acknowledged](ctx, f.Kit, "capcom", "/uplink/command", in)
 }
 
 func (f *directorRole) abort(ctx context.Context, in struct {
@@ -364,10 +360,8 @@ func (f *directorRole) goNoGo(ctx context.Context, in GoNoGo) (any, error) {
 	}
 	f.mu.Unlock()
 	d.Decision = goDecision
-	for _, p := range d.Polls {
-		if p.Decision != goDecision {
-			d.Decision = noGoDecision
-		}
+	if noGo(d.Polls) != nil {
+		d.Decision = noGoDecision
 	}
 	return d, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/mission"
-	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 )
 
@@ -84,7 +83,7 @@ func flightDynamics(kit Kit) Program {
 			endpoint.Post("/trajectory/correction", f.correction),
 		},
 		Loops: []func(context.Context){every(kit, kit.Config.Cycle, "orbit determination", f.follow)},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.flown, f.latest, f.burns = nil, nil, nil
@@ -153,12 +152,11 @@ func (f *dynamicsRole) trajectory(context.Context) (any, error) {
 
 func (f *dynamicsRole) orbit(context.Context) (any, error) {
 	flown, latest := f.state()
-	t := f.now()
-	a := Orbit{Phase: f.chart.latest(flown).Phase(t).ID}
-	if latest == nil || latest.Position == nil || latest.Position.MissionTime == nil {
+	a := Orbit{Phase: f.chart.latest(flown).Phase(f.now()).ID}
+	s, known := latest.state()
+	if !known {
 		return a, nil
 	}
-	s := latest.Position.state()
 	energy, speed, orbit := s.SpecificEnergy(), s.Speed(), s.Orbit()
 	deviation := distance(s, f.chart.plan().At(s.T))
 	a.FromFrame, a.EnergyKJ, a.SpeedKmS, a.DeviationKm = &latest.Sequence, &energy, &speed, &deviation
@@ -196,8 +194,7 @@ func (f *dynamicsRole) correction(_ context.Context, in Correction) (any, error)
 		return nil, problem.New(problem.WrongPhase, "no burn during %s", phase.Title)
 	}
 	plan := CorrectionPlan{Status: "planned"}
-	if latest != nil && latest.Position != nil && latest.Position.MissionTime != nil {
-		s := latest.Position.state()
+	if s, known := latest.state(); known {
 		deviation := distance(s, f.chart.plan().At(s.T))
 		plan.DeviationKm = &deviation
 	}

@@ -8,7 +8,6 @@ import (
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/mission"
-	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 )
 
@@ -47,7 +46,7 @@ func guidanceNav(kit Kit) Program {
 			endpoint.Get("/star-tracker", g.starTracker),
 			endpoint.PostOr("/maneuver", bareManeuver, g.maneuver),
 		},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			g.flown.reset()
 			g.mu.Lock()
 			defer g.mu.Unlock()

@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -187,24 +188,30 @@ func (l *launchRole) start(ctx context.Context, _ struct{}) (any, error) {
 	return l.snapshot(), nil
 }
 
+// change does something to a count that is in one of some states, and returns the count.
+func (l *launchRole) change(refusal string, do func(), states ...string) (any, error) {
+	l.mu.Lock()
+	possible := slices.Contains(states, l.state)
+	if possible {
+		do()
+	}
+	l.mu.Unlock()
+	if !possible {
+		return nil, problem.New(problem.WrongPhase, "%s", refusal)
+	}
+	l.changed()
+	return l.snapshot(), nil
+}
+
 func (l *launchRole) hold(_ context.Context, in struct {
 	Reason string `json:"reason"`
 }) (any, error) {
-	if len(in.Reason) > maxTextLength {
-		return nil, endpoint.Text("reason", in.Reason, maxTextLength)
+	if err := endpoint.AtMost("reason", in.Reason, maxTextLength); err != nil {
+		return nil, err
 	}
-	l.mu.Lock()
-	if l.state != countCounting {
-		l.mu.Unlock()
-		return nil, problem.New(problem.WrongPhase, "there is no count to hold")
-	}
-	if in.Reason == "" {
-		in.Reason = "held by the operator"
-	}
-	l.holdLocked(in.Reason, true)
-	l.mu.Unlock()
-	l.changed()
-	return l.snapshot(), nil
+	return l.change("there is no count to hold", func() {
+		l.holdLocked(cmp.Or(in.Reason, "held by the operator"), true)
+	}, countCounting)
 }
 
 func (l *launchRole) holdLocked(reason string, byOperator bool) {
@@ -212,15 +219,7 @@ func (l *launchRole) holdLocked(reason string, byOperator bool) {
 }
 
 func (l *launchRole) resume(context.Context, struct{}) (any, error) {
-	l.mu.Lock()
-	if l.state != countHolding {
-		l.mu.Unlock()
-		return nil, problem.New(problem.WrongPhase, "the count does not hold")
-	}
-	l.resumeLocked()
-	l.mu.Unlock()
-	l.changed()
-	return l.snapshot(), nil
+	return l.change("the count does not hold", l.resumeLocked, countHolding)
 }
 
 func (l *launchRole) resumeLocked() {
@@ -230,15 +229,8 @@ func (l *launchRole) resumeLocked() {
 }
 
 func (l *launchRole) scrub(context.Context, struct{}) (any, error) {
-	l.mu.Lock()
-	if l.state != countCounting && l.state != countHolding {
-		l.mu.Unlock()
-		return nil, problem.New(problem.WrongPhase, "there is no count to scrub")
-	}
-	l.state, l.reason = countScrubbed, ""
-	l.mu.Unlock()
-	l.changed()
-	return l.snapshot(), nil
+	return l.change("there is no count to scrub", func() { l.state, l.reason = countScrubbed, "" },
+		countCounting, countHolding)
 }
 
 func (l *launchRole) changed() {
@@ -292,12 +284,10 @@ func (l *launchRole) poll(ctx context.Context) {
 		return
 	}
 	l.polls = polls
-	for _, p := range polls {
-		if p.Decision != goDecision {
-			l.holdLocked(p.Position+": "+p.Reason, false)
-			l.Log.WarnContext(ctx, "hold", "position", p.Position, "reason", p.Reason)
-			return
-		}
+	if p := noGo(polls); p != nil {
+		l.holdLocked(p.Position+": "+p.Reason, false)
+		l.Log.WarnContext(ctx, "hold", "position", p.Position, "reason", p.Reason)
+		return
 	}
 	l.polled = true
 	l.Log.InfoContext(ctx, "all positions are go")
@@ -358,6 +348,14 @@ func position(name string, ready bool, reason string, errs ...error) Poll {
 		return Poll{Position: name, Decision: noGoDecision, Reason: reason}
 	}
 	return Poll{Position: name, Decision: goDecision}
+}
+
+// noGo returns the first position that is no GO, or nil.
+func noGo(polls []Poll) *Poll {
+	if i := slices.IndexFunc(polls, func(p Poll) bool { return p.Decision != goDecision }); i >= 0 {
+		return &polls[i]
+	}
+	return nil
 }
 
 // liftOff makes the clock, and hands the flight over.
@@ -423,11 +421,9 @@ func (l *launchRole) watch(ctx context.Context) {
 		return
 	}
 	l.polls = polls
-	for _, p := range polls {
-		if p.Decision != goDecision {
-			l.reason = p.Position + ": " + p.Reason
-			return
-		}
+	if p := noGo(polls); p != nil {
+		l.reason = p.Position + ": " + p.Reason
+		return
 	}
 	l.Log.InfoContext(ctx, "count resumes", "after", l.reason)
 	l.resumeLocked()

@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -57,10 +58,8 @@ func (m *relayRole) telemetry(ctx context.Context, in ServiceModule) (any, error
 }
 
 func (m *relayRole) alert(ctx context.Context, in Alert) (any, error) {
-	if err := endpoint.Text("text", in.Text, maxTextLength); err != nil {
-		return nil, err
-	}
-	if err := endpoint.OneOf("severity", in.Severity, severities()...); err != nil {
+	if err := cmp.Or(endpoint.Text("text", in.Text, maxTextLength),
+		endpoint.OneOf("severity", in.Severity, severities()...)); err != nil {
 		return nil, err
 	}
 	return m.relay(ctx, Ingest{Alert: &in})

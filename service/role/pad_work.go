@@ -3,8 +3,6 @@ package role
 import (
 	"sync"
 	"time"
-
-	"artemis.example/service/missionclock"
 )
 
 // padWork is something that is done on the pad during a count and takes three
@@ -35,7 +33,7 @@ func (w *padWork) done() (part float64, gone bool) {
 	return min(1, float64(w.Clock.Now().Sub(w.since))/(0.3*float64(w.Config.Countdown))), false
 }
 
-func (w *padWork) newMission(missionclock.Reading) {
+func (w *padWork) newMission() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.since = time.Time{}

@@ -42,7 +42,7 @@ type Program struct {
 	Watch func(trace.Trace)
 	// NewMission is told of every clock adopted; may be nil. A role whose state
 	// belongs to one flight starts over here.
-	NewMission func(missionclock.Reading)
+	NewMission func()
 	// Close ends streams, so that a drain does not wait for them; may be nil.
 	Close func()
 }
@@ -115,4 +115,13 @@ func (k Kit) askAll(ctx context.Context, questions ...question) []error {
 	}
 	all.Wait()
 	return errs
+}
+
+// passOn posts a message to a peer, whose answer is this service's as well.
+func passOn[Answer any](ctx context.Context, k Kit, peer, path string, in any) (any, error) {
+	var out Answer
+	if err := k.Peers.Post(ctx, peer, path, in, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }

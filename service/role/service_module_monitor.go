@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"artemis.example/service/endpoint"
-	"artemis.example/service/missionclock"
 )
 
 // serviceModuleMonitor watches the European Service Module: power, heat and
@@ -23,7 +22,7 @@ func serviceModuleMonitor(kit Kit) Program {
 			endpoint.Get("/thermal", func(context.Context) (any, error) { return *s.sample().Thermal, nil }),
 		},
 		Loops: []func(context.Context){every(kit, kit.Config.Cycle, "service module report", s.report)},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.known = nil

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"artemis.example/service/endpoint"
-	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 	"artemis.example/service/telemetry"
 	"artemis.example/service/trace"
@@ -35,7 +34,7 @@ func signalRouter(kit Kit) Program {
 			endpoint.Post("/handover", s.handover),
 		},
 		Loops: []func(context.Context){every(kit, kit.Config.Cycle, "telemetry cycle", s.cycle)},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.current, s.lastSeq, s.undelivered, s.flown = "", 0, nil, nil
@@ -89,10 +88,8 @@ func (s *routerRole) route(ctx context.Context, in CrewMessage) (any, error) {
 }
 
 func (s *routerRole) handover(ctx context.Context, in Handover) (any, error) {
-	if err := endpoint.OneOf("station", in.Station, stations()...); err != nil {
-		return nil, err
-	}
-	if err := endpoint.Text("reason", in.Reason, 200); err != nil {
+	if err := cmp.Or(endpoint.OneOf("station", in.Station, stations()...),
+		endpoint.Text("reason", in.Reason, 200)); err != nil {
 		return nil, err
 	}
 	s.choosing.Lock()

@@ -7,7 +7,6 @@ import (
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/mission"
-	"artemis.example/service/missionclock"
 	"artemis.example/service/problem"
 )
 
@@ -65,7 +64,7 @@ func station(kit Kit) Program {
 			endpoint.Post("/track", s.track),
 		},
 		Loops: []func(context.Context){every(kit, kit.Config.Cycle/2, "station watch", s.watch)},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.tracking, s.known = false, nil

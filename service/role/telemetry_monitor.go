@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"artemis.example/service/endpoint"
-	"artemis.example/service/missionclock"
 	"artemis.example/service/peer"
 	"artemis.example/service/problem"
 	"artemis.example/service/trace"
@@ -97,7 +97,7 @@ func telemetryMonitor(kit Kit) Program {
 			endpoint.Get("/alerts", m.showAlerts),
 			endpoint.GetRequest("/frames", m.showFrames),
 		},
-		NewMission: func(missionclock.Reading) {
+		NewMission: func() {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.frames, m.received, m.late, m.lost, m.module, m.journey, m.messages, m.alerts = nil, 0, 0, 0, nil, nil,
@@ -139,10 +139,8 @@ func (m *monitorRole) ingest(_ context.Context, in Ingest) (any, error) {
 	status := "recorded"
 	switch {
 	case in.Frame != nil:
-		if err := endpoint.Required("frame.seq", in.Frame.Sequence > 0); err != nil {
-			return nil, err
-		}
-		if err := endpoint.OneOf("frame.station", in.Frame.Station, stations()...); err != nil {
+		if err := cmp.Or(endpoint.Required("frame.seq", in.Frame.Sequence > 0),
+			endpoint.OneOf("frame.station", in.Frame.Station, stations()...)); err != nil {
 			return nil, err
 		}
 		journey.Service = "signal-router"
@@ -163,10 +161,8 @@ func (m *monitorRole) ingest(_ context.Context, in Ingest) (any, error) {
 		journey.Service = "mission-relay"
 		m.module, m.journey = in.ServiceModule, &journey
 	case in.Alert != nil:
-		if err := endpoint.OneOf("alert.severity", in.Alert.Severity, severities()...); err != nil {
-			return nil, err
-		}
-		if err := endpoint.Text("alert.text", in.Alert.Text, maxTextLength); err != nil {
+		if err := cmp.Or(endpoint.OneOf("alert.severity", in.Alert.Severity, severities()...),
+			endpoint.Text("alert.text", in.Alert.Text, maxTextLength)); err != nil {
 			return nil, err
 		}
 		if i := slices.IndexFunc(m.alerts, func(a Alert) bool { return a.ID == in.Alert.ID }); i >= 0 {
@@ -196,13 +192,7 @@ func (m *monitorRole) take(r Received) string {
 	status := "recorded"
 	n := len(m.frames)
 	at, known := slices.BinarySearchFunc(m.frames, r.Sequence, func(f Received, seq uint64) int {
-		switch {
-		case f.Sequence < seq:
-			return -1
-		case f.Sequence > seq:
-			return 1
-		}
-		return 0
+		return cmp.Compare(f.Sequence, seq)
 	})
 	switch {
 	case known, n == maxFrames && at == 0:
