@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,8 @@ func Load(environ []string) (Config, error) {
 			"a duration from 10ms to 1m"},
 		{c.ShutdownGrace > 0 && c.ShutdownGrace <= 10*time.Minute, "SHUTDOWN_GRACE", "a duration up to 10m"},
 	} {
-		if !check.ok && !mentions(problems, check.name) {
+		named := func(problem string) bool { return strings.HasPrefix(problem, check.name+":") }
+		if !check.ok && !slices.ContainsFunc(problems, named) {
 			problems = append(problems, fmt.Sprintf("%s: want %s, have %q", check.name, check.want, vars[check.name]))
 		}
 	}
@@ -91,15 +93,6 @@ func Load(environ []string) (Config, error) {
 		return c, errors.New(strings.Join(problems, "; "))
 	}
 	return c, nil
-}
-
-func mentions(problems []string, name string) bool {
-	for _, p := range problems {
-		if strings.HasPrefix(p, name+":") {
-			return true
-		}
-	}
-	return false
 }
 
 // PeerURL reads the address of a peer: http, a host, and nothing behind it.

@@ -3,6 +3,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"embed"
 	"io/fs"
 	"mime"
@@ -45,21 +46,15 @@ func File(escapedPath string) (body []byte, header http.Header, ok bool) {
 	}
 	header = http.Header{}
 	Secure(header)
-	kind := mime.TypeByExtension(path.Ext(name))
-	switch path.Ext(name) { // not every system's table has them
-	case ".html":
-		kind = "text/html; charset=utf-8"
-	case ".js", ".mjs":
-		kind = "text/javascript; charset=utf-8"
-	case ".css":
-		kind = "text/css; charset=utf-8"
-	case ".svg":
-		kind = "image/svg+xml"
-	case ".woff2":
-		kind = "font/woff2"
-	}
-	if kind != "" {
+	extension := path.Ext(name)
+	if kind := cmp.Or(types[extension], mime.TypeByExtension(extension)); kind != "" {
 		header.Set("Content-Type", kind)
 	}
 	return body, header, true
+}
+
+// types are the files' by extension: not every system's table has them.
+var types = map[string]string{
+	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+	".js": "text/javascript; charset=utf-8",
 }

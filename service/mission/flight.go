@@ -115,13 +115,7 @@ func (f *Flight) End() float64 { return f.end }
 // the end where it came down.
 func (f *Flight) At(t float64) State {
 	t = math.Max(0, math.Min(t, f.end))
-	i, _ := slices.BinarySearchFunc(f.segments, t, func(s segment, t float64) int {
-		if s.until < t {
-			return -1
-		}
-		return 1
-	})
-	return f.segments[min(i, len(f.segments)-1)].at(t)
+	return f.segments[f.index(t)].at(t)
 }
 
 // Phase returns the part of the flight at a mission time.
@@ -300,18 +294,7 @@ func solveReturn(s State) (float64, bool) {
 			if (miss(end) > 0) == (at0 > 0) {
 				continue
 			}
-			lo, hi := 0.0, end
-			for range 40 {
-				mid := (lo + hi) / 2
-				if m := miss(mid); (m > 0) == (at0 > 0) {
-					lo = mid
-				} else {
-					hi = mid
-				}
-				if math.Abs(hi-lo) < 1e-8 {
-					break
-				}
-			}
+			lo, hi := bisect(0, end, 1e-8, func(dv float64) bool { return (miss(dv) > 0) == (at0 > 0) })
 			// A change of sign can also be a jump, where a little more burn
 			// makes the perigee one of another revolution: that is no solution.
 			if dv := (lo + hi) / 2; math.Abs(miss(dv)) < perigeeWithin {
@@ -320,6 +303,22 @@ func solveReturn(s State) (float64, bool) {
 		}
 	}
 	return 0, false
+}
+
+// bisect moves two places together, until they are within a distance or as near as
+// numbers can be: lo to where holds is true, hi to where it is not.
+func bisect(lo, hi, within float64, holds func(float64) bool) (float64, float64) {
+	for range 60 {
+		if math.Abs(hi-lo) < within {
+			break
+		}
+		if mid := (lo + hi) / 2; holds(mid) {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo, hi
 }
 
 // land appends the path, and the entry when it leads there.
@@ -331,16 +330,9 @@ func (f *Flight) land(path []State) {
 		return
 	}
 	// The interface itself lies within the last step.
-	lo, hi := path[len(path)-2].T, last.T
-	for range 60 {
-		if mid := (lo + hi) / 2; lookUp(path, mid).Altitude() > entryAltitude {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	f.entry = hi
-	start := lookUp(path, hi)
+	_, f.entry = bisect(path[len(path)-2].T, last.T, 0,
+		func(t float64) bool { return lookUp(path, t).Altitude() > entryAltitude })
+	start := lookUp(path, f.entry)
 	down, lasts := descentFrom(start)
 	f.end = f.entry + lasts
 	f.segments = append(f.segments, segment{f.entry, func(t float64) State { return lookUp(path, t) }},
@@ -350,9 +342,7 @@ func (f *Flight) land(path []State) {
 // descentFrom falls through the atmosphere to the sea: height and speed fade
 // exponentially from what they are at the interface to Earth's own turning.
 func descentFrom(s State) (func(float64) State, float64) {
-	r := s.DistanceEarth()
-	dr := (s.X*s.VX + s.Y*s.VY) / r
-	w0 := (s.X*s.VY - s.Y*s.VX) / (r * r)
+	r, dr, w0 := s.turning()
 	h := r - EarthRadius
 	fall := h / -dr
 	lasts := 7.5 * fall
@@ -370,15 +360,7 @@ func descentFrom(s State) (func(float64) State, float64) {
 
 // lookUp returns the state at t between the steps of an integration.
 func lookUp(path []State, t float64) State {
-	i, found := slices.BinarySearchFunc(path, t, func(s State, t float64) int {
-		switch {
-		case s.T < t:
-			return -1
-		case s.T > t:
-			return 1
-		}
-		return 0
-	})
+	i, found := slices.BinarySearchFunc(path, t, func(s State, t float64) int { return cmp.Compare(s.T, t) })
 	switch {
 	case found:
 		return path[i]
@@ -478,8 +460,10 @@ func (f *Flight) spend(at, lasts, deltaV float64) {
 	slices.SortStableFunc(f.burns, func(a, b spent) int { return cmp.Compare(a.from, b.from) })
 }
 
+// index returns the segment that t is in, the last one behind the end.
 func (f *Flight) index(t float64) int {
-	return slices.IndexFunc(f.segments, func(s segment) bool { return s.until >= t })
+	i, _ := slices.BinarySearchFunc(f.segments, t, func(s segment, t float64) int { return cmp.Compare(s.until, t) })
+	return min(i, len(f.segments)-1)
 }
 
 // cut drops what comes after t; of a burn at t remains what was flown.
@@ -512,7 +496,7 @@ func (f *Flight) abort(at float64, phase Phase) {
 		f.injection, f.entry = math.Inf(1), at
 		// Under its parachutes within ten minutes, some way down range.
 		angle := math.Atan2(from.Y, from.X)
-		w0 := (from.X*from.VY - from.Y*from.VX) / (from.DistanceEarth() * from.DistanceEarth())
+		_, _, w0 := from.turning()
 		sea := polar(at+600, EarthRadius, 0, angle+300*(w0+EarthTurning), EarthTurning)
 		f.end = sea.T
 		f.segments = append(f.segments, segment{sea.T, func(t float64) State { return arc(from, sea, t) }})

@@ -25,11 +25,11 @@ func wave(seed uint64, name string, t, period float64) float64 {
 
 // Vitals is one crew member as the suit measures.
 type Vitals struct {
-	Name         string
-	HeartRateBpm float64 // 50 to 150
-	SpO2Percent  float64 // 94 to 100
-	TemperatureC float64 // 36 to 37.9
-	BreathsMin   float64 // 10 to 30
+	Name         string  `json:"name"`
+	HeartRateBpm float64 `json:"heartRateBpm"`  // 50 to 150
+	SpO2Percent  float64 `json:"spO2Percent"`   // 94 to 100
+	TemperatureC float64 `json:"temperatureC"`  // 36 to 37.9
+	BreathsMin   float64 `json:"breathsPerMin"` // 10 to 30
 }
 
 // Crew returns the four names of the crew.
@@ -124,11 +124,12 @@ func (s Stores) Percent() (oxygen, nitrogen, water, propellant float64) {
 
 // Air is the atmosphere of the cabin.
 type Air struct {
-	PressureKPa  float64 // 101.3 on the pad, 70.3 in flight would be possible; Orion keeps sea level
-	OxygenKPa    float64
-	CO2Pa        float64 // under 530, the limit of NASA-STD-3001
-	TemperatureC float64
-	HumidityPc   float64
+	// PressureKPa is 101.3 on the pad; 70.3 in flight would be possible, Orion keeps sea level.
+	PressureKPa  float64 `json:"pressureKPa"`
+	OxygenKPa    float64 `json:"oxygenKPa"`
+	CO2Pa        float64 `json:"co2Pa"` // under 530, the limit of NASA-STD-3001
+	TemperatureC float64 `json:"temperatureC"`
+	HumidityPc   float64 `json:"humidityPercent"`
 }
 
 // AirAt returns the cabin's air.
@@ -144,29 +145,40 @@ func AirAt(t float64, seed uint64) Air {
 
 // Module is the European Service Module.
 type Module struct {
-	SolarPowerW  float64 // of four wings, 11.2 kW in the sun (ESA)
-	Deployed     bool    // about 20 minutes after lift-off
-	BatteryPc    float64
-	RadiatorC    float64
-	CoolantC     float64
+	Solar        SolarArrays
+	Thermal      Thermal
 	TankPressure float64 // bar, helium over propellant
+}
+
+// SolarArrays are its four wings.
+type SolarArrays struct {
+	PowerW         float64 `json:"powerW"`   // 11.2 kW in the sun (ESA)
+	Deployed       bool    `json:"deployed"` // about 20 minutes after lift-off
+	BatteryPercent float64 `json:"batteryPercent"`
+}
+
+// Thermal is its cooling.
+type Thermal struct {
+	RadiatorC float64 `json:"radiatorC"`
+	CoolantC  float64 `json:"coolantC"`
 }
 
 // ModuleAt returns the service module's state: without sun in Earth's shadow.
 func (f *Flight) ModuleAt(t float64, seed uint64) Module {
 	s := f.At(t)
-	m := Module{Deployed: t > 1200 && t < f.entry-1800, TankPressure: 17.5 + 0.3*wave(seed, "tank", t, 30000)}
+	m := Module{TankPressure: 17.5 + 0.3*wave(seed, "tank", t, 30000)}
 	// The Sun stands on the negative y axis; it moves by nine degrees in the flight.
 	dark := s.Y > 0 && math.Abs(s.X) < EarthRadius
-	if m.Deployed && !dark {
-		m.SolarPowerW = 11200 * (0.985 + 0.015*wave(seed, "sun", t, 50000))
+	m.Solar.Deployed = t > 1200 && t < f.entry-1800
+	if m.Solar.Deployed && !dark {
+		m.Solar.PowerW = 11200 * (0.985 + 0.015*wave(seed, "sun", t, 50000))
 	}
-	m.BatteryPc = 96 + 3*wave(seed, "battery", t, 20000)
-	m.RadiatorC = -12 + 6*wave(seed, "radiator", t, 26000)
-	m.CoolantC = 7 + 1.5*wave(seed, "coolant", t, 15000)
+	m.Solar.BatteryPercent = 96 + 3*wave(seed, "battery", t, 20000)
+	m.Thermal.RadiatorC = -12 + 6*wave(seed, "radiator", t, 26000)
+	m.Thermal.CoolantC = 7 + 1.5*wave(seed, "coolant", t, 15000)
 	if dark {
-		m.BatteryPc -= 14
-		m.RadiatorC -= 18
+		m.Solar.BatteryPercent -= 14
+		m.Thermal.RadiatorC -= 18
 	}
 	return m
 }

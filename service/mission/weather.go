@@ -8,14 +8,14 @@ import (
 
 // Weather is what the station measures over the pad.
 type Weather struct {
-	TemperatureC   float64
-	WindMS         float64 // at the tower, 60 m
-	GustMS         float64
-	HumidityPc     float64
-	CloudCeilingM  float64
-	RainMMH        float64
-	LightningKm    float64 // distance of the nearest; more than 50 means none
-	UpperWindShear float64 // m/s per km
+	TemperatureC   float64 `json:"temperatureC"`
+	WindMS         float64 `json:"windMs"` // at the tower, 60 m
+	GustMS         float64 `json:"gustMs"`
+	HumidityPc     float64 `json:"humidityPercent"`
+	CloudCeilingM  float64 `json:"cloudCeilingM"`
+	RainMMH        float64 `json:"rainMmH"`
+	LightningKm    float64 `json:"lightningKm"`    // distance of the nearest; more than 50 means none
+	UpperWindShear float64 `json:"upperWindShear"` // m/s per km
 }
 
 // WeatherAt returns the weather over Kennedy at a time of the day, in a season

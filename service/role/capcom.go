@@ -97,12 +97,8 @@ func (c *capcomRole) command(ctx context.Context, in Command) (any, error) {
 	if in.ExecutedAt != nil {
 		return nil, endpointNotForOperator("executedAt")
 	}
-	path := "/uplink"
-	if in.Type == abort {
-		path = "/uplink/abort"
-	}
 	var out Acknowledged
-	if err := c.Peers.Post(ctx, "comms-system", path, in, &out); err != nil {
+	if err := c.send(ctx, in, &out); err != nil {
 		return nil, err
 	}
 	if out.Executed != nil {
@@ -122,7 +118,7 @@ func (c *capcomRole) voice(ctx context.Context, in Voice) (any, error) {
 	if c.repeating.TryLock() {
 		defer c.repeating.Unlock()
 		for _, m := range c.flown.missingFrom(out.Maneuvers) {
-			if err := c.repeat(ctx, m); err != nil {
+			if err := c.send(ctx, m.command(), nil); err != nil {
 				c.Log.WarnContext(ctx, "the spacecraft could not be told again", "maneuver", m.ID, "error", err)
 			}
 		}
@@ -131,10 +127,11 @@ func (c *capcomRole) voice(ctx context.Context, in Voice) (any, error) {
 	return out, nil
 }
 
-func (c *capcomRole) repeat(ctx context.Context, m Maneuver) error {
+// send sends a command up, to where one of its kind is taken; out may be nil.
+func (c *capcomRole) send(ctx context.Context, command Command, out any) error {
 	path := "/uplink"
-	if m.Type == abort {
+	if command.Type == abort {
 		path = "/uplink/abort"
 	}
-	return c.Peers.Post(ctx, "comms-system", path, m.command(), nil)
+	return c.Peers.Post(ctx, "comms-system", path, command, out)
 }

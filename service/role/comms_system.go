@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 	"artemis.example/service/problem"
 )
 
@@ -231,7 +232,7 @@ func (c *commsRole) sample(ctx context.Context) *Frame {
 		trajectory  OnboardTrajectory
 		tracker     StarTracker
 		vitals      VitalsAnswer
-		atmosphere  Atmosphere
+		atmosphere  mission.Air
 		consumables Consumables
 		alerts      AlertsAnswer
 		displays    Displays

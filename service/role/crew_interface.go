@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"artemis.example/service/endpoint"
+	"artemis.example/service/mission"
 )
 
 // CrewInput is what arrives at the crew's panel.
@@ -187,7 +188,7 @@ func (c *crewRole) watch(ctx context.Context) {
 		position    Position
 		trajectory  OnboardTrajectory
 		vitals      VitalsAnswer
-		atmosphere  Atmosphere
+		atmosphere  mission.Air
 		consumables Consumables
 	)
 	errs := c.askAll(ctx,

@@ -3,6 +3,7 @@ package role
 import (
 	"time"
 
+	"artemis.example/service/mission"
 	"artemis.example/service/trace"
 )
 
@@ -63,24 +64,6 @@ type Alert struct {
 	Text     string    `json:"text"`
 }
 
-// CrewVitals is one crew member as the suit measures.
-type CrewVitals struct {
-	Name         string  `json:"name"`
-	HeartRateBpm float64 `json:"heartRateBpm"`
-	SpO2Percent  float64 `json:"spO2Percent"`
-	TemperatureC float64 `json:"temperatureC"`
-	BreathsMin   float64 `json:"breathsPerMin"`
-}
-
-// Atmosphere is the air of the cabin.
-type Atmosphere struct {
-	PressureKPa  float64 `json:"pressureKPa"`
-	OxygenKPa    float64 `json:"oxygenKPa"`
-	CO2Pa        float64 `json:"co2Pa"`
-	TemperatureC float64 `json:"temperatureC"`
-	HumidityPc   float64 `json:"humidityPercent"`
-}
-
 // Consumables is what the crew lives on; per cent are of the load at lift-off.
 type Consumables struct {
 	OxygenKg        float64 `json:"oxygenKg"`
@@ -102,19 +85,6 @@ type Propulsion struct {
 	Corrections int `json:"corrections"`
 }
 
-// SolarArrays are its four wings.
-type SolarArrays struct {
-	PowerW         float64 `json:"powerW"`
-	Deployed       bool    `json:"deployed"`
-	BatteryPercent float64 `json:"batteryPercent"`
-}
-
-// Thermal is its cooling.
-type Thermal struct {
-	RadiatorC float64 `json:"radiatorC"`
-	CoolantC  float64 `json:"coolantC"`
-}
-
 // Signal is the link as a ground station measures it.
 type Signal struct {
 	DBm          float64 `json:"dBm"`
@@ -126,19 +96,19 @@ type Signal struct {
 // Frame is one telemetry frame. What the spacecraft could not ask in time is
 // null and named in Missing.
 type Frame struct {
-	Sequence    uint64       `json:"seq"`
-	SampledAt   time.Time    `json:"sampledAt"`
-	Station     string       `json:"station"`
-	Signal      *Signal      `json:"signal"`
-	Position    *Position    `json:"position"`
-	Maneuvers   []Maneuver   `json:"maneuvers"`
-	StarTracker *StarTracker `json:"starTracker"`
-	Crew        []CrewVitals `json:"crew"`
-	Atmosphere  *Atmosphere  `json:"atmosphere"`
-	Consumables *Consumables `json:"consumables"`
-	Alerts      []Alert      `json:"alerts"`
-	Displays    *Displays    `json:"displays"`
-	Missing     []Missing    `json:"missing"`
+	Sequence    uint64           `json:"seq"`
+	SampledAt   time.Time        `json:"sampledAt"`
+	Station     string           `json:"station"`
+	Signal      *Signal          `json:"signal"`
+	Position    *Position        `json:"position"`
+	Maneuvers   []Maneuver       `json:"maneuvers"`
+	StarTracker *StarTracker     `json:"starTracker"`
+	Crew        []mission.Vitals `json:"crew"`
+	Atmosphere  *mission.Air     `json:"atmosphere"`
+	Consumables *Consumables     `json:"consumables"`
+	Alerts      []Alert          `json:"alerts"`
+	Displays    *Displays        `json:"displays"`
+	Missing     []Missing        `json:"missing"`
 }
 
 // Missing names a part of the spacecraft that did not answer in time.
@@ -157,11 +127,11 @@ type CrewMessage struct {
 
 // ServiceModule is what ESA's monitor says of the European Service Module.
 type ServiceModule struct {
-	Propulsion *Propulsion  `json:"propulsion"`
-	Solar      *SolarArrays `json:"solarArrays"`
-	Thermal    *Thermal     `json:"thermal"`
-	Tanks      *Consumables `json:"consumables"`
-	SampledAt  time.Time    `json:"sampledAt"`
+	Propulsion *Propulsion          `json:"propulsion"`
+	Solar      *mission.SolarArrays `json:"solarArrays"`
+	Thermal    *mission.Thermal     `json:"thermal"`
+	Tanks      *Consumables         `json:"consumables"`
+	SampledAt  time.Time            `json:"sampledAt"`
 }
 
 // Ingest is what telemetry-monitor takes: one of frame, message and

@@ -139,13 +139,13 @@ func moonAt(t float64) MoonAnswer {
 
 func distance(a, b mission.State) float64 { return math.Hypot(a.X-b.X, a.Y-b.Y) }
 
-func vitalsOf(t, load float64, seed uint64) []CrewVitals {
-	var all []CrewVitals
-	for _, v := range mission.VitalsOf(t, load, seed) {
-		all = append(all, CrewVitals{
+func vitalsOf(t, load float64, seed uint64) []mission.Vitals {
+	all := mission.VitalsOf(t, load, seed)
+	for i, v := range all {
+		all[i] = mission.Vitals{
 			Name: v.Name, HeartRateBpm: round(v.HeartRateBpm, 1), SpO2Percent: round(v.SpO2Percent, 1),
 			TemperatureC: round(v.TemperatureC, 2), BreathsMin: round(v.BreathsMin, 1),
-		})
+		}
 	}
 	return all
 }
@@ -170,9 +170,9 @@ func moduleOf(f *mission.Flight, t float64, seed uint64, burns int) ServiceModul
 			TankPressureBar: round(m.TankPressure, 2),
 			DeltaVMS:        round(f.DeltaV(t), 2), Corrections: burns,
 		},
-		Solar: &SolarArrays{PowerW: round(m.SolarPowerW, 1), Deployed: m.Deployed, BatteryPercent: round(m.BatteryPc,
-			1)},
-		Thermal: &Thermal{RadiatorC: round(m.RadiatorC, 1), CoolantC: round(m.CoolantC, 1)},
+		Solar: &mission.SolarArrays{PowerW: round(m.Solar.PowerW, 1), Deployed: m.Solar.Deployed,
+			BatteryPercent: round(m.Solar.BatteryPercent, 1)},
+		Thermal: &mission.Thermal{RadiatorC: round(m.Thermal.RadiatorC, 1), CoolantC: round(m.Thermal.CoolantC, 1)},
 		Tanks:   &tanks,
 	}
 }

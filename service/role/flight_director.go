@@ -18,29 +18,29 @@ import (
 // Status is the flight as the director sees it: the clock is its own, all else
 // came down by telemetry or is null.
 type Status struct {
-	Phase            string         `json:"phase"`
-	PhaseTitle       string         `json:"phaseTitle"`
-	MissionTime      *float64       `json:"missionTime"` // s; negative while counting
-	LiftOff          *time.Time     `json:"liftOff"`
-	TimeScale        *float64       `json:"timeScale"`
-	Countdown        string         `json:"countdown"` // launch-control's state, as it last said
-	DistanceEarthKm  *float64       `json:"distanceEarthKm"`
-	DistanceMoonKm   *float64       `json:"distanceMoonKm"`
-	SpeedKmS         *float64       `json:"speedKmS"`
-	OneWayLightTimeS *float64       `json:"oneWayLightTimeS"`
-	Station          *string        `json:"station"`
-	Signal           *Signal        `json:"signal"`
-	Mode             *string        `json:"spacecraftMode"`
-	Contact          Contact        `json:"contact"`
-	Consumables      any            `json:"consumables"`
-	Atmosphere       any            `json:"atmosphere"`
-	Crew             []CrewVitals   `json:"crew"`
-	Attitude         *StarTracker   `json:"attitude"`
-	Displays         *Displays      `json:"displays"`
-	ServiceModule    *ServiceModule `json:"serviceModule"`
-	Maneuvers        []Maneuver     `json:"maneuvers"`
-	Messages         []HeardMessage `json:"messages"`
-	Alerts           []Alert        `json:"alerts"`
+	Phase            string           `json:"phase"`
+	PhaseTitle       string           `json:"phaseTitle"`
+	MissionTime      *float64         `json:"missionTime"` // s; negative while counting
+	LiftOff          *time.Time       `json:"liftOff"`
+	TimeScale        *float64         `json:"timeScale"`
+	Countdown        string           `json:"countdown"` // launch-control's state, as it last said
+	DistanceEarthKm  *float64         `json:"distanceEarthKm"`
+	DistanceMoonKm   *float64         `json:"distanceMoonKm"`
+	SpeedKmS         *float64         `json:"speedKmS"`
+	OneWayLightTimeS *float64         `json:"oneWayLightTimeS"`
+	Station          *string          `json:"station"`
+	Signal           *Signal          `json:"signal"`
+	Mode             *string          `json:"spacecraftMode"`
+	Contact          Contact          `json:"contact"`
+	Consumables      *Consumables     `json:"consumables"`
+	Atmosphere       *mission.Air     `json:"atmosphere"`
+	Crew             []mission.Vitals `json:"crew"`
+	Attitude         *StarTracker     `json:"attitude"`
+	Displays         *Displays        `json:"displays"`
+	ServiceModule    *ServiceModule   `json:"serviceModule"`
+	Maneuvers        []Maneuver       `json:"maneuvers"`
+	Messages         []HeardMessage   `json:"messages"`
+	Alerts           []Alert          `json:"alerts"`
 	// Unavailable says why nothing is known, in an event; an answer is that
 	// problem itself.
 	Unavailable *problem.Problem `json:"unavailable,omitempty"`
@@ -178,12 +178,7 @@ func (f *directorRole) statusFrom(board Board) Status {
 	}
 	if r := board.Frame; r != nil {
 		s.Station, s.Signal, s.Attitude, s.Displays, s.Crew = &r.Station, r.Signal, r.StarTracker, r.Displays, r.Crew
-		if r.Consumables != nil {
-			s.Consumables = r.Consumables
-		}
-		if r.Atmosphere != nil {
-			s.Atmosphere = r.Atmosphere
-		}
+		s.Consumables, s.Atmosphere = r.Consumables, r.Atmosphere
 		if r.Maneuvers != nil {
 			s.Maneuvers = r.Maneuvers
 		}

@@ -11,7 +11,7 @@ import (
 
 // VitalsAnswer is the crew's.
 type VitalsAnswer struct {
-	Crew []CrewVitals `json:"crew"`
+	Crew []mission.Vitals `json:"crew"`
 }
 
 // Low names what is below a fifth of what was loaded.
@@ -63,7 +63,7 @@ func (l *lifeRole) vitals(context.Context) (any, error) {
 
 func (l *lifeRole) atmosphere(context.Context) (any, error) {
 	air := mission.AirAt(l.now(), l.Config.Seed)
-	return Atmosphere{
+	return mission.Air{
 		PressureKPa: round(air.PressureKPa, 2), OxygenKPa: round(air.OxygenKPa, 2), CO2Pa: round(air.CO2Pa, 0),
 		TemperatureC: round(air.TemperatureC, 1), HumidityPc: round(air.HumidityPc, 1),
 	}, nil

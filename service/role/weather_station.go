@@ -8,22 +8,10 @@ import (
 	"artemis.example/service/mission"
 )
 
-// Weather is what the station measures over the pad.
-type Weather struct {
-	TemperatureC   float64 `json:"temperatureC"`
-	WindMS         float64 `json:"windMs"`
-	GustMS         float64 `json:"gustMs"`
-	HumidityPc     float64 `json:"humidityPercent"`
-	CloudCeilingM  float64 `json:"cloudCeilingM"`
-	RainMMH        float64 `json:"rainMmH"`
-	LightningKm    float64 `json:"lightningKm"`
-	UpperWindShear float64 `json:"upperWindShear"` // m/s per km
-}
-
 // Forecast is the weather to be expected at a time.
 type Forecast struct {
 	At time.Time `json:"at"`
-	Weather
+	mission.Weather
 	Violations []string `json:"violations"`
 }
 
@@ -57,8 +45,8 @@ func weatherStation(kit Kit) Program {
 
 type weatherRole struct{ Kit }
 
-func rounded(w mission.Weather) Weather {
-	return Weather{
+func rounded(w mission.Weather) mission.Weather {
+	return mission.Weather{
 		TemperatureC: round(w.TemperatureC, 1), WindMS: round(w.WindMS, 1), GustMS: round(w.GustMS, 1),
 		HumidityPc:    round(w.HumidityPc, 0),
 		CloudCeilingM: round(w.CloudCeilingM, 0), RainMMH: round(w.RainMMH, 2), LightningKm: round(w.LightningKm, 1),

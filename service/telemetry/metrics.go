@@ -61,15 +61,10 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
-// Gauge registers a gauge of the mission that is read when scraped; labels are
-// pairs of name and value, fixed.
-func (m *Metrics) Gauge(name, help string, read func() float64, labels ...string) {
-	pairs := prometheus.Labels{}
-	for i := 0; i+1 < len(labels); i += 2 {
-		pairs[labels[i]] = labels[i+1]
-	}
+// Gauge registers a gauge of the mission that is read when scraped.
+func (m *Metrics) Gauge(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "artemis_mission_" + name, Help: help, ConstLabels: pairs,
+		Name: "artemis_mission_" + name, Help: help,
 	}, read))
 }
 

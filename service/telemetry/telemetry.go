@@ -5,6 +5,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -121,17 +122,11 @@ func (t *Tracing) Root(ctx context.Context) context.Context {
 	}
 	var id trace.TraceID
 	var span trace.SpanID
-	put(id[:8], rand.Uint64())
-	put(id[8:], rand.Uint64()|1)
-	put(span[:], rand.Uint64()|1)
+	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64()|1)
+	binary.LittleEndian.PutUint64(span[:], rand.Uint64()|1)
 	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span,
 		Remote: true}))
-}
-
-func put(b []byte, n uint64) {
-	for i := range b {
-		b[i] = byte(n >> (8 * i))
-	}
 }
 
 // TraceID returns the context's trace ID in hex, or nothing.

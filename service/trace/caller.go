@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"math/rand/v2"
@@ -65,10 +66,7 @@ func (c Caller) append(b []byte) ([]byte, error) {
 // NewNonce makes the random value that a client sends in IdentityHeader.
 func NewNonce() string {
 	var raw [8]byte
-	n := rand.Uint64()
-	for i := range raw {
-		raw[i] = byte(n >> (8 * i))
-	}
+	binary.LittleEndian.PutUint64(raw[:], rand.Uint64())
 	return noncePrefix + hex.EncodeToString(raw[:])
 }
 
