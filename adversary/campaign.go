@@ -121,34 +121,34 @@ func (c Control) String() string {
 	return c.Never
 }
 
-// Attack is one case.
+// Attack is one case; as JSON, what people are shown of it.
 type Attack struct {
-	ID       string `yaml:"id"`
-	Title    string `yaml:"title"`
-	Story    string `yaml:"story"`
-	Category string `yaml:"category"`
-	Attacker string `yaml:"attacker"`
+	ID       string `yaml:"id" json:"id"`
+	Title    string `yaml:"title" json:"title"`
+	Story    string `yaml:"story" json:"story"`
+	Category string `yaml:"category" json:"category"`
+	Attacker string `yaml:"attacker" json:"attacker"`
 	// Target is the service at stake, which the live control has to reach.
-	Target string    `yaml:"target"`
-	Means  Means     `yaml:"means"`
-	Send   []Request `yaml:"send"`
-	Effect Effect    `yaml:"effect"`
+	Target string    `yaml:"target" json:"target"`
+	Means  Means     `yaml:"means" json:"-"`
+	Send   []Request `yaml:"send" json:"-"`
+	Effect Effect    `yaml:"effect" json:"-"`
 	// Spoils reports that the mission is not the same after it succeeded.
-	Spoils string `yaml:"spoils"`
+	Spoils string `yaml:"spoils" json:"spoils,omitempty"`
 	// Last attacks end the flight: they are played after the others of a stage.
-	Last   bool   `yaml:"last"`
-	Expect Expect `yaml:"expect"`
+	Last   bool   `yaml:"last" json:"last,omitempty"`
+	Expect Expect `yaml:"expect" json:"expect"`
 	// Cooperative replaces every expectation where pods are not confined
 	// (capture "proxy").
-	Cooperative *Expectation `yaml:"cooperative"`
+	Cooperative *Expectation `yaml:"cooperative" json:"-"`
 	// Local attacks need the launcher: on a cluster there is nothing to send
 	// them to, or nobody to ask what came of them.
-	Local   string  `yaml:"local"`
-	Control Control `yaml:"control"`
+	Local   string  `yaml:"local" json:"local,omitempty"`
+	Control Control `yaml:"control" json:"-"`
 	// Why says what happens at each stage, and Limits what these layers do not
 	// stop here and what would.
-	Why    string `yaml:"why"`
-	Limits string `yaml:"limits"`
+	Why    string `yaml:"why" json:"why"`
+	Limits string `yaml:"limits" json:"limits"`
 }
 
 // Expect holds an expectation for each stage.

@@ -57,20 +57,26 @@ type hop struct {
 	Hops   []hop  `json:"hops"`
 }
 
+// answer is what a service's answer says of itself, and of its problem if it has one.
+type answer struct {
+	Code  string `json:"code"`
+	Peer  string `json:"peer"`
+	Trace struct {
+		Service string `json:"service"`
+		Caller  struct {
+			Identity string `json:"identity"`
+		} `json:"caller"`
+		Hops []hop `json:"hops"`
+	} `json:"trace"`
+}
+
 func (h hop) failed() bool { return h.Error != "" || h.Status/100 != 2 }
 
 // ReadProbe makes a Probe of what a control call was answered: it is good only
 // if the answer's trace shows that the call came to the target.
 func ReadProbe(target string, call OperatorCall, status int, body []byte) *Probe {
 	p := &Probe{Call: call.String()}
-	var got struct {
-		Code  string `json:"code"`
-		Peer  string `json:"peer"`
-		Trace struct {
-			Service string `json:"service"`
-			Hops    []hop  `json:"hops"`
-		} `json:"trace"`
-	}
+	var got answer
 	if err := json.Unmarshal(body, &got); err != nil || got.Trace.Service == "" {
 		// Nobody of ours answered: for the first service behind the gateway
 		// that means that it is not there.

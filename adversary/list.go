@@ -14,23 +14,12 @@ type List struct {
 
 // Summary is an attack as people choose it.
 type Summary struct {
-	ID       string `json:"id"`
-	Title    string `json:"title"`
-	Story    string `json:"story"`
-	Category string `json:"category"`
-	Attacker string `json:"attacker"`
-	Target   string `json:"target"`
-	Request  string `json:"request"`
-	Expect   Expect `json:"expect"`
-	Control  string `json:"control"`
+	Attack
+	Request string `json:"request"`
+	Control string `json:"control"`
 	// ControlCall is the operator's call that is the live control; nil for an
 	// attack whose target no operator reaches.
 	ControlCall *OperatorCall `json:"controlCall,omitempty"`
-	Spoils      string        `json:"spoils,omitempty"`
-	Last        bool          `json:"last,omitempty"`
-	Local       string        `json:"local,omitempty"`
-	Why         string        `json:"why"`
-	Limits      string        `json:"limits"`
 }
 
 // Presence is an attacker, and whether its pod phones home.
@@ -44,11 +33,7 @@ type Presence struct {
 func (c *Campaign) Summaries() []Summary {
 	out := make([]Summary, 0, len(c.Attacks))
 	for _, a := range c.Attacks {
-		s := Summary{
-			ID: a.ID, Title: a.Title, Story: a.Story, Category: a.Category, Attacker: a.Attacker, Target: a.Target,
-			Request: a.Lines(), Expect: a.Expect, Control: a.Control.String(),
-			Spoils: a.Spoils, Last: a.Last, Local: a.Local, Why: a.Why, Limits: a.Limits,
-		}
+		s := Summary{Attack: a, Request: a.Lines(), Control: a.Control.String()}
 		if call, ok := ControlFor(a.Target); ok {
 			s.ControlCall = &call
 		}

@@ -99,16 +99,9 @@ type Evidence struct {
 
 // Read takes out of an answer's body who answered and whom it took us for.
 func (e *Evidence) Read(body []byte) {
-	var answer struct {
-		Trace struct {
-			Service string `json:"service"`
-			Caller  struct {
-				Identity string `json:"identity"`
-			} `json:"caller"`
-		} `json:"trace"`
-	}
-	if json.Unmarshal(body, &answer) == nil {
-		e.Service, e.Claimed = answer.Trace.Service, answer.Trace.Caller.Identity
+	var got answer
+	if json.Unmarshal(body, &got) == nil {
+		e.Service, e.Claimed = got.Trace.Service, got.Trace.Caller.Identity
 	}
 	e.Body = strings.ToValidUTF8(string(body[:min(len(body), MaxBody)]), "\uFFFD")
 }
