@@ -147,10 +147,18 @@ func start(ctx context.Context, bin, dir string, clients []Client, chains []chai
 	if e.process, err = envoy.Start(ctx, bin, dir, b, 2); err != nil {
 		return nil, err
 	}
-	ports, err := e.process.Ports(ctx)
-	if err != nil {
+	if err := e.prepare(ctx, ca, clients); err != nil {
 		e.Close()
 		return nil, err
+	}
+	return e, nil
+}
+
+// prepare makes the clients.
+func (e *Envoy) prepare(ctx context.Context, ca authority, clients []Client) error {
+	ports, err := e.process.Ports(ctx)
+	if err != nil {
+		return err
 	}
 	for _, c := range clients {
 		conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}}
@@ -158,8 +166,7 @@ func start(ctx context.Context, bin, dir string, clients []Client, chains []chai
 		if c.Principal != "" {
 			cert, err := ca.issue(c.Principal)
 			if err != nil {
-				e.Close()
-				return nil, err
+				return err
 			}
 			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 				return &cert.Certificate, nil
@@ -168,15 +175,14 @@ func start(ctx context.Context, bin, dir string, clients []Client, chains []chai
 		}
 		port, ok := ports[role]
 		if !ok {
-			e.Close()
-			return nil, fmt.Errorf("Envoy has no listener %s, only %v", role, ports)
+			return fmt.Errorf("Envoy has no listener %s, only %v", role, ports)
 		}
 		e.clients = append(e.clients, &client{
 			source: c.Source, waypoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port), dest: c.Dest,
 			conf: conf,
 		})
 	}
-	return e, nil
+	return nil
 }
 
 // Close ends the connections and Envoy.

@@ -6,6 +6,7 @@ package waypoint
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ import (
 	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/test"
 
+	"artemis.example/catalog"
 	"artemis.example/local/xds"
 	"artemis.example/policy/topology"
 )
@@ -237,23 +239,15 @@ func adapt(v any) any {
 // manifests is what istiod would see in a cluster: the suite's objects, and what
 // a cluster and istiod add to them.
 func manifests(w *topology.World) (string, error) {
-	var objects []any
-	for _, n := range w.Set.Namespaces {
-		objects = append(objects, n)
-	}
-	for _, p := range w.Set.AuthorizationPolicies {
-		objects = append(objects, p)
-	}
-	for _, p := range w.Set.PeerAuthentications {
-		objects = append(objects, p)
-	}
+	objects := slices.Concat(anys(w.Set.Namespaces), anys(w.Set.AuthorizationPolicies),
+		anys(w.Set.PeerAuthentications), anys(w.Set.HTTPRoutes))
 	for _, s := range w.Set.Services {
 		c := s.DeepCopy()
-		if svc := w.Service(topology.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil && svc.VIP.IsValid() {
-			c.Spec.ClusterIP, c.Spec.ClusterIPs = svc.VIP.String(), []string{svc.VIP.String()}
-		}
 		objects = append(objects, c)
 		if svc := w.Service(topology.Ref{Namespace: s.Namespace, Name: s.Name}); svc != nil {
+			if svc.VIP.IsValid() {
+				c.Spec.ClusterIP, c.Spec.ClusterIPs = svc.VIP.String(), []string{svc.VIP.String()}
+			}
 			objects = append(objects, slice(svc, c))
 		}
 	}
@@ -267,9 +261,6 @@ func manifests(w *topology.World) (string, error) {
 			continue
 		}
 		objects = append(objects, standing(g, w)...)
-	}
-	for _, r := range w.Set.HTTPRoutes {
-		objects = append(objects, r)
 	}
 	if w.Gateway != nil {
 		objects = append(objects, ingress(w.Gateway)...)
@@ -290,13 +281,27 @@ func manifests(w *topology.World) (string, error) {
 	return strings.Join(docs, "---\n"), nil
 }
 
+func anys[T any](list []T) []any {
+	out := make([]any, len(list))
+	for i, v := range list {
+		out[i] = v
+	}
+	return out
+}
+
+// typeMeta says what an object is: one that is read from the manifests knows, one that
+// is made here does not.
+func typeMeta(version, kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: version, Kind: kind}
+}
+
 // entry is a ServiceEntry with the address that it has here; each has one host.
 func entry(s *topology.Service, w *topology.World) any {
 	i := slices.IndexFunc(w.Set.ServiceEntries, func(e *istionetworking.ServiceEntry) bool {
 		return e.Namespace == s.Namespace && e.Name == s.Name
 	})
 	out := w.Set.ServiceEntries[i].DeepCopy()
-	out.TypeMeta = metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry"}
+	out.TypeMeta = typeMeta("networking.istio.io/v1", "ServiceEntry")
 	if s.VIP.IsValid() {
 		out.Spec.Addresses = []string{s.VIP.String()}
 	}
@@ -310,57 +315,48 @@ func standing(g *gatewayv1.Gateway, w *topology.World) []any {
 	ready := g.DeepCopy()
 	ready.Status.Addresses = []gatewayv1.GatewayStatusAddress{{Type: new(gatewayv1.HostnameAddressType), Value: g.Name +
 		"." + g.Namespace + ".svc.cluster.local"}}
-	labels := map[string]string{label.GatewayManaged.Name: constants.ManagedGatewayMeshControllerLabel,
-		label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}
-	hbone := "hbone"
 	vip := fmt.Sprintf("10.97.%s", strings.SplitN(ip, ".", 3)[2])
-	return []any{ready,
-		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-			ObjectMeta: metav1.ObjectMeta{Name: g.Name, Namespace: g.Namespace, Labels: labels},
-			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip},
-				Ports:    []corev1.ServicePort{{Name: "mesh", Port: 15008, AppProtocol: &hbone}},
-				Selector: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
-		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1",
-			Kind: "WorkloadEntry"},
-			ObjectMeta: metav1.ObjectMeta{Name: g.Name + "-0", Namespace: g.Namespace, Labels: labels},
-			Spec: networkingv1alpha3.WorkloadEntry{Address: ip,
-				Labels: map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: g.Name}}},
-	}
+	meta := metav1.ObjectMeta{Name: g.Name, Namespace: g.Namespace, Labels: map[string]string{
+		label.GatewayManaged.Name: constants.ManagedGatewayMeshControllerLabel}}
+	port := corev1.ServicePort{Name: "mesh", Port: catalog.HBONEPort, AppProtocol: new("hbone")}
+	return append(instance(g.Name, meta, ip, vip, port), ready)
 }
 
 // ingress is the gateway as istiod has made it, with the listener of
 // k3d/gateway-plain.yaml.
 func ingress(p *topology.Pod) []any {
-	meta := metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace}
-	name := p.Name + "-istio"
-	labels := map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: p.Name}
-	const vip = "10.97.255.1"
-	return []any{
-		&gatewayv1.GatewayClass{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1",
-			Kind: "GatewayClass"},
-			ObjectMeta: metav1.ObjectMeta{Name: "istio"}, Spec: gatewayv1.GatewayClassSpec{
+	meta := metav1.ObjectMeta{Name: p.Name + "-istio", Namespace: p.Namespace, Labels: map[string]string{}}
+	port := corev1.ServicePort{Name: "http", Port: GatewayPort}
+	return append(instance(p.Name, meta, p.IP.String(), "10.97.255.1", port),
+		&gatewayv1.GatewayClass{TypeMeta: typeMeta("gateway.networking.k8s.io/v1", "GatewayClass"),
+			ObjectMeta: metav1.ObjectMeta{Name: catalog.IngressClass}, Spec: gatewayv1.GatewayClassSpec{
 				ControllerName: "istio.io/gateway-controller"}},
-		&gatewayv1.Gateway{TypeMeta: metav1.TypeMeta{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway"},
-			ObjectMeta: meta,
-			Spec: gatewayv1.GatewaySpec{GatewayClassName: "istio", Listeners: []gatewayv1.Listener{{
+		&gatewayv1.Gateway{TypeMeta: typeMeta("gateway.networking.k8s.io/v1", "Gateway"),
+			ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace},
+			Spec: gatewayv1.GatewaySpec{GatewayClassName: catalog.IngressClass, Listeners: []gatewayv1.Listener{{
 				Name: "http", Port: GatewayPort, Protocol: gatewayv1.HTTPProtocolType,
 				AllowedRoutes: &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{
 					From: new(gatewayv1.NamespacesFromAll)}},
-			}}}},
-		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: labels},
-			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip},
-				Ports: []corev1.ServicePort{{Name: "http", Port: GatewayPort}}, Selector: labels}},
-		&istionetworking.WorkloadEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1",
-			Kind: "WorkloadEntry"},
-			ObjectMeta: metav1.ObjectMeta{Name: name + "-0", Namespace: p.Namespace, Labels: labels},
-			Spec:       networkingv1alpha3.WorkloadEntry{Address: p.IP.String(), Labels: labels}},
+			}}}})
+}
+
+// instance is the Service of a Gateway, and the proxy behind it.
+func instance(gateway string, meta metav1.ObjectMeta, ip, vip string, port corev1.ServicePort) []any {
+	chosen := map[string]string{label.IoK8sNetworkingGatewayGatewayName.Name: gateway}
+	maps.Copy(meta.Labels, chosen)
+	proxy := meta
+	proxy.Name += "-0"
+	return []any{
+		&corev1.Service{TypeMeta: typeMeta("v1", "Service"), ObjectMeta: meta,
+			Spec: corev1.ServiceSpec{ClusterIP: vip, ClusterIPs: []string{vip}, Ports: []corev1.ServicePort{port},
+				Selector: chosen}},
+		&istionetworking.WorkloadEntry{TypeMeta: typeMeta("networking.istio.io/v1", "WorkloadEntry"), ObjectMeta: proxy,
+			Spec: networkingv1alpha3.WorkloadEntry{Address: ip, Labels: chosen}},
 	}
 }
 
 func slice(s *topology.Service, c *corev1.Service) any {
-	out := &discoveryv1.EndpointSlice{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1",
-		Kind: "EndpointSlice"},
+	out := &discoveryv1.EndpointSlice{TypeMeta: typeMeta("discovery.k8s.io/v1", "EndpointSlice"),
 		ObjectMeta: metav1.ObjectMeta{Name: s.Name + "-1", Namespace: s.Namespace,
 			Labels: map[string]string{"kubernetes.io/service-name": s.Name}},
 		AddressType: discoveryv1.AddressTypeIPv4}
@@ -386,7 +382,7 @@ func slice(s *topology.Service, c *corev1.Service) any {
 }
 
 func podOf(p *topology.Pod) any {
-	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+	pod := &corev1.Pod{TypeMeta: typeMeta("v1", "Pod"),
 		ObjectMeta: metav1.ObjectMeta{Name: p.Name + "-0", Namespace: p.Namespace, Labels: p.Labels},
 		Spec:       corev1.PodSpec{ServiceAccountName: p.ServiceAccount, NodeName: "node"}}
 	if p.Meshed {
