@@ -68,11 +68,7 @@ func TestTheDocsShowWhatTheirExampleReallyBecomes(t *testing.T) {
 
 // synced returns an error unless the ReleaseBinding's release is rendered.
 func synced(ctx context.Context, name string) error {
-	gvk, err := platform.Resource("releasebindings.openchoreo.dev")
-	if err != nil {
-		return err
-	}
-	b, err := platform.Get(ctx, gvk, choreo.Namespace, name)
+	b, err := platform.Get(ctx, objects.Kind("ReleaseBinding"), choreo.Namespace, name)
 	if err != nil {
 		return err
 	}

@@ -158,10 +158,7 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 		l.Close()
 	}
 	const public, internal, health = "38443", "38444", "38081"
-	cert, key, err := c.Authority.Issue("cluster-gateway")
-	if err != nil {
-		return err
-	}
+	cert, key := c.Authority.Cert, c.Authority.Key
 	kubeconfig, err := c.Kubeconfig(gatewayAccount)
 	if err != nil {
 		return err
@@ -177,12 +174,8 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 	if err := os.MkdirAll(serving, 0o755); err != nil {
 		return fmt.Errorf("start the manager: %w", err)
 	}
-	webhookCert, webhookKey, err := c.Authority.Issue("webhook")
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(os.Rename(webhookCert, filepath.Join(serving, "tls.crt")), os.Rename(webhookKey,
-		filepath.Join(serving, "tls.key"))); err != nil {
+	if err := errors.Join(os.Link(cert, filepath.Join(serving, "tls.crt")),
+		os.Link(key, filepath.Join(serving, "tls.key"))); err != nil {
 		return fmt.Errorf("start the manager: %w", err)
 	}
 	if kubeconfig, err = c.Kubeconfig(managerAccount); err != nil {
@@ -195,17 +188,13 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 		return err
 	}
 
-	agentCert, agentKey, err := c.Authority.Issue("cluster-agent")
-	if err != nil {
-		return err
-	}
 	if kubeconfig, err = c.Kubeconfig(agentAccount); err != nil {
 		return err
 	}
 	if err := c.Start(shop, engine.ClusterAgent, nil,
 		"--kubeconfig="+kubeconfig, "--server-url=wss://localhost:"+public+"/ws", "--plane-type=dataplane",
 		"--plane-id=default",
-		"--client-cert="+agentCert, "--client-key="+agentKey, "--server-ca="+c.Authority.File,
+		"--client-cert="+cert, "--client-key="+key, "--server-ca="+c.Authority.File,
 		"--reconnect-delay=500ms"); err != nil {
 		return err
 	}

@@ -14,16 +14,13 @@ import (
 // ProjectReleaseBinding, waits until all that was rendered for it is applied,
 // and returns it, normalised.
 func AtStage(ctx context.Context, c *cluster.Cluster, stage string) (objects.Set, error) {
-	gvk, err := c.Resource("projectreleasebindings.openchoreo.dev")
-	if err != nil {
-		return nil, fmt.Errorf("switch to %s: %w", stage, err)
-	}
-	bindings, err := c.List(ctx, gvk, Namespace)
+	kind := objects.Kind("ProjectReleaseBinding")
+	bindings, err := c.List(ctx, kind, Namespace)
 	if err != nil {
 		return nil, fmt.Errorf("switch to %s: %w", stage, err)
 	}
 	for _, b := range bindings {
-		if err := c.MergePatch(ctx, gvk, Namespace, b.GetName(),
+		if err := c.MergePatch(ctx, kind, Namespace, b.GetName(),
 			fmt.Sprintf(`{"spec":{"environmentConfigs":{"stage":%q}}}`, stage)); err != nil {
 			return nil, err
 		}

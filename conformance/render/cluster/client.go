@@ -8,12 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
-
 	"os"
 	"path/filepath"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -136,25 +135,10 @@ func (c *Client) Delete(ctx context.Context, gvk schema.GroupVersionKind, namesp
 	if err != nil {
 		return err
 	}
-	if err := r.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !isNotFound(err) {
+	if err := r.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete %s %s/%s: %w", gvk.Kind, namespace, name, err)
 	}
 	return nil
-}
-
-func isNotFound(err error) bool {
-	var status interface{ Status() metav1.Status }
-	return errors.As(err, &status) && status.Status().Code == http.StatusNotFound
-}
-
-// Resource finds the kind behind a name such as "projects.openchoreo.dev".
-func (c *Client) Resource(name string) (schema.GroupVersionKind, error) {
-	gvk, err := c.mapper.KindFor(schema.ParseGroupResource(name).WithVersion(""))
-	if meta.IsNoMatchError(err) {
-		c.mapper.Reset()
-		gvk, err = c.mapper.KindFor(schema.ParseGroupResource(name).WithVersion(""))
-	}
-	return gvk, err
 }
 
 // Name names an object for a reader.

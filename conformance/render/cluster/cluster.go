@@ -66,14 +66,7 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 			peerURL); err != nil {
 		return err
 	}
-	cert, key, err := c.Authority.Issue("kube-apiserver")
-	if err != nil {
-		return err
-	}
-	saCert, saKey, err := c.Authority.Issue("service-accounts")
-	if err != nil {
-		return err
-	}
+	cert, key := c.Authority.Cert, c.Authority.Key
 	tokens := `admin-token,admin,admin,"system:masters"` + "\n"
 	for _, a := range accounts {
 		namespace, name, _ := strings.Cut(a, ":")
@@ -93,7 +86,7 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-		"--service-account-key-file="+saCert, "--service-account-signing-key-file="+saKey,
+		"--service-account-key-file="+cert, "--service-account-signing-key-file="+key,
 		// No controller manager runs that would give a namespace its default account.
 		"--disable-admission-plugins=ServiceAccount"); err != nil {
 		return err
@@ -101,8 +94,7 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 	if c.Client, err = NewClient(c.config(admin)); err != nil {
 		return err
 	}
-	return c.Until(ctx, time.Minute, "the Kubernetes API is ready",
-		func(ctx context.Context) error { return c.Ready(ctx) })
+	return c.Until(ctx, time.Minute, "the Kubernetes API is ready", c.Ready)
 }
 
 func (c *Cluster) config(identity string) *rest.Config {

@@ -25,12 +25,15 @@ type Owner struct{ Cell, Component string }
 // Set is everything rendered, by owner.
 type Set map[Owner][]*unstructured.Unstructured
 
-var renderedRelease = schema.GroupVersionKind{Group: "openchoreo.dev", Version: "v1alpha1", Kind: "RenderedRelease"}
+// Kind returns one of OpenChoreo's kinds.
+func Kind(name string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: "openchoreo.dev", Version: "v1alpha1", Kind: name}
+}
 
 // Collect reads what OpenChoreo has rendered in a control-plane namespace, as
 // it hands it to the data plane: before the API server adds its defaults.
 func Collect(ctx context.Context, c *cluster.Client, namespace string) (Set, error) {
-	releases, err := c.List(ctx, renderedRelease, namespace)
+	releases, err := c.List(ctx, Kind("RenderedRelease"), namespace)
 	if err != nil {
 		return nil, fmt.Errorf("read what was rendered: %w", err)
 	}
