@@ -200,7 +200,8 @@ func (p *Project) names() []string { return slices.Sorted(maps.Keys(p.files)) }
 
 func (p *Project) parse(which func(name string) bool) (*Set, error) {
 	names := slices.DeleteFunc(p.names(), func(name string) bool { return !which(name) })
-	if cut := slices.DeleteFunc(p.incomplete(names), func(f Problem) bool { return f.Message != cutFile }); len(cut) > 0 {
+	cut := slices.DeleteFunc(p.incomplete(names), func(f Problem) bool { return f.Message != cutFile })
+	if len(cut) > 0 {
 		return nil, cut
 	}
 	set := &Set{}

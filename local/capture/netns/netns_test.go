@@ -123,7 +123,7 @@ func inPod(t *testing.T, p capture.Pod, args ...string) (said string, code int) 
 	var out bytes.Buffer
 	cmd := exec.Command("/proc/self/exe", append([]string{cheatCommand}, args...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Env = append(os.Environ(), "GOCOVERDIR=/tmp") // the pod's, if this was built to measure coverage
+	cmd.Env = append(os.Environ(), "GOCOVERDIR=/dev/shm") // the pod's, if this was built to measure coverage
 	if err := p.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
