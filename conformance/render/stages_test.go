@@ -131,8 +131,13 @@ func TestTheRenderedSetAppliesWithoutOpenChoreo(t *testing.T) {
 	if err := bare.Apply(t.Context(), system[0]); err != nil {
 		t.Fatal(err)
 	}
-	paths := append(cells, filepath.Join(root, "istio", "telemetry.yaml"), filepath.Join(root, "openchoreo",
-		"rendered"), filepath.Join(root, "istio", "cells"),
+	// The server takes its time to serve a kind after its definition; this one is the last.
+	if err := bare.Until(t.Context(), time.Minute, "the kinds of the mesh are served", func(ctx context.Context) error {
+		return bare.ApplyPath(ctx, filepath.Join(root, "istio", "telemetry.yaml"))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	paths := append(cells, filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells"),
 		filepath.Join(root, "istio", "stages", "open"), filepath.Join(root, "istio", "stages", "mtls"))
 	for _, p := range paths {
 		if err := bare.ApplyPath(t.Context(), p); err != nil {

@@ -131,19 +131,19 @@ func (c *Client) call(ctx context.Context, peer, method, path string, in, out an
 
 // NewRequest returns a request with in as its JSON body; nil is none.
 func NewRequest(ctx context.Context, method, address string, in any) (*http.Request, error) {
-	if in == nil {
-		return http.NewRequestWithContext(ctx, method, address, nil)
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
 	}
-	data, err := json.Marshal(in)
-	if err != nil {
-		return nil, err
+	r, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err == nil && in != nil {
+		r.Header["Content-Type"] = []string{"application/json"}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	r.Header["Content-Type"] = []string{"application/json"}
-	return r, nil
+	return r, err
 }
 
 // request returns a call with all that goes with it but the span.

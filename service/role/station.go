@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"artemis.example/service/endpoint"
 	"artemis.example/service/mission"
@@ -65,9 +66,8 @@ func station(kit Kit) Program {
 		},
 		Loops: []func(context.Context){every(kit, kit.Config.Cycle/2, "station watch", s.watch)},
 		NewMission: func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.tracking, s.known = false, nil
+			s.tracking.Store(false)
+			s.learn(nil)
 		},
 	}
 }
@@ -75,15 +75,15 @@ func station(kit Kit) Program {
 type stationRole struct {
 	Kit
 	chart    chart
+	tracking atomic.Bool
 	mu       sync.Mutex
-	tracking bool
 	known    []Maneuver
 }
 
-func (s *stationRole) set(tracking bool) {
+func (s *stationRole) learn(flown []Maneuver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tracking = tracking
+	s.known = flown
 }
 
 // look returns the link to the spacecraft, if there is a flight.
@@ -101,14 +101,8 @@ func (s *stationRole) look() (mission.Link, bool) {
 	return link, true
 }
 
-func (s *stationRole) isTracking() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tracking
-}
-
 func (s *stationRole) status(context.Context) (any, error) {
-	a := AntennaStatus{Station: s.Service, Tracking: s.isTracking()}
+	a := AntennaStatus{Station: s.Service, Tracking: s.tracking.Load()}
 	if sky, ok := s.look(); ok {
 		a.ElevationDeg, a.Visible = &sky.ElevationDeg, sky.Visible
 	}
@@ -117,7 +111,7 @@ func (s *stationRole) status(context.Context) (any, error) {
 
 func (s *stationRole) signal(context.Context) (any, error) {
 	sky, ok := s.look()
-	if !ok || !sky.Visible || !s.isTracking() {
+	if !ok || !sky.Visible || !s.tracking.Load() {
 		return nil, problem.New(problem.WrongPhase, "%s does not track the spacecraft", s.Service)
 	}
 	return SignalAnswer{Station: s.Service, Locked: true, Signal: Signal{
@@ -126,7 +120,7 @@ func (s *stationRole) signal(context.Context) (any, error) {
 	}}, nil
 }
 
-func (s *stationRole) track(_ context.Context, in TrackOrder) (any, error) {
+func (s *stationRole) track(ctx context.Context, in TrackOrder) (any, error) {
 	if len(in.Maneuvers) > maxManeuvers {
 		return nil, problem.New(problem.OutOfRange, "maneuvers: at most %d", maxManeuvers).In("maneuvers")
 	}
@@ -134,27 +128,19 @@ func (s *stationRole) track(_ context.Context, in TrackOrder) (any, error) {
 		if _, err := s.chart.with(in.Maneuvers); err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		s.known = in.Maneuvers
-		s.mu.Unlock()
+		s.learn(in.Maneuvers)
+		if sky, ok := s.look(); !ok || !sky.Visible {
+			s.tracking.Store(false)
+			return nil, problem.New(problem.WrongPhase, "%s does not see the spacecraft", s.Service)
+		}
 	}
-	a := AntennaStatus{Station: s.Service}
-	sky, ok := s.look()
-	if in.Track && (!ok || !sky.Visible) {
-		s.set(false)
-		return nil, problem.New(problem.WrongPhase, "%s does not see the spacecraft", s.Service)
-	}
-	s.set(in.Track)
-	if ok {
-		a.ElevationDeg, a.Visible = &sky.ElevationDeg, sky.Visible
-	}
-	a.Tracking = in.Track
-	return a, nil
+	s.tracking.Store(in.Track)
+	return s.status(ctx)
 }
 
 // watch hands the spacecraft over when it goes down.
 func (s *stationRole) watch(ctx context.Context) {
-	if !s.isTracking() {
+	if !s.tracking.Load() {
 		return
 	}
 	sky, ok := s.look()
@@ -169,5 +155,5 @@ func (s *stationRole) watch(ctx context.Context) {
 		return
 	}
 	s.Log.InfoContext(ctx, "handed over", "to", out.Station, "elevationDeg", sky.ElevationDeg)
-	s.set(false)
+	s.tracking.Store(false)
 }
