@@ -56,7 +56,7 @@ func (s *Server) LastArrival() time.Time {
 }
 
 // Handler routes the endpoints on the raw, escaped path.
-func (s *Server) Handler(endpoints []Endpoint) chi.Routes {
+func (s *Server) Handler(endpoints []Endpoint) chi.Router {
 	mux := chi.NewRouter()
 	mux.Use(s.onRawPath)
 	for _, e := range endpoints {
@@ -189,7 +189,11 @@ func (s *Server) refuse(route *telemetry.Route, why func(*http.Request) *problem
 
 // budget leaves a callee a little less than its caller waits.
 func (s *Server) budget(r *http.Request) time.Duration {
-	ms, err := strconv.ParseUint(r.Header.Get(BudgetHeader), 10, 32)
+	h := r.Header.Get(BudgetHeader)
+	if h == "" {
+		return s.Budget
+	}
+	ms, err := strconv.ParseUint(h, 10, 32)
 	if err != nil {
 		return s.Budget
 	}

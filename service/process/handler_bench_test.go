@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"artemis.example/service/config"
-	"artemis.example/service/telemetry"
 )
 
 type discard struct{ h http.Header }
@@ -25,16 +24,11 @@ func BenchmarkHandler(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			tracing, err := telemetry.NewTracing(b.Context(), nil, "orion", c.role, "test")
+			s, err := newService(b.Context(), cfg, Options{Log: io.Discard, Version: "test"})
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := newService(cfg, "orion", telemetry.NewLogger(io.Discard, cfg.LogLevel, "orion", c.role), tracing,
-				telemetry.NewMetrics("orion", c.role, "test"))
-			if err := s.build(); err != nil {
-				b.Fatal(err)
-			}
-			if err := s.clock.Observe("liftoff=" + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano) +
+			if err := s.Clock.Observe("liftoff=" + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano) +
 				";scale=1440"); err != nil {
 				b.Fatal(err)
 			}

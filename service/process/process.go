@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -51,10 +52,6 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	cell := cfg.Environ["SERVICE_CELL"]
-	if known, ok := catalog.Lookup(cfg.Role); ok {
-		cell = known.Cell
-	}
 	// A busy port is known before anything else happens.
 	mission, err := listen(o.Mission, cfg.ListenAddress, cfg.Port)
 	if err != nil {
@@ -67,14 +64,8 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer admin.Close()
 
-	log := telemetry.NewLogger(o.Log, cfg.LogLevel, cell, cfg.Role)
-	tracing, err := telemetry.NewTracing(ctx, cfg.Environ, cell, cfg.Role, o.Version)
+	s, err := newService(ctx, cfg, o)
 	if err != nil {
-		return err
-	}
-	metrics := telemetry.NewMetrics(cell, cfg.Role, o.Version)
-	s := newService(cfg, cell, log, tracing, metrics)
-	if err := s.build(); err != nil {
 		return err
 	}
 	return s.run(ctx, mission, admin, o.Started)
@@ -91,74 +82,68 @@ func listen(given net.Listener, address string, port uint16) (net.Listener, erro
 // not hold up a stop for all of its grace.
 const flushLimit = 3 * time.Second
 
+// service is what a process runs: what its endpoints share, its peers and its role.
 type service struct {
+	*endpoint.Server
 	cfg     config.Config
-	log     *slog.Logger
-	tracing *telemetry.Tracing
-	metrics *telemetry.Metrics
-	clock   *missionclock.Clock
 	peers   *peer.Client
-	server  *endpoint.Server
 	program role.Program
 	ready   atomic.Bool
 	handler http.Handler
 }
 
-func newService(cfg config.Config, cell string, log *slog.Logger, tracing *telemetry.Tracing,
-	metrics *telemetry.Metrics) *service {
-	s := &service{cfg: cfg, log: log, tracing: tracing, metrics: metrics}
-	s.clock = missionclock.New(time.Now, func(r missionclock.Reading) {
-		log.Info("mission clock adopted", "liftOff", r.LiftOff, "timeScale", r.Scale)
+func newService(ctx context.Context, cfg config.Config, o Options) (*service, error) {
+	cell := cfg.Environ["SERVICE_CELL"]
+	if known, ok := catalog.Lookup(cfg.Role); ok {
+		cell = known.Cell
+	}
+	tracing, err := telemetry.NewTracing(ctx, cfg.Environ, cell, cfg.Role, o.Version)
+	if err != nil {
+		return nil, err
+	}
+	inCell := slices.ContainsFunc(catalog.Dependencies(cfg.Role), func(d catalog.Service) bool { return d.Cell == cell })
+	s := &service{cfg: cfg, Server: &endpoint.Server{
+		Service: cfg.Role, Cell: cell, Tracing: tracing, Metrics: telemetry.NewMetrics(cell, cfg.Role, o.Version),
+		Evidence: trace.NewEvidence(time.Now, 3*cfg.Cycle, inCell),
+		Log:      telemetry.NewLogger(o.Log, cfg.LogLevel, cell, cfg.Role), Budget: cfg.PeerTimeout + time.Second,
+	}}
+	s.Clock = missionclock.New(time.Now, func(r missionclock.Reading) {
+		s.Log.Info("mission clock adopted", "liftOff", r.LiftOff, "timeScale", r.Scale)
 		if s.program.NewMission != nil {
 			s.program.NewMission()
 		}
 	})
-	inCell := false
-	for _, d := range catalog.Dependencies(cfg.Role) {
-		inCell = inCell || d.Cell == cell
-	}
-	evidence := trace.NewEvidence(time.Now, 3*cfg.Cycle, inCell)
 	s.peers = peer.New(peer.Config{
 		Self: catalog.Caller{Cell: cell, Component: cfg.Role}, Addresses: cfg.Peers, Timeout: cfg.PeerTimeout,
-		Clock: s.clock, Tracing: tracing, Metrics: metrics, Evidence: evidence,
+		Clock: s.Clock, Tracing: tracing, Metrics: s.Metrics, Evidence: s.Evidence,
 	})
-	s.server = &endpoint.Server{
-		Service: cfg.Role, Cell: cell, Clock: s.clock, Tracing: tracing, Metrics: metrics, Evidence: evidence, Log: log,
-		Budget: cfg.PeerTimeout + time.Second,
+	if s.program, err = role.New(role.Kit{
+		Service: cfg.Role, Cell: cell, Config: cfg, Clock: s.Clock, Peers: s.peers, Metrics: s.Metrics, Log: s.Log,
+		Round: s.round,
+	}); err != nil {
+		return nil, err
 	}
-	return s
-}
-
-func (s *service) build() error {
-	program, err := role.New(role.Kit{
-		Service: s.server.Service, Cell: s.server.Cell, Config: s.cfg, Clock: s.clock, Peers: s.peers,
-		Metrics: s.metrics, Log: s.log, Round: s.round,
-	})
-	if err != nil {
-		return err
-	}
-	s.program = program
-	s.server.Finished = program.Watch
-	s.handler = s.server.Handler(program.Endpoints).(http.Handler)
-	s.metrics.Gauge("time_seconds", "Mission time since lift-off; 0 before it.", func() float64 {
-		t, _ := s.clock.MissionTime()
+	s.Finished = s.program.Watch
+	s.handler = s.Handler(s.program.Endpoints)
+	s.Metrics.Gauge("time_seconds", "Mission time since lift-off; 0 before it.", func() float64 {
+		t, _ := s.Clock.MissionTime()
 		return t
 	})
-	return nil
+	return s, nil
 }
 
 func (s *service) round(ctx context.Context, operation string, do func(ctx context.Context)) {
 	recorder := new(trace.Recorder)
-	ctx = trace.WithRecorder(s.tracing.Root(ctx), recorder)
-	if s.tracing.On() {
+	ctx = trace.WithRecorder(s.Tracing.Root(ctx), recorder)
+	if s.Tracing.On() {
 		var span oteltrace.Span
-		ctx, span = s.tracing.Tracer.Start(ctx, operation, oteltrace.WithNewRoot(),
+		ctx, span = s.Tracing.Tracer.Start(ctx, operation, oteltrace.WithNewRoot(),
 			oteltrace.WithAttributes(attribute.Bool("artemis.loop", true)))
 		defer span.End()
 	}
 	do(ctx)
 	if hops := recorder.Hops(); s.program.Watch != nil && len(hops) > 0 {
-		s.program.Watch(s.server.Trace(ctx, operation, trace.Caller{Claimed: true, Proof: trace.ProofNone}, hops))
+		s.program.Watch(s.Trace(ctx, operation, trace.Caller{Claimed: true, Proof: trace.ProofNone}, hops))
 	}
 }
 
@@ -172,7 +157,7 @@ func (s *service) admin() http.Handler {
 		}
 		io.WriteString(w, "ready\n")
 	})
-	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.Handle("GET /metrics", s.Metrics.Handler())
 	return mux
 }
 
@@ -188,11 +173,11 @@ func (s *service) run(ctx context.Context, missionListener, adminListener net.Li
 		IdleTimeout:       90 * time.Second,
 		MaxHeaderBytes:    endpoint.MaxHeader - 4096, // net/http adds 4096
 		BaseContext:       func(net.Listener) context.Context { return working },
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	admin := &http.Server{
 		Handler: s.admin(), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 4096,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 2)
 	serve := func(server *http.Server, l net.Listener) {
@@ -203,7 +188,7 @@ func (s *service) run(ctx context.Context, missionListener, adminListener net.Li
 	go serve(mission, missionListener)
 	go serve(admin, adminListener)
 	s.ready.Store(true)
-	s.log.Info("serving", "mission", missionListener.Addr().String(), "admin", adminListener.Addr().String())
+	s.Log.Info("serving", "mission", missionListener.Addr().String(), "admin", adminListener.Addr().String())
 	if started != nil {
 		started(missionListener.Addr(), adminListener.Addr())
 	}
@@ -221,9 +206,9 @@ func (s *service) run(ctx context.Context, missionListener, adminListener net.Li
 	}
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
 	defer cancel()
-	s.log.Info("draining", "grace", s.cfg.ShutdownGrace.String())
+	s.Log.Info("draining", "grace", s.cfg.ShutdownGrace.String())
 	s.ready.Store(false)
-	s.server.Draining.Store(true)
+	s.Draining.Store(true)
 	stopLoops()
 	s.drain(deadline)
 	// What is still being answered at four fifths of the grace is cut, so
@@ -234,19 +219,19 @@ func (s *service) run(ctx context.Context, missionListener, adminListener net.Li
 		s.program.Close()
 	}
 	if closeErr := mission.Shutdown(closing); closeErr != nil {
-		s.log.Warn("requests were cut at the end of the grace", "error", closeErr)
+		s.Log.Warn("requests were cut at the end of the grace", "error", closeErr)
 		stopWorking()
 		mission.Close()
 	}
 	loops.Wait()
 	flushing, stopFlushing := context.WithTimeout(deadline, flushLimit)
 	defer stopFlushing()
-	if flushErr := s.tracing.Stop(flushing); flushErr != nil {
-		s.log.Warn("spans were lost", "error", flushErr)
+	if flushErr := s.Tracing.Stop(flushing); flushErr != nil {
+		s.Log.Warn("spans were lost", "error", flushErr)
 	}
 	s.peers.Close()
 	admin.Close()
-	s.log.Info("stopped")
+	s.Log.Info("stopped")
 	return err
 }
 
@@ -258,7 +243,7 @@ func (s *service) drain(ctx context.Context) {
 	defer cancel()
 	pause := quiet(s.cfg.ShutdownGrace)
 	for {
-		last := s.server.LastArrival()
+		last := s.LastArrival()
 		if last.Before(began) {
 			last = began
 		}

@@ -96,7 +96,7 @@ func (m *mission) start(s catalog.Service, addresses map[string]*url.URL) http.H
 	return (&endpoint.Server{
 		Service: s.Name, Cell: s.Cell, Clock: clock, Tracing: tracing, Metrics: metrics, Evidence: evidence, Log: log,
 		Budget: 5 * time.Second,
-	}).Handler(program.Endpoints).(http.Handler)
+	}).Handler(program.Endpoints)
 }
 
 func (m *mission) now() time.Time {
