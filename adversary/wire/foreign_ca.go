@@ -37,10 +37,6 @@ func (s Sender) foreignCA(ctx context.Context, r adversary.Request) *adversary.E
 	}
 	defer raw.Close()
 	e.Remote = raw.RemoteAddr().String()
-	deadline, _ := ctx.Deadline()
-	if err := raw.SetDeadline(deadline); err != nil {
-		return failed(e, err)
-	}
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{certificate},
 		// Whoever answers is fine: what is of interest is whether it believes us.

@@ -129,10 +129,6 @@ func (s Sender) once(ctx context.Context, a adversary.Attack, r adversary.Reques
 	}
 	defer conn.Close()
 	e.Remote = conn.RemoteAddr().String()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return failed(e, err)
-	}
 	e.Sent = s.head(r)
 	if _, err := io.WriteString(conn, e.Sent+"\r\n"+r.Body); err != nil {
 		// What was answered before the cut counts more than the cut.
@@ -198,8 +194,21 @@ func read(conn net.Conn, e *adversary.Evidence, a adversary.Attack, r adversary.
 	return nil
 }
 
-// dial opens the connection that a request goes over.
+// dial opens the connection that a request goes over, for as long as ctx has time.
 func (s Sender) dial(ctx context.Context, r adversary.Request) (net.Conn, error) {
+	conn, err := s.connect(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (s Sender) connect(ctx context.Context, r adversary.Request) (net.Conn, error) {
 	var d net.Dialer
 	if r.To == "" {
 		return s.Gateway(ctx)

@@ -184,15 +184,8 @@ func (r *Request) write(out *bytes.Buffer, extra string) {
 	}
 }
 
-var head = &http.Request{Method: http.MethodHead}
-var get = &http.Request{Method: http.MethodGet}
-
 func (c *client) read(method string) (v Verdict, last bool, err error) {
-	req := get
-	if method == http.MethodHead {
-		req = head
-	}
-	resp, err := http.ReadResponse(c.in, req)
+	resp, err := http.ReadResponse(c.in, &http.Request{Method: method})
 	if err != nil {
 		return Verdict{}, false, err
 	}

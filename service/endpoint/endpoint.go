@@ -77,9 +77,9 @@ func PostUnder[In any](path string, answer func(ctx context.Context, rest string
 	})
 }
 
-// Stream serves what is no JSON answer: events and embedded files.
-func Stream(method, path string, h http.Handler) Endpoint {
-	return Endpoint{Method: method, Path: path, stream: h}
+// Stream answers GET with what is no JSON answer: events and embedded files.
+func Stream(path string, h http.HandlerFunc) Endpoint {
+	return Endpoint{Method: http.MethodGet, Path: path, stream: h}
 }
 
 // read reads a body, or takes empty for one that has no byte.

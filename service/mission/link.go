@@ -55,14 +55,12 @@ const (
 
 // Link is what a station hears of the spacecraft.
 type Link struct {
-	ElevationDeg float64
-	RangeKm      float64 // from the antenna
-	LightTimeS   float64 // one way
-	PathLossDB   float64
-	DBm          float64 // received, at the antenna
-	DataRateBps  float64 // 0 without lock
-	Visible      bool    // above the mask, not behind the Moon, and with lock
-	Reason       string  // why it is not visible, in words; empty when it is
+	DBm          float64 `json:"dBm"`         // received, at the antenna
+	DataRateBps  float64 `json:"dataRateBps"` // 0 without lock
+	ElevationDeg float64 `json:"elevationDeg"`
+	PathLossDB   float64 `json:"pathLossDb"`
+	Visible      bool    `json:"-"` // above the mask, not behind the Moon, and with lock
+	Reason       string  `json:"-"` // why it is not visible, in words; empty when it is
 }
 
 // PathLoss is the free-space path loss in dB at a range in km and a frequency
@@ -89,10 +87,9 @@ func (st Station) Hears(s State) Link {
 	up := vector{cosLat * cosLon, cosLat * sinLon, sinLat}
 	p := equatorial(s)
 	d := vector{p.x - EarthRadius*up.x, p.y - EarthRadius*up.y, p.z - EarthRadius*up.z}
-	l := Link{RangeKm: math.Sqrt(d.x*d.x + d.y*d.y + d.z*d.z)}
-	l.ElevationDeg = math.Asin((d.x*up.x+d.y*up.y+d.z*up.z)/l.RangeKm) * 180 / math.Pi
-	l.LightTimeS = l.RangeKm / LightSpeed
-	l.PathLossDB = PathLoss(l.RangeKm, DownlinkMHz)
+	km := math.Sqrt(d.x*d.x + d.y*d.y + d.z*d.z)
+	l := Link{ElevationDeg: math.Asin((d.x*up.x+d.y*up.y+d.z*up.z)/km) * 180 / math.Pi,
+		PathLossDB: PathLoss(km, DownlinkMHz)}
 	l.DBm = transmitDBm + orionGain + stationGain - l.PathLossDB
 	if l.ElevationDeg > 0 {
 		// Air and thermal noise of a low antenna, roughly with the secant.

@@ -38,7 +38,6 @@ type Orbit struct {
 	SemiMajorAxis float64 // km; negative on a hyperbola
 	Eccentricity  float64
 	Perigee       float64 // km from the centre
-	Period        float64 // s; +Inf when it does not come back
 }
 
 // Orbit returns the osculating orbit around Earth (Vallado, Fundamentals of
@@ -50,12 +49,8 @@ func (s State) Orbit() Orbit {
 	o := Orbit{
 		SemiMajorAxis: -EarthGM / (2 * energy),
 		Eccentricity:  math.Sqrt(math.Max(0, 1+2*energy*h*h/(EarthGM*EarthGM))),
-		Period:        math.Inf(1),
 	}
 	o.Perigee = h * h / EarthGM / (1 + o.Eccentricity)
-	if energy < 0 {
-		o.Period = 2 * math.Pi * math.Sqrt(o.SemiMajorAxis*o.SemiMajorAxis*o.SemiMajorAxis/EarthGM)
-	}
 	return o
 }
 

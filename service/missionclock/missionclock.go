@@ -153,10 +153,10 @@ func (c *Clock) Observe(header string) error {
 		return nil
 	}
 	r, err := Parse(header)
-	if err != nil {
-		return fmt.Errorf("%s: %w", Header, err)
+	if err == nil {
+		_, err = c.Set(r)
 	}
-	if _, err = c.Set(r); err != nil {
+	if err != nil {
 		return fmt.Errorf("%s: %w", Header, err)
 	}
 	return nil

@@ -73,7 +73,7 @@ func adversaryConsole(kit Kit) (Program, error) {
 			endpoint.GetRequest("/operator/results", c.results),
 			endpoint.PostUnder("/operator/results/*", c.judge),
 			endpoint.Post("/operator/stage", c.hearStage),
-			endpoint.Stream(http.MethodGet, "/operator/events", http.HandlerFunc(c.hub.events)),
+			endpoint.Stream("/operator/events", c.hub.events),
 			endpoint.Post("/phone-home/poll", c.poll),
 			endpoint.Post("/phone-home/report", c.report),
 			endpoint.Post("/phone-home/loot", c.loot),

@@ -85,21 +85,13 @@ type Propulsion struct {
 	Corrections int `json:"corrections"`
 }
 
-// Signal is the link as a ground station measures it.
-type Signal struct {
-	DBm          float64 `json:"dBm"`
-	DataRateBps  float64 `json:"dataRateBps"`
-	ElevationDeg float64 `json:"elevationDeg"`
-	PathLossDB   float64 `json:"pathLossDb"`
-}
-
 // Frame is one telemetry frame. What the spacecraft could not ask in time is
 // null and named in Missing.
 type Frame struct {
 	Sequence    uint64           `json:"seq"`
 	SampledAt   time.Time        `json:"sampledAt"`
 	Station     string           `json:"station"`
-	Signal      *Signal          `json:"signal"`
+	Signal      *mission.Link    `json:"signal"`
 	Position    *Position        `json:"position"`
 	Maneuvers   []Maneuver       `json:"maneuvers"`
 	StarTracker *StarTracker     `json:"starTracker"`

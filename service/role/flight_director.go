@@ -29,7 +29,7 @@ type Status struct {
 	SpeedKmS         *float64         `json:"speedKmS"`
 	OneWayLightTimeS *float64         `json:"oneWayLightTimeS"`
 	Station          *string          `json:"station"`
-	Signal           *Signal          `json:"signal"`
+	Signal           *mission.Link    `json:"signal"`
 	Mode             *string          `json:"spacecraftMode"`
 	Contact          Contact          `json:"contact"`
 	Consumables      *Consumables     `json:"consumables"`

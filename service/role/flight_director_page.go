@@ -17,9 +17,9 @@ import (
 // page serves the dashboard and its events.
 func (f *directorRole) page() []endpoint.Endpoint {
 	return []endpoint.Endpoint{
-		endpoint.Stream(http.MethodGet, "/", http.HandlerFunc(f.file)),
-		endpoint.Stream(http.MethodGet, "/assets/*", http.HandlerFunc(f.file)),
-		endpoint.Stream(http.MethodGet, "/events", http.HandlerFunc(f.hub.events)),
+		endpoint.Stream("/", f.file),
+		endpoint.Stream("/assets/*", f.file),
+		endpoint.Stream("/events", f.hub.events),
 	}
 }
 

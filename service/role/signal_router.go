@@ -214,7 +214,7 @@ func (s *routerRole) cycle(ctx context.Context) {
 	if s.Peers.Post(ctx, "comms-system", "/downlink", request, &frame) != nil {
 		return
 	}
-	frame.Signal = &signal.Signal
+	frame.Signal = &signal.Link
 	s.mu.Lock()
 	s.lastSeq = max(s.lastSeq, frame.Sequence)
 	if frame.Maneuvers != nil {

@@ -32,7 +32,7 @@ type TrackOrder struct {
 type SignalAnswer struct {
 	Station string `json:"station"`
 	Locked  bool   `json:"locked"`
-	Signal
+	mission.Link
 }
 
 // Handover is how a station gives the spacecraft away.
@@ -97,7 +97,8 @@ func (s *stationRole) look() (mission.Link, bool) {
 	known := s.known
 	s.mu.Unlock()
 	link := place.Hears(s.chart.latest(known).At(t))
-	link.ElevationDeg = round(link.ElevationDeg, 2)
+	link.DBm, link.DataRateBps = round(link.DBm, 2), round(link.DataRateBps, 0)
+	link.ElevationDeg, link.PathLossDB = round(link.ElevationDeg, 2), round(link.PathLossDB, 2)
 	return link, true
 }
 
@@ -114,10 +115,7 @@ func (s *stationRole) signal(context.Context) (any, error) {
 	if !ok || !sky.Visible || !s.tracking.Load() {
 		return nil, problem.New(problem.WrongPhase, "%s does not track the spacecraft", s.Service)
 	}
-	return SignalAnswer{Station: s.Service, Locked: true, Signal: Signal{
-		DBm: round(sky.DBm, 2), DataRateBps: round(sky.DataRateBps, 0), ElevationDeg: round(sky.ElevationDeg, 2),
-		PathLossDB: round(sky.PathLossDB, 2),
-	}}, nil
+	return SignalAnswer{Station: s.Service, Locked: true, Link: sky}, nil
 }
 
 func (s *stationRole) track(ctx context.Context, in TrackOrder) (any, error) {

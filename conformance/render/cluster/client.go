@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -178,11 +179,9 @@ func Read(file string) ([]*unstructured.Unstructured, error) {
 // Parse reads the objects of a YAML stream.
 func Parse(raw []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
-	documents := utilyaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(raw)))
-	defer documents.Close()
-	buf := make([]byte, len(raw)+1)
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
 	for {
-		n, err := documents.Read(buf)
+		document, err := documents.Read()
 		if errors.Is(err, io.EOF) {
 			return objects, nil
 		}
@@ -190,7 +189,7 @@ func Parse(raw []byte) ([]*unstructured.Unstructured, error) {
 			return nil, err
 		}
 		var o map[string]any
-		if err := yaml.UnmarshalStrict(buf[:n], &o); err != nil {
+		if err := yaml.UnmarshalStrict(document, &o); err != nil {
 			return nil, err
 		}
 		if len(o) > 0 {

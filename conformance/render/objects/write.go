@@ -2,6 +2,7 @@ package objects
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -138,10 +139,7 @@ func compareMesh(a, b *unstructured.Unstructured) int {
 		}
 		return 0
 	}
-	if c := component(a) - component(b); c != 0 {
-		return c
-	}
-	return compare(a, b)
+	return cmp.Or(component(a)-component(b), compare(a, b))
 }
 
 // Encode writes the objects for a reader: what identifies an object first, the rest by name.
@@ -183,10 +181,7 @@ func order(n *yaml.Node) {
 		return len(first)
 	}
 	slices.SortStableFunc(pairs, func(a, b [2]*yaml.Node) int {
-		if c := rank(a[0].Value) - rank(b[0].Value); c != 0 {
-			return c
-		}
-		return strings.Compare(a[0].Value, b[0].Value)
+		return cmp.Or(rank(a[0].Value)-rank(b[0].Value), cmp.Compare(a[0].Value, b[0].Value))
 	})
 	for i, p := range pairs {
 		n.Content[2*i], n.Content[2*i+1] = p[0], p[1]
