@@ -67,9 +67,9 @@ func run(ctx context.Context, root, command string, check, keep bool) error {
 	defer c.Stop()
 	say("control plane up")
 	if command != "" {
-		return choreo.Against(ctx, c, shop, root, command)
+		return choreo.Against(ctx, c, command)
 	}
-	if err := choreo.Deploy(ctx, c, shop, root); err != nil {
+	if err := choreo.Deploy(ctx, c); err != nil {
 		return err
 	}
 	say("openchoreo/ deployed")

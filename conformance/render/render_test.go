@@ -57,7 +57,7 @@ func withPlatform(ctx context.Context, run func() int) (int, error) {
 		return 1, err
 	}
 	defer platform.Stop()
-	if err := choreo.Deploy(ctx, platform.Cluster, platform.shop, root); err != nil {
+	if err := choreo.Deploy(ctx, platform.Cluster); err != nil {
 		return 1, err
 	}
 	return run(), nil

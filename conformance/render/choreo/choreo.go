@@ -89,14 +89,14 @@ func Boot(ctx context.Context, shop *engine.Shop, sources Sources, dir string) (
 	if err != nil {
 		return nil, err
 	}
-	if err := install(ctx, c, shop, sources); err != nil {
+	if err := install(ctx, c, sources); err != nil {
 		c.Stop()
 		return nil, err
 	}
 	return c, nil
 }
 
-func install(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, sources Sources) error {
+func install(ctx context.Context, c *cluster.Cluster, sources Sources) error {
 	if err := sources.MeshCRDs(ctx, c.Client); err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func install(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, sources
 			return err
 		}
 	}
-	return run(ctx, c, shop)
+	return run(ctx, c)
 }
 
 // The fixed ports of OpenChoreo's programs.
@@ -149,7 +149,7 @@ const (
 	healthPort  = "8080" // the cluster gateway's
 )
 
-func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
+func run(ctx context.Context, c *cluster.Cluster) error {
 	for _, port := range []string{webhookPort, healthPort} {
 		l, err := net.Listen("tcp", ":"+port)
 		if err != nil {
@@ -159,11 +159,7 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 	}
 	const public, internal, health = "38443", "38444", "38081"
 	cert, key := c.Authority.Cert, c.Authority.Key
-	kubeconfig, err := c.Kubeconfig(gatewayAccount)
-	if err != nil {
-		return err
-	}
-	if err := c.Start(shop, engine.ClusterGateway, []string{"KUBECONFIG=" + kubeconfig},
+	if err := c.Start(engine.ClusterGateway, []string{"KUBECONFIG=" + c.Kubeconfig(gatewayAccount)},
 		"--port="+public, "--internal-port="+internal, "--server-cert="+cert, "--server-key="+key,
 		"--internal-mtls=false"); err != nil {
 		return err
@@ -178,21 +174,15 @@ func run(ctx context.Context, c *cluster.Cluster, shop *engine.Shop) error {
 		os.Link(key, filepath.Join(serving, "tls.key"))); err != nil {
 		return fmt.Errorf("start the manager: %w", err)
 	}
-	if kubeconfig, err = c.Kubeconfig(managerAccount); err != nil {
-		return err
-	}
-	if err := c.Start(shop, engine.Manager, []string{"KUBECONFIG=" + kubeconfig, "TMPDIR=" + c.Dir,
+	if err := c.Start(engine.Manager, []string{"KUBECONFIG=" + c.Kubeconfig(managerAccount), "TMPDIR=" + c.Dir,
 		"ENABLE_WEBHOOKS=true"},
 		"--cluster-gateway-url=https://localhost:"+internal, "--cluster-gateway-ca-cert="+c.Authority.File,
 		"--health-probe-bind-address=:"+health); err != nil {
 		return err
 	}
 
-	if kubeconfig, err = c.Kubeconfig(agentAccount); err != nil {
-		return err
-	}
-	if err := c.Start(shop, engine.ClusterAgent, nil,
-		"--kubeconfig="+kubeconfig, "--server-url=wss://localhost:"+public+"/ws", "--plane-type=dataplane",
+	if err := c.Start(engine.ClusterAgent, nil,
+		"--kubeconfig="+c.Kubeconfig(agentAccount), "--server-url=wss://localhost:"+public+"/ws", "--plane-type=dataplane",
 		"--plane-id=default",
 		"--client-cert="+cert, "--client-key="+key, "--server-ca="+c.Authority.File,
 		"--reconnect-delay=500ms"); err != nil {

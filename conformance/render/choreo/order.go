@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"artemis.example/conformance/render/cluster"
-	"artemis.example/conformance/render/engine"
 )
 
 // Namespace is the control-plane namespace: where Projects, Components and
@@ -23,21 +22,17 @@ const waitLimit = 3 * time.Minute
 
 // Deploy applies the repository's manifests in the order of openchoreo/apply-order, by
 // the function that the deploy script calls, and waits for what they lead to.
-func Deploy(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, root string) error {
-	return Against(ctx, c, shop, root, ". scripts/lib.sh && follow_order")
+func Deploy(ctx context.Context, c *cluster.Cluster) error {
+	return Against(ctx, c, ". scripts/lib.sh && follow_order")
 }
 
 // Against runs a command in the repository as somebody who may do everything on the
 // platform, and returns its failure as its own.
-func Against(ctx context.Context, c *cluster.Cluster, shop *engine.Shop, root, command string) error {
-	kubeconfig, err := c.Kubeconfig("admin")
-	if err != nil {
-		return err
-	}
+func Against(ctx context.Context, c *cluster.Cluster, command string) error {
 	cmd := exec.CommandContext(ctx, "bash", "-c", command)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stdout, os.Stderr
-	path := shop.Dir + string(os.PathListSeparator) + os.Getenv("PATH")
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "KUBE_CONTEXT=", "PATH="+path)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Shop.Root, os.Stdout, os.Stderr
+	path := c.Shop.Dir + string(os.PathListSeparator) + os.Getenv("PATH")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(cluster.Admin), "KUBE_CONTEXT=", "PATH="+path)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}

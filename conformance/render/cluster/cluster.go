@@ -23,7 +23,8 @@ import (
 // Cluster is a running Kubernetes API.
 type Cluster struct {
 	*Client
-	Dir       string // state and logs
+	Shop      *engine.Shop // of the programs that it runs
+	Dir       string       // state and logs
 	Authority *Authority
 
 	url       string
@@ -31,21 +32,21 @@ type Cluster struct {
 	processes []*engine.Process
 }
 
-// admin may do everything: what the installing person is on a real cluster.
-const admin = "admin"
+// Admin may do everything: what the installing person is on a real cluster.
+const Admin = "admin"
 
 // Boot starts a cluster with its state in dir. accounts are the service
 // accounts ("namespace:name") that programs outside of it run as.
 func Boot(ctx context.Context, shop *engine.Shop, dir string, accounts ...string) (*Cluster, error) {
-	c := &Cluster{Dir: dir, identity: map[string]string{admin: "admin-token"}}
-	if err := c.boot(ctx, shop, accounts); err != nil {
+	c := &Cluster{Shop: shop, Dir: dir, identity: map[string]string{Admin: "admin-token"}}
+	if err := c.boot(ctx, accounts); err != nil {
 		c.Stop()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string) error {
+func (c *Cluster) boot(ctx context.Context, accounts []string) error {
 	var err error
 	if err = os.MkdirAll(c.Dir, 0o755); err != nil {
 		return fmt.Errorf("make the cluster's directory: %w", err)
@@ -59,7 +60,7 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 	}
 	etcdURL, peerURL := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
 	c.url = "https://127.0.0.1:" + ports[2]
-	if err := c.Start(shop, engine.Etcd, nil,
+	if err := c.Start(engine.Etcd, nil,
 		"--name=render", "--data-dir="+filepath.Join(c.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
 		"--listen-peer-urls="+peerURL, "--initial-advertise-peer-urls="+peerURL, "--initial-cluster=render="+
@@ -75,11 +76,14 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 		tokens += fmt.Sprintf("%s,%s,%s,\"system:serviceaccounts,system:serviceaccounts:%s\"\n", c.identity[a], user,
 			user, namespace)
 	}
+	if err := c.writeKubeconfigs(); err != nil {
+		return err
+	}
 	tokenFile := filepath.Join(c.Dir, "tokens.csv")
 	if err := os.WriteFile(tokenFile, []byte(tokens), 0o600); err != nil {
 		return fmt.Errorf("write the identities: %w", err)
 	}
-	if err := c.Start(shop, engine.APIServer, nil,
+	if err := c.Start(engine.APIServer, nil,
 		"--etcd-servers="+etcdURL, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+
 			ports[2],
 		"--tls-cert-file="+cert, "--tls-private-key-file="+key, "--token-auth-file="+tokenFile,
@@ -91,29 +95,29 @@ func (c *Cluster) boot(ctx context.Context, shop *engine.Shop, accounts []string
 		"--disable-admission-plugins=ServiceAccount"); err != nil {
 		return err
 	}
-	if c.Client, err = NewClient(c.config(admin)); err != nil {
+	if c.Client, err = NewClient(c.config()); err != nil {
 		return err
 	}
 	return c.Until(ctx, time.Minute, "the Kubernetes API is ready", c.Ready)
 }
 
-func (c *Cluster) config(identity string) *rest.Config {
+func (c *Cluster) config() *rest.Config {
 	return &rest.Config{
-		Host: c.url, BearerToken: c.identity[identity], QPS: -1, // no throttle: the server is ours alone
+		Host: c.url, BearerToken: c.identity[Admin], QPS: -1, // no throttle: the server is ours alone
 
 		TLSClientConfig: rest.TLSClientConfig{CAData: c.Authority.PEM},
 		Proxy:           func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
 }
 
-// Kubeconfig writes a kubeconfig for one of the accounts, or for "admin".
-func (c *Cluster) Kubeconfig(identity string) (string, error) {
-	token, ok := c.identity[identity]
-	if !ok {
-		return "", fmt.Errorf("write a kubeconfig: no identity %q", identity)
-	}
-	file := filepath.Join(c.Dir, strings.ReplaceAll(identity, ":", "-")+".kubeconfig")
-	return file, os.WriteFile(file, []byte(fmt.Sprintf(`apiVersion: v1
+// Kubeconfig is the file of the kubeconfig for one of the accounts, or for Admin.
+func (c *Cluster) Kubeconfig(identity string) string {
+	return filepath.Join(c.Dir, strings.ReplaceAll(identity, ":", "-")+".kubeconfig")
+}
+
+func (c *Cluster) writeKubeconfigs() error {
+	for identity, token := range c.identity {
+		if err := os.WriteFile(c.Kubeconfig(identity), fmt.Appendf(nil, `apiVersion: v1
 kind: Config
 clusters:
   - name: render
@@ -125,12 +129,16 @@ contexts:
   - name: render
     context: {cluster: render, user: user}
 current-context: render
-`, c.url, c.Authority.File, token)), 0o600)
+`, c.url, c.Authority.File, token), 0o600); err != nil {
+			return fmt.Errorf("write the kubeconfig of %s: %w", identity, err)
+		}
+	}
+	return nil
 }
 
-// Start runs a program of the shop until Stop.
-func (c *Cluster) Start(shop *engine.Shop, p engine.Program, env []string, args ...string) error {
-	process, err := engine.Start(p.Name, filepath.Join(c.Dir, p.Name+".log"), env, shop.Path(p), args...)
+// Start runs a program until Stop.
+func (c *Cluster) Start(p engine.Program, env []string, args ...string) error {
+	process, err := engine.Start(p.Name, filepath.Join(c.Dir, p.Name+".log"), env, c.Shop.Path(p), args...)
 	if err != nil {
 		return err
 	}
