@@ -101,7 +101,8 @@ func newService(ctx context.Context, cfg config.Config, o Options) (*service, er
 	if err != nil {
 		return nil, err
 	}
-	inCell := slices.ContainsFunc(catalog.Dependencies(cfg.Role), func(d catalog.Service) bool { return d.Cell == cell })
+	own := func(d catalog.Service) bool { return d.Cell == cell }
+	inCell := slices.ContainsFunc(catalog.Dependencies(cfg.Role), own)
 	s := &service{cfg: cfg, Server: &endpoint.Server{
 		Service: cfg.Role, Cell: cell, Tracing: tracing, Metrics: telemetry.NewMetrics(cell, cfg.Role, o.Version),
 		Evidence: trace.NewEvidence(time.Now, 3*cfg.Cycle, inCell),

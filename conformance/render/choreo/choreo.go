@@ -182,8 +182,8 @@ func run(ctx context.Context, c *cluster.Cluster) error {
 	}
 
 	if err := c.Start(engine.ClusterAgent, nil,
-		"--kubeconfig="+c.Kubeconfig(agentAccount), "--server-url=wss://localhost:"+public+"/ws", "--plane-type=dataplane",
-		"--plane-id=default",
+		"--kubeconfig="+c.Kubeconfig(agentAccount), "--server-url=wss://localhost:"+public+"/ws",
+		"--plane-type=dataplane", "--plane-id=default",
 		"--client-cert="+cert, "--client-key="+key, "--server-ca="+c.Authority.File,
 		"--reconnect-delay=500ms"); err != nil {
 		return err
