@@ -8,6 +8,7 @@
 package analysis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"strings"
 
 	"artemis.example/policy/authz"
+	"artemis.example/policy/manifest"
 	"artemis.example/policy/netpol"
 	"artemis.example/policy/topology"
 )
@@ -26,6 +28,8 @@ type Analysis struct {
 	pods      []*caller
 	byAccount map[string][]*caller
 	gateways  []*caller
+	// sidecars are the accounts of pods with a sidecar, which speaks for them.
+	sidecars map[string]bool
 	// taken are the accounts that somebody among the manifests runs as, those of
 	// waypoints and the gateway included.
 	taken   map[string]bool
@@ -39,8 +43,8 @@ type Analysis struct {
 
 func newAnalysis(worlds ...*topology.World) *Analysis {
 	a := &Analysis{
-		taken: map[string]bool{}, counted: map[workload]bool{}, byAccount: map[string][]*caller{},
-		memo: map[string]*diagram{},
+		taken: map[string]bool{}, sidecars: map[string]bool{}, counted: map[workload]bool{},
+		byAccount: map[string][]*caller{}, memo: map[string]*diagram{},
 	}
 	for _, w := range worlds {
 		s := newSide(w)
@@ -48,6 +52,12 @@ func newAnalysis(worlds ...*topology.World) *Analysis {
 		a.sides = append(a.sides, s)
 		for _, p := range w.Pods {
 			a.taken[p.Namespace+"/"+p.ServiceAccount] = true
+		}
+		namespaces := w.Set.NamespaceLabels()
+		for _, of := range w.Set.AllWorkloads() {
+			if manifest.Sidecar(of, namespaces[of.Namespace]) {
+				a.sidecars[of.Namespace+"/"+cmp.Or(of.Template.Spec.ServiceAccountName, "default")] = true
+			}
 		}
 	}
 	a.pods, a.gateways = listed(a.sides)
@@ -91,6 +101,7 @@ func (a *Analysis) sweep(of workload, claim *Claim, interest func(mask uint) boo
 			byKey[d.key][i] = d
 		}
 	}
+	w.strange = w.proxies()
 	w.stops = w.hops()
 	w.blocks()
 	a.walked(of, len(byKey))
@@ -119,6 +130,27 @@ func (w *sweep) notJudged() []string {
 	}
 	return out
 }
+
+// proxies returns the accounts of sidecars, which speak for pods that are not in the
+// ambient mesh, and of waypoints that do not take the workload's Services: they call
+// whatever is behind a Service of their own.
+func (w *sweep) proxies() map[string]string {
+	out := map[string]string{}
+	for account := range w.sidecars {
+		out[account] = "a sidecar's"
+	}
+	for _, s := range w.sides {
+		for _, g := range s.world.Waypoints {
+			if account := g.Pod.Namespace + "/" + g.Pod.ServiceAccount; !s.world.Admits(g, w.of.namespace) {
+				out[account] = "a waypoint's"
+			}
+		}
+	}
+	return out
+}
+
+// isTaken reports whether the callers with an account are pods of the manifests.
+func (w *sweep) isTaken(account string) bool { return w.taken[account] && w.strange[account] == "" }
 
 // walked counts the ways to a workload, once.
 func (a *Analysis) walked(to workload, ways int) {
@@ -152,6 +184,9 @@ type sweep struct {
 	// not claim of others.
 	meant  map[string]bool
 	places []string
+	// strange are the accounts that a proxy has whose calls are not those of a pod of the
+	// manifests, with what it is.
+	strange map[string]string
 
 	spaces []space // made when they are first needed
 	spoken []string
@@ -230,7 +265,7 @@ func (w *sweep) kind(ds []*destination, bytes bool) {
 		}
 	}
 	strangersMatter := slices.ContainsFunc(slices.Collect(maps.Keys(to.named.accounts)),
-		func(account string) bool { return !w.taken[account] })
+		func(account string) bool { return !w.isTaken(account) })
 	if to.everybody() && !strangersMatter {
 		return
 	}
@@ -357,7 +392,7 @@ func (w *sweep) strangers(to *closedTo, ds []*destination, bytes bool) {
 	for i := range w.spaces {
 		where := &w.spaces[i]
 		if !allOf(to.others) || len(to.named.accounts) > 0 {
-			people, err := strangers(where, to.named, w.taken, w.spoken)
+			people, err := w.identities(where, to.named)
 			if err != nil {
 				w.fail(last(ds), err)
 			}

@@ -266,17 +266,19 @@ type someone struct {
 // identities are all that there can be.
 var identities = authz.IdentityDomain(topology.TrustDomain.Name())
 
-// strangers returns the identities of a space that rules tell apart and no pod of
-// the manifests has: those that rules name, those that patterns tell apart, and
-// any other. spoken are the namespaces that have spaces of their own.
-func strangers(where *space, n *named, taken map[string]bool, spoken []string) ([]someone, error) {
+// identities returns those of a space that rules tell apart and no pod of the
+// manifests has: those that rules name, those that patterns tell apart, and any
+// other.
+func (w *sweep) identities(where *space, n *named) ([]someone, error) {
 	elsewhere := where.namespace == anyNamespace
 	var out []someone
 	for _, account := range slices.Sorted(maps.Keys(n.accounts)) {
 		ns, sa, _ := strings.Cut(account, "/")
 		switch {
-		case taken[account]:
-		case elsewhere && !slices.Contains(spoken, ns):
+		case w.isTaken(account):
+		case w.strange[account] != "" && (ns == where.namespace || elsewhere && !slices.Contains(w.spoken, ns)):
+			out = append(out, someone{ns, sa, "account " + account + ", " + w.strange[account]})
+		case elsewhere && !slices.Contains(w.spoken, ns):
 			out = append(out, someone{ns, sa, "account " + account + ", which is not among the manifests"})
 		case ns == where.namespace:
 			out = append(out, someone{ns, sa, "account " + where.words + "/" + sa + ", which no workload here runs as"})
@@ -293,14 +295,15 @@ func strangers(where *space, n *named, taken map[string]bool, spoken []string) (
 		patterns = append(patterns, automaton.Or(automaton.Sequence{}.Literal(v).Many(automaton.Any)))
 	}
 	if elsewhere {
-		for _, ns := range spoken {
+		for _, ns := range w.spoken {
 			prefix(root + ns + "/")
 		}
 	}
-	for _, accounts := range []map[string]bool{taken, n.accounts} {
+	for _, accounts := range []map[string]bool{w.taken, n.accounts} {
 		for account := range accounts {
-			if ns, sa, _ := strings.Cut(account, "/"); ns == where.namespace || elsewhere && !slices.Contains(spoken,
-				ns) {
+			ns, sa, _ := strings.Cut(account, "/")
+			if (n.accounts[account] || w.isTaken(account)) &&
+				(ns == where.namespace || elsewhere && !slices.Contains(w.spoken, ns)) {
 				exact(root + ns + "/sa/" + sa)
 			}
 		}

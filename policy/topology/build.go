@@ -161,6 +161,9 @@ func (b *builder) addPod(p *Pod) error {
 	return nil
 }
 
+// annotationAccount of a Gateway names the ServiceAccount that its pods run as.
+const annotationAccount = "gateway.istio.io/service-account"
+
 // gateways makes the waypoints and the north/south gateway, with the names and
 // labels that istiod's deployment controller gives their pods.
 func (b *builder) gateways() error {
@@ -191,7 +194,7 @@ func (b *builder) gateways() error {
 		}
 		switch g.Spec.GatewayClassName {
 		case catalog.WaypointClass:
-			p.Kind, p.ServiceAccount = Waypoint, g.Name
+			p.Kind, p.ServiceAccount = Waypoint, cmp.Or(g.Annotations[annotationAccount], g.Name)
 			podLabels[LabelDataplaneMode] = "none"
 			if err := b.addPod(p); err != nil {
 				return err
@@ -206,6 +209,7 @@ func (b *builder) gateways() error {
 			}
 			b.Waypoints, b.waypoints[p.Ref] = append(b.Waypoints, w), w
 		case catalog.IngressClass:
+			p.ServiceAccount = g.Annotations[annotationAccount]
 			if err := b.addGateway(p); err != nil {
 				return err
 			}
@@ -224,7 +228,7 @@ func (b *builder) gateways() error {
 }
 
 func (b *builder) addGateway(p *Pod) error {
-	p.Kind, p.ServiceAccount = Ingress, p.Name+"-istio"
+	p.Kind, p.ServiceAccount = Ingress, cmp.Or(p.ServiceAccount, p.Name+"-istio")
 	if p.Ref == (Ref{GatewayNamespace, GatewayName}) {
 		p.Component = "ingress"
 		if p.Labels[LabelSystemComponent] == "" {
