@@ -90,8 +90,8 @@ type question struct {
 }
 
 // errHop is returned where a decision depends on an address that a cluster makes up.
-var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint, of a called pod or of a host " +
-	"by name, which is not in the manifests")
+var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint, of a called pod, of a host " +
+	"by name or of a caller's node, which is not in the manifests")
 
 // depends reports whether what is decided about a leg changes with the address of the
 // waypoint that opens it, or of the pod at its end.
@@ -107,6 +107,12 @@ func (s *side) depends(l *topology.Leg, blocks []netip.Prefix) bool {
 			if says(other) != as {
 				return true
 			}
+		}
+	}
+	if p := l.From.Pod; p != nil && p.HostNetwork {
+		node := *l
+		if node.From.Endpoint = (netpol.Endpoint{IP: p.IP}); says(node) != as {
+			return true
 		}
 	}
 	if l.Pod.Kind == topology.External {

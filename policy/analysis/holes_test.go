@@ -161,8 +161,19 @@ spec: {selector: {matchLabels: {tier: a}}}
 		return workload
 	}
 	bytes := strings.Replace(shop(), "ports: [{name: http, port: 80}]", "ports: [{name: tcp, port: 80}]", 1)
+	// edge is somebody of another namespace, whose account alone may call the pod.
+	edge := func(podLabels string) string {
+		return strict + "---\n" + object("v1", "Namespace", "", "ext", "") +
+			"---\n" + strings.NewReplacer("namespace: shop", "namespace: ext", "{app: x}", "{app: edge}").Replace(
+			fmt.Sprintf(shopPod, "Deployment", "edge", "app: edge"+podLabels, "edge"))[4:] + "---\n" +
+			object("security.istio.io/v1", "AuthorizationPolicy", "shop", "edge",
+				"spec: {rules: [{from: [{source: {principals: [cluster.local/ns/ext/sa/edge]}}]}]}")
+	}
 	for _, c := range []struct{ name, manifests, want string }{
 		{"nobody", strict, ""},
+		{"nobody whose account is named but who has no proxy", edge(""), ""},
+		{"a pod with a sidecar, which has its identity", edge(", sidecar.istio.io/inject: \"true\""),
+			"account ext/edge, a sidecar's: every request by pod address :80"},
 		{"nobody by the address that a header could name, where no header is read",
 			bytes + admits("{from: [{source: {remoteIpBlocks: [203.0.113.0/24]}}]}"), ""},
 		{"another workload of the same name, that no policy selects",
@@ -176,6 +187,17 @@ spec: {selector: {matchLabels: {tier: a}}}
 		{"a Service that nobody wrote, on a waypoint of another namespace", elsewhere,
 			"any other account of another namespace: every request" +
 				" by a Service that nobody wrote, on waypoint infra/w, with an HTTP port, to port 80"},
+		{"a waypoint of another namespace, which leads wherever its Services do", strict + "---\n" +
+			object("v1", "Namespace", "", "ext", "") + "---\n" +
+			object("gateway.networking.k8s.io/v1", "Gateway", "ext", "w",
+				"spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}") +
+			"---\n" + object("security.istio.io/v1", "AuthorizationPolicy", "shop", "w",
+			"spec: {rules: [{from: [{source: {principals: [cluster.local/ns/ext/*]}}]}]}"),
+			"any other account of ext that matches cluster.local/ns/ext/*: every request by pod address :80"},
+		{"who has the account of a waypoint that runs as another", strings.Replace(shop(),
+			"{istio.io/waypoint-for: service}}", "{istio.io/waypoint-for: service}, "+
+				"annotations: {gateway.istio.io/service-account: edge}}", 1),
+			"account shop/w, which no workload here runs as: every request by pod address :80"},
 		{"a header that the waypoint writes", told +
 			admits(`{when: [{key: "request.headers[x-forwarded-client-cert]", values: ["*/sa/any-other"]}]}`),
 			"any other account of shop: every request by Service cart:80"},
@@ -281,6 +303,29 @@ func TestWhatCannotBeJudgedByOneWayHidesNoOther(t *testing.T) {
 		len(p.Claims[0].NotJudged) == 0 {
 		t.Errorf("who-can is %s with %d classes of callers, nobody else: %t; prove is %s, not judged: %q",
 			a.Verdict, len(a.Callers), a.NobodyElse, p.Verdict, p.Claims[0].NotJudged)
+	}
+}
+
+// TestAPodWithItsNodesAddressIsNobodyToNetworkPolicies where they mean it by its labels:
+// what they do then is not said.
+func TestAPodWithItsNodesAddressIsNobodyToNetworkPolicies(t *testing.T) {
+	agent := strings.Replace(fmt.Sprintf(shopPod, "Deployment", "agent", "app: agent", "agent"), "spec: {service",
+		"spec: {hostNetwork: true, service", 1)
+	claims, err := ReadClaims("claims.yaml",
+		[]byte("claims: [{to: shop/cart, always: [{project: shop, component: agent}]}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for peer, want := range map[string]Verdict{"{podSelector: {matchLabels: {app: agent}}}": NotJudged,
+		"{ipBlock: {cidr: 0.0.0.0/0}}": Proven, "{podSelector: {matchLabels: {app: other}}}": Broken} {
+		p, err := Prove(readInput(t, plainShop("")+agent+fence(peer)), claims, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Verdict != want {
+			t.Errorf("%s admits a pod with its node's address: %s, want %s %v", peer, p.Verdict, want,
+				p.Claims[0].NotJudged)
+		}
 	}
 }
 

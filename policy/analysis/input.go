@@ -40,7 +40,7 @@ func (in *Input) exact() bool { return in.Most == in.Least }
 func (in *Input) touching(s *side, of workload) (unbounded, bounded []string) {
 	var targets []manifest.Target
 	for _, d := range s.destinations(of) {
-		t := manifest.Target{Namespace: of.namespace, Labels: d.pod.Labels}
+		t := manifest.Target{Namespace: of.namespace, Labels: d.pod.Labels, Around: true}
 		for _, g := range []*topology.WaypointGateway{d.unwritten, d.waypoint(), d.pod.Waypoint} {
 			if g != nil {
 				t.Gateways = append(t.Gateways, g.Pod.Ref.String())

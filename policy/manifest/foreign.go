@@ -210,8 +210,10 @@ func (in *Input) foreign(o Object) {
 	case group == "networking.istio.io" && o.Kind == "VirtualService":
 		if scopes := in.virtualServiceScopes(o, spec); len(scopes) > 0 {
 			touches("it can send requests elsewhere, or change them, at a waypoint", scopes...)
+			in.leads(o.Origin, o.Key, scopes, virtualServiceDestinations(o, spec))
 		}
-	case group == "networking.istio.io" && o.Kind == "EnvoyFilter", group == "extensions.istio.io":
+	case group == "networking.istio.io" && (o.Kind == "EnvoyFilter" || o.Kind == "ProxyConfig" &&
+		spec["connectionSettings"] != nil), group == "extensions.istio.io":
 		scope := Scope{Namespace: o.Namespace, AnyGateway: true}
 		if o.Namespace == rootNamespace {
 			scope.Namespace = ""
@@ -221,6 +223,7 @@ func (in *Input) foreign(o Object) {
 		why = "endpoints that are no pods are not judged"
 	case group == "gateway.networking.k8s.io" && strings.HasSuffix(o.Kind, "Route"):
 		touches("it can lead somewhere that no HTTPRoute does", routeScopes(o, spec)...)
+		in.leads(o.Origin, o.Key, routeScopes(o, spec), routeBackends(o, spec))
 	case o.Kind == "RequestAuthentication" && group == "security.istio.io":
 		why = "nothing verifies tokens here; what it can refuse is taken into account"
 		if len(targetRefsOf(o)) == 0 {
@@ -247,12 +250,8 @@ func (in *Input) virtualServiceScopes(o Object, spec map[string]any) []Scope {
 		if entry {
 			continue
 		}
-		part := strings.Split(h, ".")
-		scope := Scope{Namespace: o.Namespace, Service: part[0], AnyGateway: true}
-		if len(part) > 1 {
-			scope.Namespace = part[1]
-		}
-		if strings.Contains(part[0], "*") {
+		scope := serviceOf(h, o.Namespace)
+		if scope.AnyGateway = true; strings.Contains(scope.Service, "*") {
 			scope.Service = ""
 		}
 		out = append(out, scope)
@@ -418,24 +417,14 @@ func (in *Input) gapsOfSet() {
 		}
 	}
 	in.serviceEntries()
+	in.around()
 	in.sidecars()
 	in.undeclaredNamespaces()
 }
 
 // boundTo returns what names a Gateway as its waypoint.
 func (in *Input) boundTo(gateway Key) []Scope {
-	namespaces := map[string]map[string]string{}
-	for _, n := range in.Set.Namespaces {
-		namespaces[n.Name] = n.Labels
-	}
-	bound := func(namespace string, own map[string]string) bool {
-		from := own
-		if _, ok := own[labelUseWaypoint]; !ok {
-			from = namespaces[namespace]
-		}
-		return from[labelUseWaypoint] == gateway.Name &&
-			cmp.Or(from[labelUseWaypoint+"-namespace"], namespace) == gateway.Namespace
-	}
+	bound := func(namespace string, own map[string]string) bool { return in.waypointOf(namespace, own) == gateway }
 	var out []Scope
 	for _, s := range in.Set.Services {
 		if bound(s.Namespace, s.Labels) {
@@ -448,6 +437,19 @@ func (in *Input) boundTo(gateway Key) []Scope {
 		}
 	}
 	return out
+}
+
+// waypointOf returns the Gateway that an object of a namespace names as its waypoint, or
+// that its namespace does.
+func (in *Input) waypointOf(namespace string, own map[string]string) Key {
+	from := own
+	if _, ok := own[labelUseWaypoint]; !ok {
+		from = nil
+		if n := Find(in.Set.Namespaces, "", namespace); n != nil {
+			from = n.Labels
+		}
+	}
+	return Key{"Gateway", cmp.Or(from[labelUseWaypoint+"-namespace"], namespace), from[labelUseWaypoint]}
 }
 
 // Sidecar reports whether a workload's pods get a sidecar: by their own word, or by

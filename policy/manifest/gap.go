@@ -45,6 +45,9 @@ type Scope struct {
 	// AnyGateway, whichever.
 	Gateway    string
 	AnyGateway bool
+	// Around is set for what is a way of its own, or hides one: it concerns who asks for
+	// every way to the destination.
+	Around bool
 }
 
 // Target is what a call touches on its way.
@@ -57,11 +60,15 @@ type Target struct {
 	Service, ServiceEntry string
 	// Gateways are the waypoint and the gateway on the way, as "namespace/name".
 	Gateways []string
+	// Around is set where every way to the destination is asked for.
+	Around bool
 }
 
 // Touches reports whether a call depends on what is in the scope.
 func (s Scope) Touches(t Target) bool {
 	switch {
+	case s.Around && !t.Around:
+		return false
 	case s.Gateway != "":
 		return slices.Contains(t.Gateways, s.Gateway)
 	case s.AnyGateway && len(t.Gateways) == 0:

@@ -107,7 +107,7 @@ func (b *builder) workloads() error {
 			return err
 		}
 		if w.Template.Spec.HostNetwork {
-			p.Meshed = false // it has no network of its own that a node proxy could take over
+			p.HostNetwork, p.Meshed = true, false // there is no network that a node proxy could take over
 		}
 	}
 	return nil

@@ -86,6 +86,9 @@ type Pod struct {
 	// Meshed pods have a node proxy that speaks HBONE for them. Waypoints and the
 	// gateway speak it themselves and are not Meshed.
 	Meshed bool
+	// HostNetwork is set where the address is the node's: what it sends is not the pod's to
+	// NetworkPolicies.
+	HostNetwork bool
 	// Ports are those that containers, probes and Services name, ascending.
 	Ports     []uint16
 	Cell      string // the OpenChoreo Project, empty outside of the Cells
