@@ -59,7 +59,13 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 	}
 	const toCart = "backendRefs: [{name: cart, port: 80}]"
 	byGateway := func(rule string) string { return gateway("istio") + route("HTTPRoute", "{name: front}", rule) }
-	front := object("v1", "Service", "shop", "front", "spec: {selector: {app: front}, ports: [{name: http, port: 80}]}") +
+	front := object(
+		"v1",
+		"Service",
+		"shop",
+		"front",
+		"spec: {selector: {app: front}, ports: [{name: http, port: 80}]}",
+	) +
 		"---\n"
 	const fromFront = "{group: \"\", kind: Service, name: front}"
 	type edit [2]string // of shop
@@ -113,12 +119,13 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 			"spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: front}], rules: [{}]}"),
 			edit{}, both,
 			"spec.targetRefs", false},
-		{"another Service's HTTPRoute that leads here", front + route("HTTPRoute", fromFront, "{"+toCart+"}"), edit{}, both,
-			"HTTPRoute shop/r", false},
+		{"another Service's HTTPRoute that leads here", front + route("HTTPRoute", fromFront, "{"+toCart+"}"), edit{},
+			both, "HTTPRoute shop/r", false},
 		{"another Service's TCPRoute that leads here", front + route("TCPRoute", fromFront, "{"+toCart+"}"), edit{}, both,
 			"it leads to cart", false},
 		{"another Service's VirtualService that leads here", front + object("networking.istio.io/v1", "VirtualService",
-			"shop", "v", "spec: {hosts: [front], http: [{route: [{destination: {host: cart.shop.svc.cluster.local}}]}]}"),
+			"shop", "v",
+			"spec: {hosts: [front], http: [{route: [{destination: {host: cart.shop.svc.cluster.local}}]}]}"),
 			edit{}, both, "it leads to cart", false},
 		{"another Service's VirtualService that mirrors here", front + object("networking.istio.io/v1",
 			"VirtualService", "shop", "v",
@@ -131,21 +138,22 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 		{"a waypoint whose pods are another's", "", edit{"istio-waypoint, listeners",
 			"istio-waypoint, addresses: [{type: Hostname, value: w.shop.svc.cluster.local}], listeners"}, both,
 			"spec.addresses", false},
-		{"a NetworkPolicy by a label that Jobs get", fence("{podSelector: {matchLabels: {job-name: web}}}"), edit{}, both,
-			"label job-name", false},
+		{"a NetworkPolicy by a label that Jobs get", fence("{podSelector: {matchLabels: {job-name: web}}}"), edit{},
+			both, "label job-name", false},
 		{"a Service by a label that a StatefulSet's pods get", object("v1", "Service", "shop", "cart-0",
-			"spec: {selector: {statefulset.kubernetes.io/pod-name: cart-0}, ports: [{name: http, port: 80}]}"), edit{}, both,
-			"label statefulset.kubernetes.io/pod-name", false},
-		{"a policy by a label that a StatefulSet's pods get", object("security.istio.io/v1", "AuthorizationPolicy", "shop",
-			"first", "spec: {selector: {matchLabels: {apps.kubernetes.io/pod-index: \"0\"}}, rules: [{}]}"), edit{}, both,
-			"label apps.kubernetes.io/pod-index", false},
+			"spec: {selector: {statefulset.kubernetes.io/pod-name: cart-0}, ports: [{name: http, port: 80}]}"),
+			edit{}, both, "label statefulset.kubernetes.io/pod-name", false},
+		{"a policy by a label that a StatefulSet's pods get", object("security.istio.io/v1", "AuthorizationPolicy",
+			"shop", "first", "spec: {selector: {matchLabels: {apps.kubernetes.io/pod-index: \"0\"}}, rules: [{}]}"),
+			edit{}, both, "label apps.kubernetes.io/pod-index", false},
 		{"another trust domain", object("v1", "ConfigMap", "istio-system", "istio",
-			"data: {mesh: \"trustDomain: example.com\\nrootNamespace: istio-system\"}"), edit{}, both, "trustDomain", true},
+			"data: {mesh: \"trustDomain: example.com\\nrootNamespace: istio-system\"}"),
+			edit{}, both, "trustDomain", true},
 		{"the mesh's usual settings", object("v1", "ConfigMap", "istio-system", "istio",
 			"data: {mesh: \"trustDomain: cluster.local\\nrootNamespace: istio-system\"}"), edit{}, nil, "", false},
 		{"a route of a Service without a waypoint", strings.Replace(front, "namespace: shop}",
-			"namespace: shop, labels: {istio.io/use-waypoint: none}}", 1) + route("HTTPRoute", fromFront, "{"+toCart+"}"),
-			edit{}, nil, "", false},
+			"namespace: shop, labels: {istio.io/use-waypoint: none}}", 1) +
+			route("HTTPRoute", fromFront, "{"+toCart+"}"), edit{}, nil, "", false},
 		{"a proxy's own way of reading paths", object("networking.istio.io/v1beta1", "ProxyConfig", "shop", "p",
 			"spec: {connectionSettings: {}}"), edit{}, both, "ProxyConfig", false},
 		{"a gateway's route for a method", byGateway("{matches: [{method: GET}], " + toCart + "}"), edit{}, both,

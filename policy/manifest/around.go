@@ -23,7 +23,10 @@ func (in *Input) leads(origin Origin, key Key, from, to []Scope) {
 		return
 	}
 	for _, s := range to {
-		if !slices.ContainsFunc(from, func(f Scope) bool { return f.Namespace == s.Namespace && f.Service == s.Service }) {
+		if !slices.ContainsFunc(
+			from,
+			func(f Scope) bool { return f.Namespace == s.Namespace && f.Service == s.Service },
+		) {
 			s.Around = true
 			in.gap(Gap{Origin: origin, Object: key,
 				Why: "it leads to " + s.Service + ", too, past the policies of that Service"}, s)
