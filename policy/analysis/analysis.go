@@ -572,7 +572,7 @@ func (w *sweep) find(c *caller, ds []*destination, bytes bool) *finding {
 
 // diagram makes the one of what some deciders say to a caller's requests.
 func (w *sweep) diagram(ds []decider, to *destination, c *caller, bytes bool, always []condition) (*diagram, error) {
-	w.build.hosts = hosts(to)
+	w.build.hosts, w.build.forwarded = hosts(to), c.kind == Ingress
 	own := c.in[0].Endpoint.IP
 	r := authz.Request{Principal: c.identity, SourceIP: own, RemoteIP: own, DestPort: to.to.Port, HTTP: !bytes}
 	n, err := w.build.build(ds, r, always)

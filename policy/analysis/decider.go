@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,14 +66,17 @@ func (d *decider) key() string {
 }
 
 // request is what of a call is known before its first byte: who calls, what the
-// connection shows, and the headers that the waypoint itself writes.
-func request(l *topology.Leg, http bool) *authz.Request {
+// connection shows, and the headers that the waypoint itself writes, or the gateway.
+func (s *side) request(l *topology.Leg, http bool) *authz.Request {
 	r := &authz.Request{
 		Principal: l.Identity(), SourceIP: l.From.Endpoint.IP, RemoteIP: l.From.Endpoint.IP,
 		DestIP: l.Authority.Addr(), DestPort: l.Authority.Port(), HTTP: http,
 	}
 	if http {
 		r.Header = evaluate.View(l.Waypoint).Certain(r.Principal)
+		if r.Scheme = s.world.SchemeOf(&l.From); r.Scheme != "" {
+			r.Header.Set("X-Forwarded-Proto", r.Scheme)
+		}
 	}
 	return r
 }
@@ -202,7 +206,7 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 		if s.namedBy(e, http).destination {
 			unknown = errAddress
 		}
-		r, anyPort := request(l, http), q.to.anyPort
+		r, anyPort := s.request(l, http), q.to.anyPort
 		known := func(a authz.Attribute) bool {
 			switch a {
 			case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP, authz.AttributeSNI:
@@ -211,9 +215,11 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 				return !q.to.anyPort
 			case authz.AttributeRemoteIP: // which nobody forwards where there is no HTTP
 				return !http
+			case authz.AttributeScheme:
+				return r.Scheme != ""
 			}
 			name, ok := a.Header()
-			return ok && message.Certain(name)
+			return ok && (message.Certain(name) || len(r.Header[name]) > 0)
 		}
 		out = decider{rest: e.Rest(http).Given(r, known), decide: func(asked *authz.Request) bool {
 			q := *r
@@ -222,7 +228,10 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 			}
 			if http {
 				q.RemoteIP = asked.RemoteIP
-				q.Method, q.Host, q.Path, q.Scheme = asked.Method, asked.Host, asked.Path, asked.Scheme
+				q.Method, q.Host, q.Path, q.Scheme = asked.Method, asked.Host, asked.Path, cmp.Or(
+					r.Scheme,
+					asked.Scheme,
+				)
 				q.Header = maps.Clone(r.Header)
 				maps.Copy(q.Header, asked.Header)
 			}

@@ -123,7 +123,9 @@ type builder struct {
 	leaves, decisions int
 	budget            int
 	hosts             []string // that people would use, tried first for a witness
-	cuts              map[string]*cut
+	// forwarded is set where a gateway has added its client to x-forwarded-for.
+	forwarded bool
+	cuts      map[string]*cut
 }
 
 // build makes the diagram of what some deciders say. always is what has to be cut
@@ -308,6 +310,9 @@ func (b *builder) cutBy(a authz.Attribute, ds []decider, always []condition) (*c
 	if a == authz.AttributeHost && len(b.hosts) > 0 {
 		key += "\n" + b.hosts[0]
 	}
+	if b.forwarded {
+		key += "\nforwarded"
+	}
 	if c := b.cuts[key]; c != nil {
 		return c, nil
 	}
@@ -339,7 +344,7 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 	}
 	var domain *automaton.Domain
 	var preferred []string
-	header := false
+	header, filled := false, false
 	switch a {
 	case authz.AttributeMethod:
 		domain, preferred = authz.MethodDomain, methods
@@ -354,10 +359,12 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 		domain, preferred = authz.HostDomain, b.hosts
 	default:
 		domain, header = authz.HeaderDomain, true
-		switch name, _ := a.Header(); name {
-		case "X-Forwarded-Proto", "X-Request-Id": // Envoy fills them in
-			domain = authz.FilledDomain
-		case "Connection":
+		switch name, _ := a.Header(); {
+		case name == "X-Forwarded-Proto", name == "X-Request-Id": // Envoy fills them in
+			domain, filled = authz.FilledDomain, true
+		case name == "X-Forwarded-For" && b.forwarded:
+			domain, filled = authz.ForwardedDomain(), true
+		case name == "Connection":
 			domain = authz.UpgradeDomain
 		}
 	}
@@ -397,7 +404,7 @@ func (b *builder) cutValues(a authz.Attribute, values []authz.Value) (*cut, erro
 		return nil, err
 	}
 	c, err = headerClasses(c, message.Joined(name))
-	if name == "X-Forwarded-Proto" || name == "X-Request-Id" { // which Envoy adds
+	if filled { // it is never absent
 		c.classes = c.classes[1:]
 	}
 	return c, err

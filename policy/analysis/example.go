@@ -65,6 +65,15 @@ func (at *region) example() Example {
 func (a *Analysis) command(e *Example, f *finding, s *side) string {
 	url := target(f.to)
 	if f.to.gateway() {
+		if said := e.Header["X-Forwarded-For"]; len(said) > 0 { // to which the gateway adds who sends it
+			own := *e
+			own.Header = maps.Clone(e.Header)
+			delete(own.Header, "X-Forwarded-For")
+			if i := strings.LastIndexByte(said[0], ','); i >= 0 {
+				own.Header["X-Forwarded-For"] = []string{said[0][:i]}
+			}
+			e = &own
+		}
 		p := passage{world: f.to.routes, route: f.to.to.Route}
 		host := e.Host
 		if !e.hostCounts {

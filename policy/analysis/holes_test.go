@@ -306,6 +306,83 @@ func TestWhatCannotBeJudgedByOneWayHidesNoOther(t *testing.T) {
 	}
 }
 
+// TestAGatewayWritesHowItWasAsked into x-forwarded-proto and by whom into x-forwarded-for,
+// whatever its clients say; pods of the mesh say what they like.
+func TestAGatewayWritesHowItWasAsked(t *testing.T) {
+	front := func(protocol, annotations string) string {
+		return object("v1", "Namespace", "", "edge", "") + "---\n" +
+			object("gateway.networking.k8s.io/v1", "Gateway", "edge", "front",
+				"spec: {gatewayClassName: istio, infrastructure: {annotations: {"+annotations+"}}, "+
+					"listeners: [{name: l, port: 80, protocol: "+protocol+
+					", allowedRoutes: {namespaces: {from: All}}}]}") + "---\n" +
+			object(
+				"gateway.networking.k8s.io/v1",
+				"HTTPRoute",
+				"shop",
+				"r",
+				"spec:\n  parentRefs: [{name: front, namespace: edge}]\n"+
+					"  rules: [{backendRefs: [{name: cart, port: 80}]}]",
+			) + "---\n"
+	}
+	rule := func(key, values string) string {
+		return policyFor("more", "  rules: [{from: [{source: {principals: [cluster.local/ns/edge/sa/front-istio, "+
+			"cluster.local/ns/shop/sa/web]}}], when: [{key: \""+key+"\", "+values+"}]}]\n")
+	}
+	const proto, by = "request.headers[x-forwarded-proto]", "request.headers[x-forwarded-for]"
+	for _, c := range []struct{ name, gateway, rule, claim, want string }{
+		{"plain HTTP, where it is admitted", front("HTTP", ""), rule(proto, "values: [http]"), "always", "proven"},
+		{"plain HTTP, where HTTPS is", front("HTTP", ""), rule(proto, "values: [https]"), "always", "broken"},
+		{"plain HTTP, where HTTPS is admitted alone", front("HTTP", ""), rule(proto, "values: [https]"), "never",
+			"proven"},
+		{"HTTPS", front("HTTPS", ""), rule(proto, "values: [https]"), "always", "proven"},
+		{"HTTPS, by the scheme", front("HTTPS", ""), rule("request.headers[:scheme]", "values: [https]"), "always",
+			"proven"},
+		{"what a gateway is told that trusts others", front("HTTP", "proxy.istio.io/config: x"),
+			rule(proto, "values: [https]"), "never", "broken"},
+		{"that somebody asked", front("HTTP", ""), rule(by, "values: [\"*\"]"), "always", "proven"},
+		{"that nobody asked", front("HTTP", ""), rule(by, "notValues: [\"*\"]"), "never", "proven"},
+		{"a client's word before its address", front("HTTP", ""), rule(by, "values: [\"nonsense*\"]"), "never",
+			"broken"},
+		{"a client's word behind its address", front("HTTP", ""), rule(by, "values: [\"*nonsense\"]"), "never",
+			"proven"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Replace(
+				shop(),
+				"metadata: {name: cart, namespace: shop}\nspec: {selector",
+				"metadata: {name: cart, namespace: shop, labels: {istio.io/ingress-use-waypoint: \"true\"}}\n"+
+					"spec: {selector",
+				1,
+			)
+			claims, err := ReadClaims(
+				"claims.yaml",
+				[]byte("claims: [{to: shop/cart, "+c.claim+": [{ingress: true}]}]"),
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := Prove(readInput(t, text+c.gateway+c.rule), claims, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(p.Verdict) != c.want {
+				t.Errorf(
+					"%s: %s, want %s %+v %v",
+					c.claim,
+					p.Verdict,
+					c.want,
+					p.Claims[0].Breaks,
+					p.Claims[0].NotJudged,
+				)
+			}
+		})
+	}
+	inside, err := WhoCan(readInput(t, shop()+rule(proto, "values: [gopher]")), "shop/cart", "shop/web", Options{})
+	if err != nil || len(inside.Callers) != 1 || len(inside.Callers[0].Requests) != 3 {
+		t.Errorf("a pod that says what it likes: %+v %v", inside, err)
+	}
+}
+
 // TestAPodWithItsNodesAddressIsNobodyToNetworkPolicies where they mean it by its labels:
 // what they do then is not said.
 func TestAPodWithItsNodesAddressIsNobodyToNetworkPolicies(t *testing.T) {

@@ -333,6 +333,12 @@ var (
 	HeaderDomain = automaton.NewDomain("(" + headerText + ")?")
 	// FilledDomain is the same without the empty line.
 	FilledDomain = automaton.NewDomain(headerText)
+	// ForwardedDomain is what X-Forwarded-For says behind a gateway: the address of its
+	// client, behind what that one sent.
+	ForwardedDomain = sync.OnceValue(func() *automaton.Domain {
+		const number = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+		return automaton.NewDomain("(" + headerText + ",)?(" + number + `(\.` + number + "){3}|[0-9a-f:]*:[0-9a-f:.]*)")
+	})
 	// UpgradeDomain is what Connection can say where Envoy leaves it: that the
 	// connection is to be upgraded, among other things.
 	UpgradeDomain = automaton.NewDomain("([A-Za-z0-9-]+, ?)*(?i:upgrade)(,[A-Za-z0-9-][A-Za-z0-9,-]*)?")

@@ -7,6 +7,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -286,7 +287,15 @@ func (c *call) atWaypoint(l *topology.Leg) bool {
 		c.Notes = append(c.Notes, "the port is no HTTP to the waypoint: methods and paths are not seen")
 		sent.Bytes = true
 	} else {
-		head, refused := message.Ask(c.Method, c.q.Path, host(l), c.q.Header)
+		header := c.q.Header
+		if scheme := c.world.SchemeOf(&c.from); scheme != "" { // whatever the client says
+			header = maps.Clone(header)
+			if header == nil {
+				header = http.Header{}
+			}
+			header.Set("X-Forwarded-Proto", scheme)
+		}
+		head, refused := message.Ask(c.Method, c.q.Path, host(l), header)
 		if refused != nil {
 			return c.refused(what, refused)
 		}

@@ -210,7 +210,7 @@ func (b *builder) gateways() error {
 			b.Waypoints, b.waypoints[p.Ref] = append(b.Waypoints, w), w
 		case catalog.IngressClass:
 			p.ServiceAccount = g.Annotations[annotationAccount]
-			if err := b.addGateway(p); err != nil {
+			if err := b.addGateway(p, scheme(g, annotations)); err != nil {
 				return err
 			}
 		}
@@ -222,12 +222,32 @@ func (b *builder) gateways() error {
 	}
 	if b.Gateway == nil && b.hasDefaultGateway() {
 		return b.addGateway(&Pod{Ref: Ref{GatewayNamespace, GatewayName},
-			Labels: map[string]string{LabelGatewayName: GatewayName}})
+			Labels: map[string]string{LabelGatewayName: GatewayName}}, "http")
 	}
 	return nil
 }
 
-func (b *builder) addGateway(p *Pod) error {
+// scheme is what a gateway says of requests: those of its listeners, where they are of one
+// and nothing tells it to trust proxies before it.
+func scheme(g *gatewayv1.Gateway, annotations map[string]string) string {
+	schemes := map[gatewayv1.ProtocolType]string{
+		gatewayv1.HTTPProtocolType:  "http",
+		gatewayv1.HTTPSProtocolType: "https",
+	}
+	only := ""
+	for i, l := range g.Spec.Listeners {
+		if i > 0 && schemes[l.Protocol] != only {
+			return ""
+		}
+		only = schemes[l.Protocol]
+	}
+	if annotations["proxy.istio.io/config"] != "" {
+		return ""
+	}
+	return only
+}
+
+func (b *builder) addGateway(p *Pod, scheme string) error {
 	p.Kind, p.ServiceAccount = Ingress, cmp.Or(p.ServiceAccount, p.Name+"-istio")
 	if p.Ref == (Ref{GatewayNamespace, GatewayName}) {
 		p.Component = "ingress"
@@ -236,7 +256,7 @@ func (b *builder) addGateway(p *Pod) error {
 		}
 		b.Gateway = p
 	}
-	b.Gateways = append(b.Gateways, &Gateway{Pod: p})
+	b.Gateways = append(b.Gateways, &Gateway{Pod: p, Scheme: scheme})
 	return b.addPod(p)
 }
 

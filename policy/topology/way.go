@@ -78,6 +78,17 @@ func (c *Caller) waypoint() bool { return c.Pod != nil && c.Pod.Kind == Waypoint
 // gateway reports whether the caller is a north/south gateway.
 func (c *Caller) gateway() bool { return c.Pod != nil && c.Pod.Kind == Ingress }
 
+// SchemeOf returns what a caller's x-forwarded-proto says whatever was sent: a gateway
+// writes it. It is empty for everybody else, and where that one may write either.
+func (w *World) SchemeOf(c *Caller) string {
+	for _, g := range w.Gateways {
+		if g.Pod == c.Pod {
+			return g.Scheme
+		}
+	}
+	return ""
+}
+
 // Destination is what a call is meant for: a Service, a pod's own address, or what
 // an HTTPRoute of the calling gateway leads to. Exactly one of them is set.
 type Destination struct {

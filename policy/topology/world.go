@@ -183,6 +183,9 @@ type WaypointGateway struct {
 type Gateway struct {
 	Pod    *Pod
 	Routes []Route // the first that matches is the one that counts
+	// Scheme is what it says of every request in x-forwarded-proto, whatever the client
+	// does: http or https. It is empty where it may say either.
+	Scheme string
 }
 
 // Route is one rule of an HTTPRoute that is attached to a gateway, for one of its
