@@ -31,10 +31,9 @@ type disagreement struct {
 
 // tally counts comparisons.
 type tally struct {
-	policies, requests        int
-	allowed, denied, refused  int
-	byRule                    int // a rule was named and compared
-	byAllowRule, byDenialRule int
+	policies, requests       int
+	allowed, denied, refused int
+	byRule                   int // a rule was named and compared
 }
 
 func (t *tally) add(o outcome) {
@@ -44,14 +43,8 @@ func (t *tally) add(o outcome) {
 		t.refused++
 	case o.Status == 200:
 		t.allowed++
-		if o.Rule != "" {
-			t.byAllowRule++
-		}
 	default:
 		t.denied++
-		if o.Rule != "" {
-			t.byDenialRule++
-		}
 	}
 	if o.Rule != "" {
 		t.byRule++

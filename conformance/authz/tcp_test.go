@@ -47,7 +47,7 @@ func TestTCPChains(t *testing.T) {
 			sets, filters = append(sets, set), append(filters, translate.WaypointTCP(set, target))
 			policies += len(set)
 		}
-		e, err := enforcer.StartTCP(t.Context(), bin, t.TempDir(), who, filters)
+		e, err := enforcer.Start(t.Context(), bin, t.TempDir(), who, filters...)
 		if err != nil {
 			t.Fatal(err)
 		}

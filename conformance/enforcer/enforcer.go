@@ -71,16 +71,12 @@ type Envoy struct {
 	clients    []*client
 }
 
-// Start runs the Envoy at bin, its files in dir, and prepares the clients.
-func Start(ctx context.Context, bin, dir string, clients []Client) (*Envoy, error) {
-	return start(ctx, bin, dir, clients, nil)
-}
-
-// StartTCP is Start with a port of bytes for each list of filters, at
-// TCPDestination. What passes the filters comes back.
-func StartTCP(ctx context.Context, bin, dir string, clients []Client, sets [][]*listener.Filter) (*Envoy, error) {
+// Start runs the Envoy at bin, its files in dir, and prepares the clients. Each further
+// set of filters has a port of bytes, at TCPDestination: what passes the filters comes
+// back.
+func Start(ctx context.Context, bin, dir string, clients []Client, tcp ...[]*listener.Filter) (*Envoy, error) {
 	var chains []chain
-	for i, set := range sets {
+	for i, set := range tcp {
 		c := chain{port: TCPDestination(i).Port()}
 		for _, f := range set {
 			o, err := waypoint.ToObject(f)
@@ -96,7 +92,7 @@ func StartTCP(ctx context.Context, bin, dir string, clients []Client, sets [][]*
 	return start(ctx, bin, dir, clients, chains)
 }
 
-// firstTCPPort is the port of the first set of StartTCP.
+// firstTCPPort is the port of the first set of filters of bytes.
 const firstTCPPort = 20_000
 
 // TCPDestination is where the set of that index judges.

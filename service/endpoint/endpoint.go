@@ -12,6 +12,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -139,17 +140,17 @@ func Decode(body []byte, into any) error {
 }
 
 func kind(wrong *json.UnmarshalTypeError) string {
-	switch k := wrong.Type.Kind().String(); {
-	case k == "struct" || k == "map":
+	switch k := wrong.Type.Kind(); k {
+	case reflect.Struct, reflect.Map:
 		return "an object"
-	case k == "slice" || k == "array":
+	case reflect.Slice, reflect.Array:
 		return "an array"
-	case k == "bool":
+	case reflect.Bool:
 		return "a boolean"
-	case k == "string":
+	case reflect.String:
 		return "a string"
 	default:
-		return "a number (" + k + ")"
+		return "a number (" + k.String() + ")"
 	}
 }
 

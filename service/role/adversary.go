@@ -94,7 +94,10 @@ func (p *podRole) obey(ctx context.Context) {
 		err := p.tell(ctx, "/phone-home/poll", PhoneCall{Name: p.name}, &order)
 		if err != nil {
 			p.Log.DebugContext(ctx, "the console does not answer", "error", err)
-			wait(ctx, pause)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
 			pause = min(2*pause, lastPause)
 			continue
 		}
@@ -105,15 +108,6 @@ func (p *podRole) obey(ctx context.Context) {
 		if err := p.carryOut(ctx, order); err != nil {
 			p.Log.WarnContext(ctx, "an order was not carried out", "attack", order.Attack, "error", err)
 		}
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 

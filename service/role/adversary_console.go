@@ -153,19 +153,16 @@ func (c *consoleRole) launch(ctx context.Context, name string, _ struct{}) (any,
 // expire ends the wait for an attacker that does not come for its attack, or does not
 // report.
 func (c *consoleRole) expire(r *run) {
-	timer := time.NewTimer(c.patience(r.attack.Attacker))
-	defer timer.Stop()
 	select {
 	case <-r.done:
 		return
 	case <-r.taken:
-		timer.Reset(overdue)
 		select {
 		case <-r.done:
 			return
-		case <-timer.C:
+		case <-time.After(overdue):
 		}
-	case <-timer.C:
+	case <-time.After(c.patience(r.attack.Attacker)):
 	}
 	c.finish(r.id, r.attack.Attacker, nil)
 }

@@ -21,9 +21,27 @@ type chart struct {
 	planned *mission.Flight
 
 	mu    sync.Mutex
-	known []Maneuver
+	heard []Maneuver
+	known []Maneuver // those of flown
 	flown *mission.Flight
 }
+
+// hear replaces the maneuvers that the service has been told.
+func (c *chart) hear(all []Maneuver) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = all
+}
+
+// told returns the maneuvers that the service has been told.
+func (c *chart) told() []Maneuver {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard
+}
+
+// flight returns the flight with the maneuvers that the service has been told.
+func (c *chart) flight() *mission.Flight { return c.latest(c.told()) }
 
 // plan returns the flight as planned.
 func (c *chart) plan() *mission.Flight {
@@ -106,16 +124,6 @@ func positionOf(f *mission.Flight, t float64, all []Maneuver) Position {
 		p.MissionTime = &t
 	}
 	return p
-}
-
-// state returns the model's state of a frame that came down in flight with a position,
-// and whether this is one.
-func (f *Frame) state() (mission.State, bool) {
-	if f == nil || f.Position == nil || f.Position.MissionTime == nil {
-		return mission.State{}, false
-	}
-	p := f.Position
-	return mission.State{T: *p.MissionTime, X: p.X, Y: p.Y, VX: p.VX, VY: p.VY}, true
 }
 
 // round keeps the decimals that a figure deserves.

@@ -96,7 +96,8 @@ func flightDirector(kit Kit) Program {
 		NewMission: func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			f.seq, f.flown, f.alerted, f.count = 0, nil, nil, GoNoGo{}
+			f.seq, f.alerted, f.count = 0, nil, GoNoGo{}
+			f.chart.hear(nil)
 		},
 	}
 }
@@ -109,7 +110,7 @@ type traceEvent struct {
 type directorRole struct {
 	Kit
 	hub   *hub
-	chart chart
+	chart chart // with the maneuvers that the last frame told of
 
 	mu    sync.Mutex
 	count GoNoGo    // as launch-control last said
@@ -119,27 +120,18 @@ type directorRole struct {
 	// What has been sent as events.
 	seq     uint64
 	alerted map[string]bool
-	flown   []Maneuver // as the last frame said
 }
 
 // phase returns where the flight is, by the clock and what came down.
-func (f *directorRole) phase() mission.Phase {
-	f.mu.Lock()
-	flown := f.flown
-	f.mu.Unlock()
-	return f.chart.latest(flown).Phase(f.now())
-}
+func (f *directorRole) phase() mission.Phase { return f.chart.flight().Phase(f.now()) }
 
 func (f *directorRole) flightOver() bool { return f.phase().Over }
 
 // noteManeuvers takes note of what a board says of the flight.
 func (f *directorRole) noteManeuvers(board Board) {
-	if board.Frame == nil || board.Frame.Maneuvers == nil {
-		return
+	if board.Frame != nil && board.Frame.Maneuvers != nil {
+		f.chart.hear(board.Frame.Maneuvers)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.flown = board.Frame.Maneuvers
 }
 
 func (f *directorRole) status(ctx context.Context) (any, error) {

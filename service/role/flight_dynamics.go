@@ -86,7 +86,8 @@ func flightDynamics(kit Kit) Program {
 		NewMission: func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			f.flown, f.latest, f.burns = nil, nil, nil
+			f.flown, f.latest = nil, nil
+			f.chart.hear(nil)
 		},
 	}
 }
@@ -97,12 +98,11 @@ const maxFlown = 800
 
 type dynamicsRole struct {
 	Kit
-	chart  chart
+	chart  chart // with the maneuvers that the frames told of
 	mu     sync.Mutex
 	flown  []Point
 	seq    uint64
 	latest *Frame
-	burns  []Maneuver
 }
 
 func (f *dynamicsRole) follow(ctx context.Context) {
@@ -121,7 +121,7 @@ func (f *dynamicsRole) follow(ctx context.Context) {
 	for _, r := range frames {
 		f.seq, f.latest = r.Sequence, &r.Frame
 		if r.Maneuvers != nil {
-			f.burns = r.Maneuvers
+			f.chart.hear(r.Maneuvers)
 		}
 		if p := r.Position; p != nil && p.MissionTime != nil {
 			f.flown = append(f.flown, Point{T: *p.MissionTime, X: p.X, Y: p.Y})
@@ -141,7 +141,7 @@ func (f *dynamicsRole) trajectory(context.Context) (any, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a := TrajectoryAnswer{
-		Nominal: nominal, Flown: append([]Point{}, f.flown...), Burns: append([]Maneuver{}, f.burns...),
+		Nominal: nominal, Flown: append([]Point{}, f.flown...), Burns: append([]Maneuver{}, f.chart.told()...),
 		Moon: moonAt(f.now()),
 	}
 	if f.latest != nil {
@@ -151,15 +151,15 @@ func (f *dynamicsRole) trajectory(context.Context) (any, error) {
 }
 
 func (f *dynamicsRole) orbit(context.Context) (any, error) {
-	flown, latest := f.state()
-	a := Orbit{Phase: f.chart.latest(flown).Phase(f.now()).ID}
-	s, known := latest.state()
+	flight := f.chart.flight()
+	a := Orbit{Phase: flight.Phase(f.now()).ID}
+	s, seq, known := f.state()
 	if !known {
 		return a, nil
 	}
 	energy, speed, orbit := s.SpecificEnergy(), s.Speed(), s.Orbit()
 	deviation := distance(s, f.chart.plan().At(s.T))
-	a.FromFrame, a.EnergyKJ, a.SpeedKmS, a.DeviationKm = &latest.Sequence, &energy, &speed, &deviation
+	a.FromFrame, a.EnergyKJ, a.SpeedKmS, a.DeviationKm = &seq, &energy, &speed, &deviation
 	for _, e := range []struct {
 		to *(*float64)
 		is float64
@@ -168,14 +168,20 @@ func (f *dynamicsRole) orbit(context.Context) (any, error) {
 			*e.to = &e.is
 		}
 	}
-	a.SplashdownAt = splashdown(f.chart.latest(flown))
+	a.SplashdownAt = splashdown(flight)
 	return a, nil
 }
 
-func (f *dynamicsRole) state() ([]Maneuver, *Frame) {
+// state returns where the spacecraft was by the last frame, whose sequence number it
+// returns as well, and whether there is such a frame.
+func (f *dynamicsRole) state() (s mission.State, seq uint64, known bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.burns, f.latest
+	if f.latest == nil || f.latest.Position == nil || f.latest.Position.MissionTime == nil {
+		return s, 0, false
+	}
+	p := f.latest.Position
+	return mission.State{T: *p.MissionTime, X: p.X, Y: p.Y, VX: p.VX, VY: p.VY}, f.latest.Sequence, true
 }
 
 func splashdown(f *mission.Flight) *float64 {
@@ -187,14 +193,13 @@ func splashdown(f *mission.Flight) *float64 {
 }
 
 func (f *dynamicsRole) correction(_ context.Context, in Correction) (any, error) {
-	flown, latest := f.state()
-	t := f.now()
+	flown, t := f.chart.told(), f.now()
 	phase := f.chart.latest(flown).Phase(t)
 	if !phase.Correctable {
 		return nil, problem.New(problem.WrongPhase, "no burn during %s", phase.Title)
 	}
 	plan := CorrectionPlan{Status: "planned"}
-	if s, known := latest.state(); known {
+	if s, _, known := f.state(); known {
 		deviation := distance(s, f.chart.plan().At(s.T))
 		plan.DeviationKm = &deviation
 	}

@@ -250,16 +250,13 @@ func (l *launchRole) count(ctx context.Context) {
 			next = next.Add(-l.finalPoll())
 		}
 		var due <-chan time.Time
-		timer := time.NewTimer(next.Sub(l.Clock.Now()))
 		if state == countCounting {
-			due = timer.C
+			due = time.After(next.Sub(l.Clock.Now()))
 		}
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-l.wake:
-			timer.Stop()
 		case <-due:
 			// A round that has begun is finished even when the service stops.
 			if polled {

@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"artemis.example/service/endpoint"
 )
@@ -21,27 +20,18 @@ func serviceModuleMonitor(kit Kit) Program {
 			endpoint.Get("/consumables", func(context.Context) (any, error) { return *s.sample().Tanks, nil }),
 			endpoint.Get("/thermal", func(context.Context) (any, error) { return *s.sample().Thermal, nil }),
 		},
-		Loops: []func(context.Context){every(kit, kit.Config.Cycle, "service module report", s.report)},
-		NewMission: func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.known = nil
-		},
+		Loops:      []func(context.Context){every(kit, kit.Config.Cycle, "service module report", s.report)},
+		NewMission: func() { s.chart.hear(nil) },
 	}
 }
 
 type moduleRole struct {
 	Kit
-	chart chart
-	mu    sync.Mutex
-	known []Maneuver // as Houston has seen them come down
+	chart chart // with the maneuvers that Houston has seen come down
 }
 
 func (s *moduleRole) sample() ServiceModule {
-	s.mu.Lock()
-	known := s.known
-	s.mu.Unlock()
-	m := moduleOf(s.chart.latest(known), s.now(), s.Config.Seed, corrections(known))
+	m := moduleOf(s.chart.flight(), s.now(), s.Config.Seed, corrections(s.chart.told()))
 	m.SampledAt = s.Clock.Now().UTC()
 	return m
 }
@@ -66,11 +56,9 @@ func (s *moduleRole) report(ctx context.Context) {
 	if s.Peers.Post(ctx, "mission-relay", "/relay/telemetry", s.sample(), &out) != nil {
 		return
 	}
-	s.mu.Lock()
-	news := len(out.Maneuvers) > len(s.known)
-	s.known = out.Maneuvers
-	s.mu.Unlock()
-	if !news {
+	known := s.chart.told()
+	s.chart.hear(out.Maneuvers)
+	if len(out.Maneuvers) <= len(known) {
 		return
 	}
 	newest := out.Maneuvers[len(out.Maneuvers)-1]

@@ -12,7 +12,8 @@ import (
 	"artemis.example/service/trace"
 )
 
-// Routed is the router's answer to a crew's message.
+// Routed is the router's answer: what it did, and which station has the spacecraft, if
+// any.
 type Routed struct {
 	Status  string `json:"status"`
 	Station string `json:"station"`
@@ -95,14 +96,14 @@ func (s *routerRole) handover(ctx context.Context, in Handover) (any, error) {
 	s.choosing.Lock()
 	defer s.choosing.Unlock()
 	if current := s.station(); current != in.Station {
-		return Handed{Status: "already", Station: current}, nil
+		return Routed{Status: "already", Station: current}, nil
 	}
 	next := s.choose(ctx, s.survey(ctx, in.Station))
 	s.Log.InfoContext(ctx, "hand-over", "from", in.Station, "to", next, "reason", in.Reason)
 	if next == "" {
-		return Handed{Status: "lost"}, nil
+		return Routed{Status: "lost"}, nil
 	}
-	return Handed{Status: "handed over", Station: next}, nil
+	return Routed{Status: "handed over", Station: next}, nil
 }
 
 // survey asks the stations what they see, but not the one that has just said.

@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"artemis.example/service/endpoint"
@@ -41,12 +40,6 @@ type Handover struct {
 	Reason  string `json:"reason"`
 }
 
-// Handed is the router's answer: who has the spacecraft now, if anybody.
-type Handed struct {
-	Status  string `json:"status"`
-	Station string `json:"station"`
-}
-
 // station is one complex of the Deep Space Network: its place on a turning
 // Earth decides when it sees the spacecraft. One that loses it says so.
 func station(kit Kit) Program {
@@ -67,7 +60,7 @@ func station(kit Kit) Program {
 		Loops: []func(context.Context){every(kit, kit.Config.Cycle/2, "station watch", s.watch)},
 		NewMission: func() {
 			s.tracking.Store(false)
-			s.learn(nil)
+			s.chart.hear(nil)
 		},
 	}
 }
@@ -76,14 +69,6 @@ type stationRole struct {
 	Kit
 	chart    chart
 	tracking atomic.Bool
-	mu       sync.Mutex
-	known    []Maneuver
-}
-
-func (s *stationRole) learn(flown []Maneuver) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.known = flown
 }
 
 // look returns the link to the spacecraft, if there is a flight.
@@ -93,10 +78,7 @@ func (s *stationRole) look() (mission.Link, bool) {
 	if !ok || !flying {
 		return mission.Link{}, false
 	}
-	s.mu.Lock()
-	known := s.known
-	s.mu.Unlock()
-	link := place.Hears(s.chart.latest(known).At(t))
+	link := place.Hears(s.chart.flight().At(t))
 	link.DBm, link.DataRateBps = round(link.DBm, 2), round(link.DataRateBps, 0)
 	link.ElevationDeg, link.PathLossDB = round(link.ElevationDeg, 2), round(link.PathLossDB, 2)
 	return link, true
@@ -126,7 +108,7 @@ func (s *stationRole) track(ctx context.Context, in TrackOrder) (any, error) {
 		if _, err := s.chart.with(in.Maneuvers); err != nil {
 			return nil, err
 		}
-		s.learn(in.Maneuvers)
+		s.chart.hear(in.Maneuvers)
 		if sky, ok := s.look(); !ok || !sky.Visible {
 			s.tracking.Store(false)
 			return nil, problem.New(problem.WrongPhase, "%s does not see the spacecraft", s.Service)
@@ -145,7 +127,7 @@ func (s *stationRole) watch(ctx context.Context) {
 	if !ok || sky.Visible {
 		return
 	}
-	var out Handed
+	var out Routed
 	if err := s.Peers.Post(ctx, "signal-router", "/handover", Handover{
 		Station: s.Service, Reason: fmt.Sprintf("elevation %.1f degrees, %s", sky.ElevationDeg, sky.Reason),
 	}, &out); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,11 +52,7 @@ func (c Caller) append(b []byte) ([]byte, error) {
 		b = append(append(append(b, '"'), c.Identity...), '"')
 	}
 	b = append(b, `,"claimed":`...)
-	if c.Claimed {
-		b = append(b, `true`...)
-	} else {
-		b = append(b, `false`...)
-	}
+	b = strconv.AppendBool(b, c.Claimed)
 	b = append(append(append(b, `,"proof":"`...), c.Proof...), '"')
 	if c.Nonce != "" {
 		b = append(append(append(b, `,"nonce":"`...), c.Nonce...), '"')

@@ -43,20 +43,20 @@ func Start(name, log string, env []string, path string, args ...string) (*Proces
 func (p *Process) Alive() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("%s has ended (%s); the end of its log:\n%s", p.name, p.cmd.ProcessState, p.Tail(20))
+		return fmt.Errorf("%s has ended (%s); the end of its log:\n%s", p.name, p.cmd.ProcessState, p.tail())
 	default:
 		return nil
 	}
 }
 
-// Tail returns the last lines of the program's log.
-func (p *Process) Tail(lines int) string {
+// tail returns the last lines of the program's log.
+func (p *Process) tail() string {
 	raw, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}
-	all := strings.Split(strings.TrimSpace(string(raw)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
 // Stop ends the program, gently at first, and waits until it is gone.

@@ -7,13 +7,13 @@ package objects
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"artemis.example/conformance/render/cluster"
@@ -48,11 +48,8 @@ func Collect(ctx context.Context, c *cluster.Client, namespace string) (Set, err
 				Object map[string]any `json:"object"`
 			} `json:"resources"`
 		}
-		raw, err := json.Marshal(r.Object["spec"])
-		if err == nil {
-			err = json.Unmarshal(raw, &spec)
-		}
-		if err != nil {
+		given, _ := r.Object["spec"].(map[string]any)
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(given, &spec); err != nil {
 			return nil, fmt.Errorf("read what was rendered: %s: %w", r.GetName(), err)
 		}
 		owner := Owner{spec.Owner.ProjectName, spec.Owner.ComponentName}
