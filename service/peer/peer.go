@@ -71,46 +71,51 @@ func New(c Config) *Client {
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Get asks a peer.
+// Get asks a peer; out may be nil.
 func (c *Client) Get(ctx context.Context, peer, path string, out any) error {
-	return c.call(ctx, peer, http.MethodGet, path, nil, out)
+	return c.do(ctx, call{peer: peer, method: http.MethodGet, path: path, out: out})
 }
 
 // Post sends a message to a peer; in is a JSON object, out may be nil.
 func (c *Client) Post(ctx context.Context, peer, path string, in, out any) error {
-	return c.call(ctx, peer, http.MethodPost, path, in, out)
+	return c.do(ctx, call{peer, http.MethodPost, path, in, out})
 }
 
-// call makes one call and records it as a hop. Its error is a *problem.Problem:
+type call struct {
+	peer, method, path string
+	in, out            any
+}
+
+// do makes one call and records it as a hop. Its error is a *problem.Problem:
 // an upstream one, or one of the peer's own that concerns what our caller sent.
-func (c *Client) call(ctx context.Context, peer, method, path string, in, out any) error {
+func (c *Client) do(ctx context.Context, to call) error {
 	// The query is no part of what a rule covers, of a metric or of a span.
-	route, _, _ := strings.Cut(path, "?")
-	service, ok := catalog.Lookup(peer)
-	address := c.Addresses[peer]
-	if !ok || address == nil || !service.Allows(c.Self, method, route) {
+	route, _, _ := strings.Cut(to.path, "?")
+	service, ok := catalog.Lookup(to.peer)
+	address := c.Addresses[to.peer]
+	if !ok || address == nil || !service.Allows(c.Self, to.method, route) {
 		return problem.New(problem.Internal, "see the service's log").
-			Because(fmt.Errorf("%s has no declared way to %s %s of %s", c.Self, method, path, peer))
+			Because(fmt.Errorf("%s has no declared way to %s %s of %s", c.Self, to.method, to.path, to.peer))
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	ctx = c.Tracing.Root(ctx)
-	r, err := c.request(ctx, method, address.String()+path, in)
+	r, err := c.request(ctx, to.method, address.String()+to.path, to.in)
 	if err != nil {
-		return fmt.Errorf("write the call to %s: %w", peer, err)
+		return fmt.Errorf("write the call to %s: %w", to.peer, err)
 	}
 	var span oteltrace.Span
 	if c.Tracing.On() {
-		ctx, span = c.Tracing.Tracer.Start(ctx, method+" "+route, oteltrace.WithSpanKind(oteltrace.SpanKindClient),
+		ctx, span = c.Tracing.Tracer.Start(ctx, to.method+" "+route, oteltrace.WithSpanKind(oteltrace.SpanKindClient),
 			oteltrace.WithAttributes(
-				attribute.String("http.request.method", method), attribute.String("peer.service", peer),
+				attribute.String("http.request.method", to.method), attribute.String("peer.service", to.peer),
 				attribute.String("url.path", route)))
 		defer span.End()
 	}
 	telemetry.Propagator().Inject(ctx, propagation.HeaderCarrier(r.Header))
-	hop := trace.Hop{From: c.Self.Component, To: peer, Method: method, Path: route}
+	hop := trace.Hop{From: c.Self.Component, To: to.peer, Method: to.method, Path: route}
 	began := time.Now()
-	err = c.exchange(r.WithContext(ctx), service, out, &hop)
+	err = c.exchange(r.WithContext(ctx), service, to.out, &hop)
 	took := time.Since(began)
 	hop.DurationMs = float64(took.Microseconds()) / 1000
 	result := "ok"
@@ -125,7 +130,7 @@ func (c *Client) call(ctx context.Context, peer, method, path string, in, out an
 		span.SetAttributes(attribute.Int("http.response.status_code", hop.Status))
 	}
 	trace.RecorderFrom(ctx).Add(hop)
-	c.Metrics.Call(peer, method, route, result, took)
+	c.Metrics.Call(to.peer, to.method, route, result, took)
 	return err
 }
 
