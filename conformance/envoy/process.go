@@ -1,10 +1,10 @@
 package envoy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -109,14 +109,14 @@ func (p *Process) get(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("ask Envoy for %s: %w", path, err)
 	}
 	defer resp.Body.Close()
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(resp.Body); err != nil {
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
 		return nil, fmt.Errorf("ask Envoy for %s: %w", path, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask Envoy for %s: %s: %s", path, resp.Status, b.Bytes())
+		return nil, fmt.Errorf("ask Envoy for %s: %s: %s", path, resp.Status, b)
 	}
-	return b.Bytes(), nil
+	return b, nil
 }
 
 // tail keeps the last 64 KiB that were written to it.

@@ -76,11 +76,7 @@ func generate(w *topology.World, pods []*topology.Pod) ([]xds.Config, error) {
 		d := istioxds.NewFakeDiscoveryServer(t, istioxds.FakeOptions{ConfigString: text, KubernetesObjectString: text,
 			MeshConfig: mc})
 		for _, p := range pods {
-			c, err := one(d, w, p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, c)
+			out = append(out, one(t, d, w, p))
 		}
 	})
 	if err != nil {
@@ -111,24 +107,32 @@ func node(w *topology.World, p *topology.Pod) *model.Proxy {
 	return proxy
 }
 
-func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (xds.Config, error) {
+func one(t test.Failer, d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) xds.Config {
+	object := func(m proto.Message) Object {
+		o, err := ToObject(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	raw := func(o Object, kind string) json.RawMessage {
+		o["@type"] = kind
+		b, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
 	proxy := d.SetupProxy(node(w, p))
 	c := xds.Config{Waypoint: p.Ref}
 	routes := map[string]Object{}
 	if p.Kind == topology.Ingress {
 		for _, r := range d.Routes(proxy) {
-			o, err := ToObject(r)
-			if err != nil {
-				return c, err
-			}
-			routes[r.Name] = o
+			routes[r.Name] = object(r)
 		}
 	}
 	for _, l := range d.Listeners(proxy) {
-		o, err := ToObject(l)
-		if err != nil {
-			return c, err
-		}
+		o := object(l)
 		adapt(o)
 		inline(o, routes)
 		if a, ok := o["address"].(Object); ok { // 0.0.0.0 would take the node proxies' addresses too
@@ -136,33 +140,22 @@ func one(d *istioxds.FakeDiscoveryServer, w *topology.World, p *topology.Pod) (x
 				at["address"] = p.IP.String()
 			}
 		}
-		if c.Listeners, err = add(c.Listeners, o, xds.ListenerType); err != nil {
-			return c, err
-		}
+		c.Listeners = append(c.Listeners, raw(o, xds.ListenerType))
 	}
 	endpoints := map[string]Object{}
 	for _, e := range d.Endpoints(proxy) {
-		o, err := ToObject(e)
-		if err != nil {
-			return c, err
-		}
-		endpoints[e.ClusterName] = o
+		endpoints[e.ClusterName] = object(e)
 	}
 	for _, x := range d.Clusters(proxy) {
-		o, err := ToObject(x)
-		if err != nil {
-			return c, err
-		}
+		o := object(x)
 		if o["type"] == "EDS" {
 			o["type"], o["loadAssignment"] = "STATIC", endpoints[x.Name]
 			delete(o, "edsClusterConfig")
 		}
 		adapt(o)
-		if c.Clusters, err = add(c.Clusters, o, xds.ClusterType); err != nil {
-			return c, err
-		}
+		c.Clusters = append(c.Clusters, raw(o, xds.ClusterType))
 	}
-	return c, nil
+	return c
 }
 
 // inline puts route configurations where a listener would ask for them.
@@ -183,12 +176,6 @@ func inline(v any, routes map[string]Object) {
 			inline(e, routes)
 		}
 	}
-}
-
-func add(to []json.RawMessage, o Object, kind string) ([]json.RawMessage, error) {
-	o["@type"] = kind
-	b, err := json.Marshal(o)
-	return append(to, b), err
 }
 
 // ToObject returns a part of the configuration as it is in JSON.

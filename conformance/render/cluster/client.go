@@ -76,18 +76,16 @@ func (c *Client) resource(gvk schema.GroupVersionKind, namespace string) (dynami
 // --validate=strict` does with one object: an unknown or repeated field is an
 // error.
 func (c *Client) Apply(ctx context.Context, o *unstructured.Unstructured) error {
-	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
-	if err != nil {
-		return fmt.Errorf("apply %s: %w", Name(o), err)
-	}
 	body, err := json.Marshal(o)
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", Name(o), err)
 	}
-	force := true
-	if _, err = r.Patch(ctx, o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{
-		FieldManager: fieldManager, Force: &force, FieldValidation: metav1.FieldValidationStrict,
-	}); err != nil {
+	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
+	if err == nil {
+		_, err = r.Patch(ctx, o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{
+			FieldManager: fieldManager, Force: new(true), FieldValidation: metav1.FieldValidationStrict})
+	}
+	if err != nil {
 		return fmt.Errorf("apply %s: %w", Name(o), err)
 	}
 	return nil
@@ -133,10 +131,10 @@ func (c *Client) List(ctx context.Context, gvk schema.GroupVersionKind, namespac
 // Delete removes one object; that there is none is fine.
 func (c *Client) Delete(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) error {
 	r, err := c.resource(gvk, namespace)
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.Delete(ctx, name, metav1.DeleteOptions{})
 	}
-	if err := r.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete %s %s/%s: %w", gvk.Kind, namespace, name, err)
 	}
 	return nil
