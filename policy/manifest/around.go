@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -49,33 +50,29 @@ func (in *Input) behindProxy(of Scope) bool {
 }
 
 // routeBackends are the Services that a route of a kind that Set does not hold leads to.
-func routeBackends(o Object, spec map[string]any) []Scope {
+func routeBackends(o Object) []Scope {
 	var out []Scope
-	for _, rule := range mappings(spec["rules"]) {
-		for _, ref := range mappings(rule["backendRefs"]) {
-			name, _ := ref["name"].(string)
-			namespace, _ := ref["namespace"].(string)
-			out = append(out, Scope{Namespace: cmp.Or(namespace, o.Namespace), Service: name})
+	for _, rule := range o.content.Spec.Rules {
+		for _, ref := range rule.BackendRefs {
+			out = append(out, Scope{Namespace: cmp.Or(ref.Namespace, o.Namespace), Service: ref.Name})
 		}
 	}
 	return out
 }
 
 // virtualServiceDestinations are the Services that a VirtualService leads to.
-func virtualServiceDestinations(o Object, spec map[string]any) []Scope {
-	var out []Scope
-	add := func(destination any) {
-		d, _ := destination.(map[string]any)
-		if host, _ := d["host"].(string); host != "" {
-			out = append(out, serviceOf(host, o.Namespace))
+func virtualServiceDestinations(o Object) []Scope {
+	var hosts []host
+	for _, rule := range slices.Concat(o.content.Spec.HTTP, o.content.Spec.TLS, o.content.Spec.TCP) {
+		for _, to := range slices.Concat(rule.Route, rule.Mirrors) {
+			hosts = append(hosts, to.Destination)
 		}
+		hosts = append(hosts, rule.Mirror)
 	}
-	for _, protocol := range []string{"http", "tls", "tcp"} {
-		for _, rule := range mappings(spec[protocol]) {
-			for _, to := range append(mappings(rule["route"]), mappings(rule["mirrors"])...) {
-				add(to["destination"])
-			}
-			add(rule["mirror"])
+	var out []Scope
+	for _, h := range hosts {
+		if h.Host != "" {
+			out = append(out, serviceOf(h.Host, o.Namespace))
 		}
 	}
 	return out
@@ -90,45 +87,28 @@ func serviceOf(host, namespace string) Scope {
 	return Scope{Namespace: namespace, Service: part[0]}
 }
 
-func mappings(list any) []map[string]any {
-	items, _ := list.([]any)
-	var out []map[string]any
-	for _, i := range items {
-		if m, ok := i.(map[string]any); ok {
-			out = append(out, m)
-		}
-	}
-	return out
-}
-
 // around finds what opens or closes ways though nothing here looks at it.
 func (in *Input) around() {
 	for _, r := range in.Set.HTTPRoutes {
 		var from, to []Scope
 		for _, p := range r.Spec.ParentRefs {
-			switch {
-			case p.Kind != nil && *p.Kind == "Service":
-				from = append(from, Scope{Namespace: parentNamespace(r, p), Service: string(p.Name)})
-			case p.Kind != nil && *p.Kind == "ServiceEntry":
-				from = append(from, Scope{Namespace: parentNamespace(r, p), ServiceEntry: string(p.Name)})
+			if parent := Parent(r, p); parent.Kind == "Service" || parent.Kind == "ServiceEntry" {
+				from = append(from, parent.scope())
 			}
 		}
 		for _, rule := range r.Spec.Rules {
 			for _, ref := range rule.BackendRefs {
-				s := Scope{Namespace: r.Namespace, Service: string(ref.Name)}
-				if ref.Namespace != nil {
-					s.Namespace = string(*ref.Namespace)
-				}
-				to = append(to, s)
+				backend := Backend(r, ref)
+				to = append(to, Scope{Namespace: backend.Namespace, Service: backend.Name})
 			}
 		}
 		in.leads(in.Set.Origins[KeyOf(r)], KeyOf(r), from, to)
 	}
 	for _, g := range in.Set.Gateways {
 		for _, a := range g.Spec.Addresses {
-			if a.Type != nil && *a.Type != gatewayv1.IPAddressType {
-				in.gapAt(KeyOf(g), "spec.addresses", "its pods are another's: what they run as is not known", false,
-					Scope{Gateway: KeyOf(g).String()})
+			if ptr.Deref(a.Type, gatewayv1.IPAddressType) != gatewayv1.IPAddressType {
+				in.gapAt(KeyOf(g), "spec.addresses", "its pods are another's: what they run as is not known",
+					KeyOf(g).scope())
 			}
 		}
 	}
@@ -142,14 +122,14 @@ func (in *Input) canaries() {
 	const canary = labelUseWaypoint + "-canary"
 	second := func(o metav1.Object, key Key, scope Scope) {
 		if o.GetLabels()[canary] != "" {
-			in.gapAt(key, "metadata.labels."+canary, "a second waypoint is not judged", false, scope)
+			in.gapAt(key, "metadata.labels."+canary, "a second waypoint is not judged", scope)
 		}
 	}
 	for _, s := range in.Set.Services {
-		second(s, KeyOf(s), Scope{Namespace: s.Namespace, Service: s.Name})
+		second(s, KeyOf(s), KeyOf(s).scope())
 	}
 	for _, e := range in.Set.ServiceEntries {
-		second(e, KeyOf(e), Scope{Namespace: e.Namespace, ServiceEntry: e.Name})
+		second(e, KeyOf(e), KeyOf(e).scope())
 	}
 	for _, n := range in.Set.Namespaces {
 		second(n, Key{"Namespace", "", n.Name}, Scope{Namespace: n.Name})
@@ -170,7 +150,7 @@ func (in *Input) clusterLabels() {
 			for _, label := range given {
 				if s != nil && (s.MatchLabels[label] != "" || slices.ContainsFunc(s.MatchExpressions,
 					func(r metav1.LabelSelectorRequirement) bool { return r.Key == label })) {
-					in.gapAt(key, path, fmt.Sprintf("the cluster gives pods the label %s", label), false, scope)
+					in.gapAt(key, path, fmt.Sprintf("the cluster gives pods the label %s", label), scope)
 				}
 			}
 		}
@@ -219,7 +199,7 @@ func (in *Input) meshConfig() {
 			continue
 		}
 		for _, field := range unusualSettings(c) {
-			in.gapAt(KeyOf(c), "data.mesh", field+" is not what is judged by", false, Scope{})
+			in.gapAt(KeyOf(c), "data.mesh", field+" is not what is judged by", Scope{})
 		}
 	}
 }

@@ -2,11 +2,11 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // bound makes Most and Least: what the evaluators lack of a policy at a waypoint
@@ -25,9 +25,10 @@ func (in *Input) bound() {
 			continue
 		}
 		changed = true
-		key := Key{"AuthorizationPolicy", p.Namespace, p.Name}
 		for _, f := range fields {
-			in.gapAt(key, f.path, f.why, true, in.scopesOf(p)...)
+			gap := in.lack(KeyOf(p), f.path, f.why)
+			gap.Bounded = true
+			in.gap(gap, scopesOf(p)...)
 		}
 		if wide != nil {
 			most.AuthorizationPolicies = append(most.AuthorizationPolicies, wide)
@@ -52,7 +53,7 @@ type left struct{ path, why string }
 // bounds returns a policy at its widest and at its narrowest, and the fields that
 // make the difference; both are nil-able.
 func bounds(p *securityv1.AuthorizationPolicy) (most, least *securityv1.AuthorizationPolicy, fields []left) {
-	if p.Spec.TargetRef == nil && len(p.Spec.TargetRefs) == 0 {
+	if len(TargetRefs(p)) == 0 {
 		return p, p, nil
 	}
 	// loose has the rules without what is not understood, tight with such rules as
@@ -97,19 +98,17 @@ func strip(r *securityv1beta1.Rule, at string) (*securityv1beta1.Rule, []left) {
 	out := r.DeepCopy()
 	anySource := false
 	for i, f := range out.From {
-		s := f.GetSource()
-		if len(s.GetRequestPrincipals())+len(s.GetNotRequestPrincipals()) == 0 {
-			continue
-		}
-		path := fmt.Sprintf("%s.from[%d].source.", at, i)
-		if len(s.RequestPrincipals) > 0 {
+		s, path, before := f.GetSource(), fmt.Sprintf("%s.from[%d].source.", at, i), len(lost)
+		if len(s.GetRequestPrincipals()) > 0 {
 			lost = append(lost, left{path + "requestPrincipals", token})
 		}
-		if len(s.NotRequestPrincipals) > 0 {
+		if len(s.GetNotRequestPrincipals()) > 0 {
 			lost = append(lost, left{path + "notRequestPrincipals", token})
 		}
-		s.RequestPrincipals, s.NotRequestPrincipals = nil, nil
-		anySource = anySource || emptySource(s)
+		if len(lost) > before {
+			s.RequestPrincipals, s.NotRequestPrincipals = nil, nil
+			anySource = anySource || emptySource(s)
+		}
 	}
 	if anySource {
 		out.From = nil
@@ -134,16 +133,9 @@ func strip(r *securityv1beta1.Rule, at string) (*securityv1beta1.Rule, []left) {
 }
 
 func emptySource(s *securityv1beta1.Source) bool {
-	for _, l := range [][]string{
-		s.Principals, s.NotPrincipals, s.Namespaces, s.NotNamespaces, s.ServiceAccounts, s.NotServiceAccounts,
-		s.TrustDomains,
-		s.NotTrustDomains, s.IpBlocks, s.NotIpBlocks, s.RemoteIpBlocks, s.NotRemoteIpBlocks,
-	} {
-		if len(l) > 0 {
-			return false
-		}
-	}
-	return true
+	return len(slices.Concat(s.Principals, s.NotPrincipals, s.Namespaces, s.NotNamespaces, s.ServiceAccounts,
+		s.NotServiceAccounts, s.TrustDomains, s.NotTrustDomains, s.IpBlocks, s.NotIpBlocks, s.RemoteIpBlocks,
+		s.NotRemoteIpBlocks)) == 0
 }
 
 // tokenChecks returns what a RequestAuthentication at a waypoint can refuse, at
@@ -154,18 +146,17 @@ func (in *Input) tokenChecks() []*securityv1.AuthorizationPolicy {
 		if o.Kind != "RequestAuthentication" || !strings.HasPrefix(o.APIVersion, "security.istio.io/") {
 			continue
 		}
-		p := &securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name}}
-		p.Spec.Action = securityv1beta1.AuthorizationPolicy_DENY
-		p.Spec.TargetRefs = targetRefsOf(o)
-		if len(p.Spec.TargetRefs) == 0 {
+		p := o.asPolicy()
+		if len(TargetRefs(p)) == 0 {
 			continue // node proxies ignore it
 		}
+		p.Spec.Action = securityv1beta1.AuthorizationPolicy_DENY
 		for _, name := range tokenHeaders(o) {
 			p.Spec.Rules = append(p.Spec.Rules, &securityv1beta1.Rule{When: []*securityv1beta1.Condition{
 				{Key: "request.headers[" + name + "]", Values: []string{"*"}}}})
 		}
 		in.gap(Gap{Origin: o.Origin, Object: o.Key, Why: "refuses requests with a bad token", Bounded: true},
-			in.scopesOf(p)...)
+			scopesOf(p)...)
 		out = append(out, p)
 	}
 	return out
@@ -174,16 +165,11 @@ func (in *Input) tokenChecks() []*securityv1.AuthorizationPolicy {
 // tokenHeaders returns the headers in which a RequestAuthentication looks for
 // tokens.
 func tokenHeaders(o Object) []string {
-	spec, _ := o.Fields["spec"].(map[string]any)
-	rules, _ := spec["jwtRules"].([]any)
 	out := []string{"authorization"}
-	for _, r := range rules {
-		rule, _ := r.(map[string]any)
-		headers, _ := rule["fromHeaders"].([]any)
-		for _, h := range headers {
-			header, _ := h.(map[string]any)
-			if name, ok := header["name"].(string); ok && !strings.EqualFold(name, "authorization") {
-				out = append(out, name)
+	for _, rule := range o.content.Spec.JWTRules {
+		for _, header := range rule.FromHeaders {
+			if header.Name != "" && !strings.EqualFold(header.Name, "authorization") {
+				out = append(out, header.Name)
 			}
 		}
 	}

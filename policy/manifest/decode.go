@@ -27,17 +27,18 @@ type kindOf struct {
 	clusterScoped bool
 	// asked kinds are only asked about: local mode runs none.
 	asked  bool
-	decode func(o *object, data string, unknown map[string]bool) (any, error)
+	decode func(o *object, data string) (any, error)
 	add    func(o *object, value any)
 }
 
 // implementations are the kinds that local mode implements, by their version and name.
 var implementations = map[string]kindOf{
-	"v1 Namespace":       namespaceKind(),
-	"v1 ServiceAccount":  kind(noCheck, func(s *Set) *[]*corev1.ServiceAccount { return &s.ServiceAccounts }),
-	"v1 ConfigMap":       kind(noCheck, func(s *Set) *[]*corev1.ConfigMap { return &s.ConfigMaps }),
-	"v1 Service":         kind((*object).checkService, func(s *Set) *[]*corev1.Service { return &s.Services }),
-	"apps/v1 Deployment": kind(checkDeployment, func(s *Set) *[]*appsv1.Deployment { return &s.Deployments }),
+	"v1 Namespace":      namespaceKind(),
+	"v1 ServiceAccount": kind(nil, func(s *Set) *[]*corev1.ServiceAccount { return &s.ServiceAccounts }),
+	"v1 ConfigMap":      kind(nil, func(s *Set) *[]*corev1.ConfigMap { return &s.ConfigMaps }),
+	"v1 Service":        kind((*object).checkService, func(s *Set) *[]*corev1.Service { return &s.Services }),
+	"apps/v1 Deployment": kind((*object).checkDeployment,
+		func(s *Set) *[]*appsv1.Deployment { return &s.Deployments }),
 	"networking.k8s.io/v1 NetworkPolicy": kind((*object).checkNetworkPolicy,
 		func(s *Set) *[]*networkingv1.NetworkPolicy { return &s.NetworkPolicies }),
 	"gateway.networking.k8s.io/v1 Gateway": kind((*object).checkGateway,
@@ -46,13 +47,22 @@ var implementations = map[string]kindOf{
 		func(s *Set) *[]*gatewayv1.HTTPRoute { return &s.HTTPRoutes }),
 	"security.istio.io/v1 AuthorizationPolicy": kind((*object).checkAuthorizationPolicy,
 		func(s *Set) *[]*securityv1.AuthorizationPolicy { return &s.AuthorizationPolicies }).
-		decodedBy(authorizationPolicy),
+		decodedBy(istio(func(p *securityv1.AuthorizationPolicy, e *envelope) proto.Message {
+			p.TypeMeta, p.ObjectMeta = e.TypeMeta, e.ObjectMeta
+			return &p.Spec
+		})),
 	"security.istio.io/v1 PeerAuthentication": kind((*object).checkPeerAuthentication,
 		func(s *Set) *[]*securityv1.PeerAuthentication { return &s.PeerAuthentications }).
-		decodedBy(peerAuthentication),
+		decodedBy(istio(func(p *securityv1.PeerAuthentication, e *envelope) proto.Message {
+			p.TypeMeta, p.ObjectMeta = e.TypeMeta, e.ObjectMeta
+			return &p.Spec
+		})),
 	"networking.istio.io/v1 ServiceEntry": kind((*object).checkServiceEntry,
 		func(s *Set) *[]*istionetworkingv1.ServiceEntry { return &s.ServiceEntries }).
-		decodedBy(serviceEntry).onlyAsked(),
+		decodedBy(istio(func(s *istionetworkingv1.ServiceEntry, e *envelope) proto.Message {
+			s.TypeMeta, s.ObjectMeta = e.TypeMeta, e.ObjectMeta
+			return &s.Spec
+		})).onlyAsked(),
 }
 
 // earlier are the versions of the mesh's groups before v1.
@@ -75,20 +85,19 @@ func implementation(apiVersion, kind string) (kindOf, bool) {
 
 // kind is one of Kubernetes' own form: its labels and annotations are checked, then
 // what check says, and it goes to the end of a list.
-func kind[T any, P interface {
-	*T
-	metav1.Object
-}](check func(*object, P), list func(*Set) *[]P) kindOf {
+func kind[T any, P pointerTo[T]](check func(*object, P), list func(*Set) *[]P) kindOf {
 	return kindOf{decode: plain[T], add: func(o *object, v any) {
 		x := v.(P)
 		o.checkMetadata(x.GetLabels(), x.GetAnnotations())
-		check(o, x)
+		if check != nil {
+			check(o, x)
+		}
 		all := list(o.survey.Set)
 		*all = append(*all, x)
 	}}
 }
 
-func (k kindOf) decodedBy(decode func(*object, string, map[string]bool) (any, error)) kindOf {
+func (k kindOf) decodedBy(decode func(*object, string) (any, error)) kindOf {
 	k.decode = decode
 	return k
 }
@@ -97,8 +106,6 @@ func (k kindOf) onlyAsked() kindOf {
 	k.asked = true
 	return k
 }
-
-func noCheck[T any](*object, *T) {}
 
 func namespaceKind() kindOf {
 	k := kind(func(_ *object, n *corev1.Namespace) {
@@ -110,11 +117,6 @@ func namespaceKind() kindOf {
 	}, func(s *Set) *[]*corev1.Namespace { return &s.Namespaces })
 	k.clusterScoped = true
 	return k
-}
-
-func checkDeployment(o *object, d *appsv1.Deployment) {
-	o.checkMetadata(d.Spec.Template.Labels, d.Spec.Template.Annotations)
-	o.checkDeployment(d)
 }
 
 // locatedError is a decoding error whose line is known.
@@ -134,15 +136,12 @@ var (
 
 // plain decodes an object on Kubernetes' own types, case-sensitively as the API
 // server does.
-func plain[T any](o *object, data string, unknown map[string]bool) (any, error) {
+func plain[T any](o *object, data string) (any, error) {
 	v := new(T)
-	if err := o.strict(data, v, unknown); err != nil {
-		return nil, err
-	}
-	return v, nil
+	return v, o.strict(data, v)
 }
 
-func (o *object) strict(data string, v any, unknown map[string]bool) error {
+func (o *object) strict(data string, v any) error {
 	faults, err := kjson.UnmarshalStrict([]byte(data), v)
 	if err != nil {
 		if m := typeField.FindStringSubmatch(err.Error()); m != nil {
@@ -154,7 +153,7 @@ func (o *object) strict(data string, v any, unknown map[string]bool) error {
 	}
 	for _, f := range faults {
 		if m := strictField.FindStringSubmatch(f.Error()); m != nil && m[1] == "unknown" {
-			unknown[m[2]] = true
+			o.unknown[m[2]] = true
 			o.fault(o.lineOf(m[2]), CodeUnknownField, "unknown field %s", m[2])
 			continue
 		}
@@ -190,37 +189,47 @@ type envelope struct {
 	Spec              json.RawMessage `json:"spec"`
 }
 
-func (o *object) istio(data string, spec proto.Message, unknown map[string]bool) (*envelope, error) {
-	var e envelope
-	if err := o.strict(data, &e, unknown); err != nil {
-		return nil, err
+// istio decodes an Istio object. open takes over what is around the spec and returns the
+// spec to fill.
+func istio[T any](open func(*T, *envelope) proto.Message) func(*object, string) (any, error) {
+	return func(o *object, data string) (any, error) {
+		var e envelope
+		if err := o.strict(data, &e); err != nil {
+			return nil, err
+		}
+		v := new(T)
+		return v, o.spec(open(v, &e))
 	}
+}
+
+// spec fills an Istio object's spec.
+func (o *object) spec(spec proto.Message) error {
 	n := field(o.node, "spec")
 	if n == nil || isNull(n) {
-		return &e, nil
+		return nil
 	}
 	// Written again, by itself: the decoder then counts lines from here.
 	body, err := jsonOf(n, "spec", nil, func(int, Code, string, ...any) {})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	err = protojson.Unmarshal([]byte(body), spec)
 	if err != nil && o.input != nil && strings.Contains(err.Error(), "unknown field") {
 		// The API server leaves it out and keeps the rest.
-		o.specFault(n, err)
+		o.report(o.specError(n, err))
 		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal([]byte(body), spec)
 	}
 	if err != nil {
-		return nil, o.specError(n, err)
+		return o.specError(n, err)
 	}
-	return &e, nil
+	return nil
 }
 
-func (o *object) specFault(n *yaml.Node, err error) {
-	var located *locatedError
-	if errors.As(o.specError(n, err), &located) {
-		o.fault(located.line, located.code, "%s", located.text)
-	}
+// report adds the fault that decoding came to.
+func (o *object) report(err error) {
+	located := &locatedError{o.origin.Line, CodeInvalid, err.Error()}
+	errors.As(err, &located)
+	o.fault(located.line, located.code, "%s", located.text)
 }
 
 // specError finds the line of a decoding error.
@@ -239,34 +248,4 @@ func (o *object) specError(n *yaml.Node, err error) error {
 		return &locatedError{line, code, "spec: " + m[2]}
 	}
 	return &locatedError{n.Line, CodeInvalid, "spec: " + strings.TrimPrefix(message, "proto: ")}
-}
-
-func authorizationPolicy(o *object, data string, unknown map[string]bool) (any, error) {
-	p := &securityv1.AuthorizationPolicy{}
-	e, err := o.istio(data, &p.Spec, unknown)
-	if err != nil {
-		return nil, err
-	}
-	p.TypeMeta, p.ObjectMeta = e.TypeMeta, e.ObjectMeta
-	return p, nil
-}
-
-func peerAuthentication(o *object, data string, unknown map[string]bool) (any, error) {
-	p := &securityv1.PeerAuthentication{}
-	e, err := o.istio(data, &p.Spec, unknown)
-	if err != nil {
-		return nil, err
-	}
-	p.TypeMeta, p.ObjectMeta = e.TypeMeta, e.ObjectMeta
-	return p, nil
-}
-
-func serviceEntry(o *object, data string, unknown map[string]bool) (any, error) {
-	s := &istionetworkingv1.ServiceEntry{}
-	e, err := o.istio(data, &s.Spec, unknown)
-	if err != nil {
-		return nil, err
-	}
-	s.TypeMeta, s.ObjectMeta = e.TypeMeta, e.ObjectMeta
-	return s, nil
 }

@@ -3,73 +3,103 @@ package manifest
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"artemis.example/catalog"
+	"go.yaml.in/yaml/v3"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	typev1beta1 "istio.io/api/type/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// podTemplates are the kinds that make pods, each with the way to its template.
-// Any other kind with a pod template in spec.template is one, too.
-var podTemplates = map[string][]string{
-	"StatefulSet":           {"spec", "template"},
-	"DaemonSet":             {"spec", "template"},
-	"ReplicaSet":            {"spec", "template"},
-	"ReplicationController": {"spec", "template"},
-	"Job":                   {"spec", "template"},
-	"CronJob":               {"spec", "jobTemplate", "spec", "template"},
+// podMakers are the kinds that make pods of a template in spec.template, or a CronJob in
+// its jobTemplate. Any other kind with a pod template in spec.template is one, too.
+var podMakers = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job",
+	"CronJob"}
+
+// content is what is asked of an object of a kind that Set does not hold. What it has of
+// another type than it should have is not there.
+type content struct {
+	Metadata struct{ OwnerReferences []reference }
+	Spec     struct {
+		Replicas    *int32
+		Template    json.RawMessage
+		JobTemplate struct {
+			Spec struct{ Template json.RawMessage }
+		}
+
+		Gateways, Hosts []string
+		ParentRefs      []reference
+		TargetRef       *typev1beta1.PolicyTargetReference
+		TargetRefs      []*typev1beta1.PolicyTargetReference
+		JWTRules        []struct{ FromHeaders []struct{ Name string } }
+		Labels          map[string]string
+		// Where routes and VirtualServices lead.
+		Rules          []struct{ BackendRefs []reference }
+		HTTP, TLS, TCP []struct {
+			Route, Mirrors []struct{ Destination host }
+			Mirror         host
+		}
+
+		ConnectionSettings json.RawMessage // of a ProxyConfig
+	}
+}
+
+type reference struct{ Kind, Namespace, Name string }
+
+type host struct{ Host string }
+
+// read reads an object's content.
+func (o *Object) read(n *yaml.Node) error {
+	var badKey error
+	data, err := jsonOf(n, "", nil, func(line int, code Code, format string, args ...any) {
+		if code == CodeDuplicateKey || code == CodeSyntax {
+			badKey = fmt.Errorf("line %d: "+format, append([]any{line}, args...)...)
+		}
+	})
+	if err := cmp.Or(err, badKey); err != nil {
+		return err
+	}
+	var wrongType *json.UnmarshalTypeError
+	if err := json.Unmarshal([]byte(data), &o.content); err != nil && !errors.As(err, &wrongType) {
+		return err
+	}
+	switch spec := &o.content.Spec; {
+	case o.Kind == "Pod" && o.APIVersion == "v1":
+		spec.Template = json.RawMessage(data)
+	case o.Kind == "CronJob":
+		spec.Template = spec.JobTemplate.Spec.Template
+	}
+	return nil
 }
 
 // workload returns what an object of a kind that Set does not hold makes pods of.
 func (o *Object) workload() (Workload, bool) {
-	if o.Kind == "Pod" && o.APIVersion == "v1" {
-		return o.template(o.Fields, 1)
+	var template struct { // of a Pod's metadata no more is asked for
+		Metadata struct{ Labels, Annotations map[string]string }
+		Spec     corev1.PodSpec
 	}
-	fields := o.Fields
-	way, known := podTemplates[o.Kind]
-	if !known {
-		way = []string{"spec", "template"}
-	}
-	for _, step := range way {
-		fields, _ = fields[step].(map[string]any)
-	}
-	spec, _ := fields["spec"].(map[string]any)
-	if containers, ok := spec["containers"].([]any); !ok || len(containers) == 0 {
+	if len(o.content.Spec.Template) == 0 || json.Unmarshal(o.content.Spec.Template, &template) != nil ||
+		len(template.Spec.Containers) == 0 && o.Kind != "Pod" {
 		return Workload{}, false
 	}
-	replicas := int32(1)
-	if top, ok := o.Fields["spec"].(map[string]any); ok {
-		if n, ok := top["replicas"].(int); ok {
-			replicas = int32(n)
-		}
-	}
-	return o.template(fields, replicas)
-}
-
-// template reads a pod template on Kubernetes' own type.
-func (o *Object) template(fields map[string]any, replicas int32) (Workload, bool) {
-	w := Workload{Key: o.Key, Replicas: replicas, Template: &corev1.PodTemplateSpec{}}
-	if group, _, ok := strings.Cut(o.APIVersion, "/"); ok && podTemplates[o.Kind] == nil && o.Kind != "Deployment" {
+	w := Workload{Key: o.Key, Replicas: ptr.Deref(o.content.Spec.Replicas, 1), Template: &corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: template.Metadata.Labels, Annotations: template.Metadata.Annotations},
+		Spec:       template.Spec,
+	}}
+	if group, _, ok := strings.Cut(o.APIVersion, "/"); ok && !slices.Contains(podMakers, o.Kind) {
 		w.Kind += "." + group // another's kind of that name
 	}
-	own, _ := fields["metadata"].(map[string]any)
-	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": own["labels"],
-		"annotations": own["annotations"]}, "spec": fields["spec"]})
-	if err != nil || json.Unmarshal(data, w.Template) != nil {
-		return Workload{}, false
-	}
-	meta, _ := o.Fields["metadata"].(map[string]any)
-	owners, _ := meta["ownerReferences"].([]any)
-	for _, r := range owners {
-		owner, _ := r.(map[string]any)
-		kind, _ := owner["kind"].(string)
-		name, _ := owner["name"].(string)
-		w.Owner = Key{kind, o.Namespace, name}
+	for _, owner := range o.content.Metadata.OwnerReferences {
+		w.Owner = Key{owner.Kind, o.Namespace, owner.Name}
 	}
 	return w, true
 }
@@ -78,7 +108,7 @@ func (o *Object) template(fields map[string]any, replicas int32) (Workload, bool
 // no workload of its own where its maker is among the files.
 func (in *Input) adopt() {
 	in.Set.Deployments = slices.DeleteFunc(in.Set.Deployments, func(d *appsv1.Deployment) bool {
-		w := Workload{Key: Key{"Deployment", d.Namespace, d.Name}, Template: &d.Spec.Template}
+		w := Workload{Key: KeyOf(d), Template: &d.Spec.Template}
 		why := w.unnamable()
 		if why != "" {
 			in.leaveOut(w.Kind, "no API server takes it: "+why, in.Set.Origins[w.Key])
@@ -88,10 +118,10 @@ func (in *Input) adopt() {
 	})
 	known := map[Key]bool{}
 	for _, d := range in.Set.Deployments {
-		known[Key{"Deployment", d.Namespace, d.Name}] = true
+		known[KeyOf(d)] = true
 	}
 	for _, g := range in.Set.Gateways {
-		known[Key{"Gateway", g.Namespace, g.Name}] = true
+		known[KeyOf(g)] = true
 	}
 	var found []Workload
 	for _, o := range in.Other {
@@ -152,7 +182,9 @@ func (in *Input) finish() {
 				in.scopesOfKey(p.Object)...)
 		}
 	}
-	sortGaps(in.Gaps)
+	slices.SortStableFunc(in.Gaps, func(a, b Gap) int {
+		return cmp.Or(a.compare(b.Origin), cmp.Compare(a.Field, b.Field))
+	})
 	slices.SortStableFunc(in.LeftOut, func(a, b LeftOut) int {
 		return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Why, b.Why))
 	})
@@ -166,20 +198,15 @@ func (in *Input) gap(g Gap, scopes ...Scope) {
 }
 
 // gapAt adds a gap in the line of a field of an object of the Set.
-func (in *Input) gapAt(key Key, path, why string, bounded bool, scopes ...Scope) {
+func (in *Input) gapAt(key Key, path, why string, scopes ...Scope) {
+	in.gap(in.lack(key, path, why), scopes...)
+}
+
+// lack returns a gap in the line of a field of an object of the Set.
+func (in *Input) lack(key Key, path, why string) Gap {
 	origin := in.Set.Origins[key]
-	for at := path; at != ""; {
-		if line, ok := in.Lines[key][at]; ok {
-			origin.Line = line
-			break
-		}
-		i := strings.LastIndexAny(at, ".[")
-		if i < 0 {
-			break
-		}
-		at = at[:i]
-	}
-	in.gap(Gap{Origin: origin, Object: key, Field: path, Why: why, Bounded: bounded}, scopes...)
+	origin.Line = lineOf(path, in.Lines[key], origin.Line)
+	return Gap{Origin: origin, Object: key, Field: path, Why: why}
 }
 
 // foreign says what an object of another kind can change.
@@ -191,9 +218,7 @@ func (in *Input) foreign(o Object) {
 	if !versioned {
 		group = ""
 	}
-	spec, _ := o.Fields["spec"].(map[string]any)
-	const unknown = "nothing that is judged depends on it"
-	what, why := o.Kind, unknown
+	what, why := o.Kind, "nothing that is judged depends on it"
 	if group != "" {
 		what += " of " + group
 	}
@@ -201,32 +226,27 @@ func (in *Input) foreign(o Object) {
 		why = because
 		in.gap(Gap{Origin: o.Origin, Object: o.Key, Why: because}, scopes...)
 	}
-	namespaced := Scope{Namespace: o.Namespace, Callers: true}
 	switch {
 	case strings.HasSuffix(o.Kind, "NetworkPolicy") && group != "k8s.cni.cncf.io":
 		// Cilium's, Calico's, Antrea's and the administrator's: they open and close
 		// beside Kubernetes' own.
-		touches("it can open and close connections beside the NetworkPolicies", namespaced)
+		touches("it can open and close connections beside the NetworkPolicies", o.scope())
 	case group == "networking.istio.io" && o.Kind == "VirtualService":
-		if scopes := in.virtualServiceScopes(o, spec); len(scopes) > 0 {
+		if scopes := in.virtualServiceScopes(o); len(scopes) > 0 {
 			touches("it can send requests elsewhere, or change them, at a waypoint", scopes...)
-			in.leads(o.Origin, o.Key, scopes, virtualServiceDestinations(o, spec))
+			in.leads(o.Origin, o.Key, scopes, virtualServiceDestinations(o))
 		}
-	case group == "networking.istio.io" && (o.Kind == "EnvoyFilter" || o.Kind == "ProxyConfig" &&
-		spec["connectionSettings"] != nil), group == "extensions.istio.io":
-		scope := Scope{Namespace: o.Namespace, AnyGateway: true}
-		if o.Namespace == rootNamespace {
-			scope.Namespace = ""
-		}
-		touches("it can change what a waypoint or gateway does", scope)
+	case group == "networking.istio.io" && (o.Kind == "EnvoyFilter" ||
+		o.Kind == "ProxyConfig" && o.content.Spec.ConnectionSettings != nil), group == "extensions.istio.io":
+		touches("it can change what a waypoint or gateway does", namespaceScope(o.Namespace).atWaypoint())
 	case group == "networking.istio.io" && o.Kind == "WorkloadEntry":
 		why = "endpoints that are no pods are not judged"
 	case group == "gateway.networking.k8s.io" && strings.HasSuffix(o.Kind, "Route"):
-		touches("it can lead somewhere that no HTTPRoute does", routeScopes(o, spec)...)
-		in.leads(o.Origin, o.Key, routeScopes(o, spec), routeBackends(o, spec))
+		touches("it can lead somewhere that no HTTPRoute does", routeScopes(o)...)
+		in.leads(o.Origin, o.Key, routeScopes(o), routeBackends(o))
 	case o.Kind == "RequestAuthentication" && group == "security.istio.io":
 		why = "nothing verifies tokens here; what it can refuse is taken into account"
-		if len(targetRefsOf(o)) == 0 {
+		if len(TargetRefs(o.asPolicy())) == 0 {
 			why = "without a target it goes to sidecars and gateways, which node proxies are not"
 		}
 	}
@@ -234,20 +254,20 @@ func (in *Input) foreign(o Object) {
 }
 
 // virtualServiceScopes are the Services whose requests in the mesh it is for.
-func (in *Input) virtualServiceScopes(o Object, spec map[string]any) []Scope {
-	if gateways := texts(spec["gateways"]); len(gateways) > 0 && !slices.Contains(gateways, "mesh") {
+func (in *Input) virtualServiceScopes(o Object) []Scope {
+	spec := &o.content.Spec
+	if len(spec.Gateways) > 0 && !slices.Contains(spec.Gateways, "mesh") {
 		return nil
 	}
 	var out []Scope
-	for _, h := range texts(spec["hosts"]) {
-		entry := false
+	for _, h := range spec.Hosts {
+		entries := len(out)
 		for _, e := range in.Set.ServiceEntries {
 			if slices.Contains(e.Spec.Hosts, h) {
-				entry = true
-				out = append(out, Scope{Namespace: e.Namespace, ServiceEntry: e.Name, AnyGateway: true})
+				out = append(out, KeyOf(e).scope().atWaypoint())
 			}
 		}
-		if entry {
+		if len(out) > entries {
 			continue
 		}
 		scope := serviceOf(h, o.Namespace)
@@ -259,66 +279,40 @@ func (in *Input) virtualServiceScopes(o Object, spec map[string]any) []Scope {
 	return out
 }
 
-func routeScopes(o Object, spec map[string]any) []Scope {
+func routeScopes(o Object) []Scope {
 	var out []Scope
-	refs, _ := spec["parentRefs"].([]any)
-	for _, r := range refs {
-		ref, _ := r.(map[string]any)
-		name, _ := ref["name"].(string)
-		namespace, _ := ref["namespace"].(string)
-		namespace = cmp.Or(namespace, o.Namespace)
-		switch kind, _ := ref["kind"].(string); kind {
-		case "Service":
-			out = append(out, Scope{Namespace: namespace, Service: name, AnyGateway: true})
-			continue
-		case "ServiceEntry":
-			out = append(out, Scope{Namespace: namespace, ServiceEntry: name, AnyGateway: true})
-			continue
+	for _, ref := range o.content.Spec.ParentRefs {
+		parent := Key{ref.Kind, cmp.Or(ref.Namespace, o.Namespace), ref.Name}
+		if parent.Kind == "Service" || parent.Kind == "ServiceEntry" {
+			out = append(out, parent.scope().atWaypoint())
+		} else {
+			out = append(out, Scope{Gateway: parent.String()})
 		}
-		out = append(out, Scope{Gateway: namespace + "/" + name})
 	}
 	return out
 }
 
-// targetRefsOf returns the targets of an Istio object of a kind that Set does not
-// hold.
-func targetRefsOf(o Object) []*typev1beta1.PolicyTargetReference {
-	spec, _ := o.Fields["spec"].(map[string]any)
-	list, _ := spec["targetRefs"].([]any)
-	if one, ok := spec["targetRef"]; ok {
-		list = append(list, one)
-	}
-	var out []*typev1beta1.PolicyTargetReference
-	for _, r := range list {
-		ref, _ := r.(map[string]any)
-		group, _ := ref["group"].(string)
-		kind, _ := ref["kind"].(string)
-		name, _ := ref["name"].(string)
-		out = append(out, &typev1beta1.PolicyTargetReference{Group: group, Kind: kind, Name: name})
-	}
-	return out
+// asPolicy returns a policy without rules that is for what an Istio object is for.
+func (o *Object) asPolicy() *securityv1.AuthorizationPolicy {
+	p := &securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name}}
+	p.Spec.TargetRef, p.Spec.TargetRefs = o.content.Spec.TargetRef, o.content.Spec.TargetRefs
+	return p
 }
 
 // scopesOf returns the calls that an AuthorizationPolicy is for.
-func (in *Input) scopesOf(p *securityv1.AuthorizationPolicy) []Scope {
+func scopesOf(p *securityv1.AuthorizationPolicy) []Scope {
 	var out []Scope
 	for _, r := range TargetRefs(p) {
 		switch r.GetKind() {
-		case "Service":
-			out = append(out, Scope{Namespace: p.Namespace, Service: r.GetName()})
-		case "ServiceEntry":
-			out = append(out, Scope{Namespace: p.Namespace, ServiceEntry: r.GetName()})
-		case "Gateway":
-			out = append(out, Scope{Gateway: p.Namespace + "/" + r.GetName()})
+		case "Service", "ServiceEntry", "Gateway":
+			out = append(out, Key{r.GetKind(), p.Namespace, r.GetName()}.scope())
 		case "GatewayClass":
 			out = append(out, Scope{AnyGateway: true})
 		}
 	}
 	if len(TargetRefs(p)) == 0 {
-		scope := Scope{Namespace: p.Namespace, Labels: p.Spec.GetSelector().GetMatchLabels()}
-		if p.Namespace == rootNamespace {
-			scope.Namespace = ""
-		}
+		scope := namespaceScope(p.Namespace)
+		scope.Labels = p.Spec.GetSelector().GetMatchLabels()
 		out = append(out, scope)
 	}
 	return out
@@ -328,92 +322,47 @@ func (in *Input) scopesOf(p *securityv1.AuthorizationPolicy) []Scope {
 func (in *Input) scopesOfKey(key Key) []Scope {
 	switch key.Kind {
 	case "AuthorizationPolicy":
-		for _, p := range in.Set.AuthorizationPolicies {
-			if p.Namespace == key.Namespace && p.Name == key.Name {
-				return in.scopesOf(p)
-			}
+		if p := Find(in.Set.AuthorizationPolicies, key.Namespace, key.Name); p != nil {
+			return scopesOf(p)
 		}
 	case "PeerAuthentication":
 		if key.Namespace == rootNamespace {
 			return []Scope{{}}
 		}
-	case "Service":
-		return []Scope{{Namespace: key.Namespace, Service: key.Name}}
-	case "ServiceEntry":
-		return []Scope{{Namespace: key.Namespace, ServiceEntry: key.Name}}
-	case "Gateway":
-		return []Scope{{Gateway: key.String()}}
-	case "HTTPRoute":
-		return []Scope{{Namespace: key.Namespace, AnyGateway: true}}
-	case "Namespace":
-		return []Scope{{Namespace: key.Name, Callers: true}}
 	case "ServiceAccount", "ConfigMap":
 		return nil
 	}
-	return []Scope{{Namespace: key.Namespace, Callers: true}}
+	return []Scope{key.scope()}
 }
 
 // gapsOfSet finds what the evaluators lack of the objects that they know.
 func (in *Input) gapsOfSet() {
-	fronts := map[string]bool{} // ingress gateways
-	for _, g := range in.Set.Gateways {
-		key := Key{"Gateway", g.Namespace, g.Name}
-		switch class := string(g.Spec.GatewayClassName); class {
-		case "istio-waypoint":
-		case "istio":
-			fronts[key.String()] = true
-		default:
-			fronts[key.String()] = true
-			in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("nothing is known of gateways of class %s", class),
-				false, Scope{Gateway: key.String()})
-		}
-		if g.Spec.GatewayClassName != "istio-waypoint" {
-			// istiod sends Services' calls to any Gateway that they name as their waypoint.
-			for _, scope := range in.boundTo(key) {
-				in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("what a Gateway of class %s does as a waypoint is "+
-					"not known", g.Spec.GatewayClassName), false, scope)
-			}
-		}
-	}
+	in.gateways()
 	for _, s := range in.Set.Services {
-		key := Key{"Service", s.Namespace, s.Name}
-		scope := Scope{Namespace: s.Namespace, Service: s.Name}
-		switch {
+		switch key := KeyOf(s); {
 		case s.Spec.Type == corev1.ServiceTypeExternalName:
-			in.gapAt(key, "spec.externalName", "it is another name for "+s.Spec.ExternalName, false, scope)
+			in.gapAt(key, "spec.externalName", "it is another name for "+s.Spec.ExternalName, key.scope())
 		case len(s.Spec.Selector) == 0:
-			in.gapAt(key, "spec", "has no selector: somebody else says what its endpoints are", false, scope)
+			in.gapAt(key, "spec", "has no selector: somebody else says what its endpoints are", key.scope())
 		}
 	}
 	for _, r := range in.Set.HTTPRoutes {
 		for i, p := range r.Spec.ParentRefs {
-			scope := Scope{Namespace: parentNamespace(r, p), AnyGateway: true}
-			switch {
-			case p.Kind != nil && *p.Kind == "Service":
-				scope.Service = string(p.Name)
-			case p.Kind != nil && *p.Kind == "ServiceEntry":
-				scope.ServiceEntry = string(p.Name)
-			default:
-				continue
+			if parent := Parent(r, p); parent.Kind == "Service" || parent.Kind == "ServiceEntry" {
+				in.gapAt(KeyOf(r), fmt.Sprintf("spec.parentRefs[%d]", i),
+					"it can send the requests elsewhere at a waypoint", parent.scope().atWaypoint())
 			}
-			in.gapAt(Key{"HTTPRoute", r.Namespace, r.Name}, fmt.Sprintf("spec.parentRefs[%d]", i),
-				"it can send the requests elsewhere at a waypoint", false, scope)
 		}
 	}
 	in.routeFields()
-	for _, p := range in.Set.AuthorizationPolicies {
-		in.gatewayPolicy(p, fronts)
-	}
 	for _, w := range in.Set.AllWorkloads() {
 		if w.Template.Spec.HostNetwork {
 			in.gapAt(w.Key, "spec.template.spec.hostNetwork",
-				"its pods have the node's address, which policies do not see as theirs", false,
-				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
+				"its pods have the node's address, which policies do not see as theirs", w.scope())
 		}
 		if on := w.Template.Annotations["ambient.istio.io/bypass-inbound-capture"]; on == "true" {
 			in.gapAt(w.Key, "spec.template.metadata.annotations.ambient.istio.io/bypass-inbound-capture",
-				"its node proxy does not take part", false,
-				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
+				"its node proxy does not take part", w.scope())
 		}
 	}
 	in.serviceEntries()
@@ -422,19 +371,40 @@ func (in *Input) gapsOfSet() {
 	in.undeclaredNamespaces()
 }
 
-// boundTo returns what names a Gateway as its waypoint.
-func (in *Input) boundTo(gateway Key) []Scope {
-	bound := func(namespace string, own map[string]string) bool { return in.waypointOf(namespace, own) == gateway }
-	var out []Scope
-	for _, s := range in.Set.Services {
-		if bound(s.Namespace, s.Labels) {
-			out = append(out, Scope{Namespace: s.Namespace, Service: s.Name})
+// gateways names the gateways of which not all is known, as waypoints too: istiod sends
+// Services' calls to any Gateway that they name. And the policies for those of the
+// ingress.
+func (in *Input) gateways() {
+	for _, g := range in.Set.Gateways {
+		key, class := KeyOf(g), g.Spec.GatewayClassName
+		if class == catalog.WaypointClass {
+			continue
+		}
+		if class != catalog.IngressClass {
+			in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("nothing is known of gateways of class %s", class),
+				key.scope())
+		}
+		in.gapAt(key, "spec.gatewayClassName", fmt.Sprintf("what a Gateway of class %s does as a waypoint is not known",
+			class), in.boundTo(key)...)
+		for _, p := range in.Set.AuthorizationPolicies {
+			in.gatewayPolicy(p, key)
 		}
 	}
-	for _, e := range in.Set.ServiceEntries {
-		if bound(e.Namespace, e.Labels) {
-			out = append(out, Scope{Namespace: e.Namespace, ServiceEntry: e.Name})
+}
+
+// boundTo returns what names a Gateway as its waypoint.
+func (in *Input) boundTo(gateway Key) []Scope {
+	var out []Scope
+	add := func(key Key, own map[string]string) {
+		if in.waypointOf(key.Namespace, own) == gateway {
+			out = append(out, key.scope())
 		}
+	}
+	for _, s := range in.Set.Services {
+		add(KeyOf(s), s.Labels)
+	}
+	for _, e := range in.Set.ServiceEntries {
+		add(KeyOf(e), e.Labels)
 	}
 	return out
 }
@@ -472,64 +442,45 @@ func Sidecar(w Workload, namespace map[string]string) bool {
 		return v == "enabled"
 	}
 	_, revision := namespace["istio.io/rev"]
-	return revision && namespace["istio.io/dataplane-mode"] != "ambient"
+	return revision && namespace[labelDataplaneMode] != "ambient"
 }
 
 // sidecars names the workloads that sidecars stand before: those judge otherwise
 // than node proxies and waypoints do.
 func (in *Input) sidecars() {
-	namespaces := map[string]map[string]string{}
-	for _, n := range in.Set.Namespaces {
-		namespaces[n.Name] = n.Labels
-	}
+	namespaces := in.Set.NamespaceLabels()
 	for _, w := range in.Set.AllWorkloads() {
 		if w.Owner.Kind != "Gateway" && Sidecar(w, namespaces[w.Namespace]) {
 			in.gap(Gap{Origin: in.Set.Origins[w.Key], Object: w.Key,
-				Why: "has a sidecar, and only ambient meshes are judged"},
-				Scope{Namespace: w.Namespace, Labels: w.Template.Labels})
+				Why: "has a sidecar, and only ambient meshes are judged"}, w.scope())
 		}
 	}
 }
 
 // gatewayPolicy names a policy that an ingress gateway enforces, which nothing
 // here does.
-func (in *Input) gatewayPolicy(p *securityv1.AuthorizationPolicy, fronts map[string]bool) {
+func (in *Input) gatewayPolicy(p *securityv1.AuthorizationPolicy, front Key) {
 	if p.Spec.Action == securityv1beta1.AuthorizationPolicy_AUDIT {
 		return
 	}
-	refs := TargetRefs(p)
 	selector := p.Spec.GetSelector().GetMatchLabels()
-	for front := range fronts {
-		namespace, name, _ := strings.Cut(front, "/")
-		for _, r := range refs {
-			if r.GetKind() == "Gateway" && namespace == p.Namespace && r.GetName() == name {
-				in.gapAt(Key{"AuthorizationPolicy", p.Namespace, p.Name}, "spec.targetRefs",
-					"it is for an ingress gateway, whose policies are not judged", false, Scope{Gateway: front})
-			}
-		}
-		label, labelled := selector["gateway.networking.k8s.io/gateway-name"]
-		if len(refs) == 0 && (p.Namespace == rootNamespace || p.Namespace == namespace) && (len(selector) == 0 ||
-			labelled && label == name) {
-			in.gapAt(Key{"AuthorizationPolicy", p.Namespace, p.Name}, "spec",
-				"it is for an ingress gateway, too, whose policies are not judged", false, Scope{Gateway: front})
-		}
+	switch {
+	case Targets(p, "Gateway", front.Namespace, front.Name):
+		in.gapAt(KeyOf(p), "spec.targetRefs", "it is for an ingress gateway, whose policies are not judged",
+			front.scope())
+	case len(TargetRefs(p)) == 0 && (p.Namespace == rootNamespace || p.Namespace == front.Namespace) &&
+		(len(selector) == 0 || selector["gateway.networking.k8s.io/gateway-name"] == front.Name):
+		in.gapAt(KeyOf(p), "spec", "it is for an ingress gateway, too, whose policies are not judged", front.scope())
 	}
 }
 
 // Meshes reports whether anything of the input is in an ambient mesh, or is to be.
 func (in *Input) Meshes() bool {
-	for _, n := range in.Set.Namespaces {
-		if n.Labels["istio.io/dataplane-mode"] == "ambient" {
-			return true
-		}
-	}
-	for _, g := range in.Set.Gateways {
-		if g.Spec.GatewayClassName == "istio-waypoint" {
-			return true
-		}
-	}
-	return slices.ContainsFunc(in.Set.AllWorkloads(),
-		func(w Workload) bool { return w.Template.Labels["istio.io/dataplane-mode"] == "ambient" })
+	ambient := func(labels map[string]string) bool { return labels[labelDataplaneMode] == "ambient" }
+	return slices.ContainsFunc(in.Set.Namespaces, func(n *corev1.Namespace) bool { return ambient(n.Labels) }) ||
+		slices.ContainsFunc(in.Set.Gateways,
+			func(g *gatewayv1.Gateway) bool { return g.Spec.GatewayClassName == catalog.WaypointClass }) ||
+		slices.ContainsFunc(in.Set.AllWorkloads(), func(w Workload) bool { return ambient(w.Template.Labels) })
 }
 
 // undeclaredNamespaces names namespaces whose labels, and so whether their pods
@@ -539,17 +490,14 @@ func (in *Input) undeclaredNamespaces() {
 	if !in.Meshes() {
 		return
 	}
-	declared := map[string]bool{}
-	for _, n := range in.Set.Namespaces {
-		declared[n.Name] = true
-	}
+	declared := in.Set.NamespaceLabels()
 	for _, w := range in.Set.AllWorkloads() {
-		if declared[w.Namespace] || w.Template.Labels["istio.io/dataplane-mode"] != "" {
+		if _, known := declared[w.Namespace]; known || w.Template.Labels[labelDataplaneMode] != "" {
 			continue
 		}
-		declared[w.Namespace] = true
-		in.gap(Gap{Origin: in.Set.Origins[w.Key], Object: Key{"Namespace", "", w.Namespace},
-			Why: "is not among the files: whether its pods are in the mesh is not known"}, Scope{Namespace: w.Namespace,
-			Callers: true})
+		key := Key{"Namespace", "", w.Namespace}
+		declared[w.Namespace] = nil // said once
+		in.gap(Gap{Origin: in.Set.Origins[w.Key], Object: key,
+			Why: "is not among the files: whether its pods are in the mesh is not known"}, key.scope())
 	}
 }

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,12 +79,33 @@ func (s Scope) Touches(t Target) bool {
 	case s.Service != "" && s.Service != t.Service, s.ServiceEntry != "" && s.ServiceEntry != t.ServiceEntry:
 		return false
 	}
-	for k, v := range s.Labels {
-		if got, ok := t.Labels[k]; !ok || got != v {
-			return false
-		}
+	return Selects(s.Labels, t.Labels)
+}
+
+// scope returns the calls that an object can touch.
+func (k Key) scope() Scope {
+	switch k.Kind {
+	case "Service":
+		return Scope{Namespace: k.Namespace, Service: k.Name}
+	case "ServiceEntry":
+		return Scope{Namespace: k.Namespace, ServiceEntry: k.Name}
+	case "Gateway":
+		return Scope{Gateway: k.String()}
+	case "HTTPRoute":
+		return Scope{Namespace: k.Namespace, AnyGateway: true}
+	case "Namespace":
+		return Scope{Namespace: k.Name, Callers: true}
 	}
-	return true
+	return Scope{Namespace: k.Namespace, Callers: true}
+}
+
+// scope returns the calls to a workload's pods.
+func (w *Workload) scope() Scope { return Scope{Namespace: w.Namespace, Labels: w.Template.Labels} }
+
+// atWaypoint returns those of a scope that come through a waypoint or gateway.
+func (s Scope) atWaypoint() Scope {
+	s.AnyGateway = true
+	return s
 }
 
 // holds reports whether a gateway is of the scope's namespace.
@@ -100,10 +120,4 @@ func Touching(gaps []Gap, t Target) []Gap {
 		}
 	}
 	return out
-}
-
-func sortGaps(gaps []Gap) {
-	slices.SortStableFunc(gaps, func(a, b Gap) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
-	})
 }

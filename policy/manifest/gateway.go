@@ -5,6 +5,7 @@ import (
 
 	"artemis.example/catalog"
 	securityv1beta1 "istio.io/api/security/v1beta1"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -24,91 +25,83 @@ func (s *Set) ignored() Problems {
 	return append(s.ignoredGateways(), s.ignoredPolicies()...)
 }
 
+// notImplemented returns the problem that an object is something that local mode has not.
+func (s *Set) notImplemented(key Key, format string, args ...any) Problem {
+	return Problem{Origin: s.Origins[key], Code: CodeNotImplemented, Object: key, Message: fmt.Sprintf(format, args...)}
+}
+
 // ignoredGateways returns the ingress gateways, listeners and routes that are not
 // those of the one gateway.
 func (s *Set) ignoredGateways() Problems {
+	front := Key{"Gateway", frontNamespace, frontName}
 	var out Problems
-	refuse := func(kind, namespace, name, format string, args ...any) {
-		key := Key{kind, namespace, name}
-		out = append(out, Problem{Origin: s.Origins[key], Code: CodeNotImplemented, Object: key,
-			Message: fmt.Sprintf(format, args...)})
-	}
 	for _, g := range s.Gateways {
-		if g.Spec.GatewayClassName != "istio" {
+		key := KeyOf(g)
+		if g.Spec.GatewayClassName != catalog.IngressClass {
 			continue
 		}
-		if g.Namespace != frontNamespace || g.Name != frontName {
-			refuse("Gateway", g.Namespace, g.Name, "local mode has one ingress gateway, %s/%s", frontNamespace,
-				frontName)
+		if key != front {
+			out = append(out, s.notImplemented(key, "local mode has one ingress gateway, %s", front))
 			continue
 		}
 		for _, l := range g.Spec.Listeners {
 			if l.Hostname != nil {
-				refuse("Gateway", g.Namespace, g.Name,
-					"local mode's gateway knows no hostname of a listener, only those of routes")
+				out = append(out, s.notImplemented(key,
+					"local mode's gateway knows no hostname of a listener, only those of routes"))
 			}
-			if l.AllowedRoutes == nil || l.AllowedRoutes.Namespaces == nil || l.AllowedRoutes.Namespaces.From == nil ||
-				*l.AllowedRoutes.Namespaces.From != gatewayv1.NamespacesFromAll {
-				refuse("Gateway", g.Namespace, g.Name, "local mode's gateway takes the routes of every namespace: "+
-					"write allowedRoutes.namespaces.from: All")
+			if takesFrom(l) != gatewayv1.NamespacesFromAll {
+				out = append(out, s.notImplemented(key, "local mode's gateway takes the routes of every namespace: "+
+					"write allowedRoutes.namespaces.from: All"))
 			}
 		}
 	}
 	for _, r := range s.HTTPRoutes {
 		for _, p := range r.Spec.ParentRefs {
-			if ns := parentNamespace(r, p); ns != frontNamespace || string(p.Name) != frontName {
-				refuse("HTTPRoute", r.Namespace, r.Name, "is for Gateway %s/%s; local mode has only %s/%s", ns, p.Name,
-					frontNamespace, frontName)
+			if parent := Parent(r, p); parent.String() != front.String() {
+				out = append(out, s.notImplemented(KeyOf(r), "is for Gateway %s; local mode has only %s", parent, front))
 			}
 		}
 	}
 	return out
+}
+
+// takesFrom returns from where a listener takes routes, empty where it does not say.
+func takesFrom(l gatewayv1.Listener) gatewayv1.FromNamespaces {
+	if l.AllowedRoutes == nil || l.AllowedRoutes.Namespaces == nil {
+		return ""
+	}
+	return ptr.Deref(l.AllowedRoutes.Namespaces.From, "")
 }
 
 // ignoredPolicies returns the policies that a cluster would enforce at an ingress
 // gateway, too: those that target it, and those without a target in its
 // namespace or for the whole mesh.
 func (s *Set) ignoredPolicies() Problems {
-	type name struct{ namespace, name string }
-	fronts, namespaces := map[name]bool{}, map[string]bool{}
+	fronts := map[Key]bool{}
 	for _, g := range s.Gateways {
 		if g.Spec.GatewayClassName != catalog.WaypointClass {
-			fronts[name{g.Namespace, g.Name}] = true
+			fronts[KeyOf(g)] = true
 		}
 	}
 	for _, r := range s.HTTPRoutes {
 		for _, p := range r.Spec.ParentRefs {
-			fronts[name{parentNamespace(r, p), string(p.Name)}] = true
+			fronts[Parent(r, p)] = true
 		}
-	}
-	if len(fronts) > 0 {
-		namespaces[rootNamespace] = true
-	}
-	for f := range fronts {
-		namespaces[f.namespace] = true
 	}
 	var out Problems
 	for _, p := range s.AuthorizationPolicies {
-		refs := p.Spec.TargetRefs
-		if p.Spec.TargetRef != nil {
-			refs = append(refs[:len(refs):len(refs)], p.Spec.TargetRef)
+		applies := false
+		for front := range fronts {
+			of := p.Namespace == front.Namespace
+			if p.Namespace == rootNamespace {
+				of = p.Spec.Selector == nil
+			}
+			applies = applies || len(TargetRefs(p)) == 0 && of || Targets(p, "Gateway", front.Namespace, front.Name)
 		}
-		refused := len(refs) == 0 && namespaces[p.Namespace] && (p.Namespace != rootNamespace || p.Spec.Selector == nil)
-		for _, r := range refs {
-			refused = refused || (r.GetKind() == "Gateway" && fronts[name{p.Namespace, r.GetName()}])
-		}
-		if refused && p.Spec.Action != securityv1beta1.AuthorizationPolicy_AUDIT {
-			key := Key{"AuthorizationPolicy", p.Namespace, p.Name}
-			out = append(out, Problem{Origin: s.Origins[key], Code: CodeNotImplemented, Object: key,
-				Message: "is for an ingress gateway, too, and local mode enforces no policies there"})
+		if applies && p.Spec.Action != securityv1beta1.AuthorizationPolicy_AUDIT {
+			out = append(out, s.notImplemented(KeyOf(p),
+				"is for an ingress gateway, too, and local mode enforces no policies there"))
 		}
 	}
 	return out
-}
-
-func parentNamespace(r *gatewayv1.HTTPRoute, p gatewayv1.ParentReference) string {
-	if p.Namespace != nil {
-		return string(*p.Namespace)
-	}
-	return r.Namespace
 }

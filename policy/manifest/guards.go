@@ -145,7 +145,7 @@ func (s *Set) strict(namespace string, of map[string]string) (by *securityv1.Pee
 	var whole, own v1beta1.PeerAuthentication_MutualTLS_Mode
 	for _, p := range s.PeerAuthentications {
 		selector := p.Spec.GetSelector().GetMatchLabels()
-		if p.Namespace != namespace || !labels.SelectorFromSet(selector).Matches(labels.Set(of)) {
+		if p.Namespace != namespace || !Selects(selector, of) {
 			continue
 		}
 		mode := p.Spec.GetMtls().GetMode()
@@ -175,8 +175,8 @@ func (s *Set) strict(namespace string, of map[string]string) (by *securityv1.Pee
 // is for everybody.
 func (s *Set) listed(namespace string, of map[string]string) (by *securityv1.AuthorizationPolicy) {
 	for _, p := range s.AuthorizationPolicies {
-		selector := labels.SelectorFromSet(p.Spec.GetSelector().GetMatchLabels())
-		if p.Namespace != namespace || !allows(p) || len(TargetRefs(p)) > 0 || !selector.Matches(labels.Set(of)) {
+		if p.Namespace != namespace || !allows(p) || len(TargetRefs(p)) > 0 ||
+			!Selects(p.Spec.GetSelector().GetMatchLabels(), of) {
 			continue
 		}
 		for _, rule := range p.Spec.Rules {

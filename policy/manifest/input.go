@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -127,16 +128,16 @@ func (r *reader) content(name string, data []byte) {
 		r.input.leaveOut("templates", "render them first", Origin{name, yamlErrorLine(err)})
 		return
 	}
-	before, left := len(r.survey.Set.Origins)+len(r.survey.Other)+len(r.survey.Problems), r.input.leftCount()
+	before := r.input.found()
 	r.file(name, docs, err)
-	if after := len(r.survey.Set.Origins) + len(r.survey.Other) + len(r.survey.Problems); after == before &&
-		r.input.leftCount() == left {
+	if r.input.found() == before {
 		r.input.leaveOut(noObject, nothingToJudge, Origin{name, 1})
 	}
 }
 
-func (in *Input) leftCount() int {
-	n := 0
+// found returns how much was found so far, understood or not.
+func (in *Input) found() int {
+	n := len(in.Set.Origins) + len(in.Other) + len(in.Problems)
 	for _, l := range in.LeftOut {
 		n += len(l.Places)
 	}
@@ -158,10 +159,9 @@ var blank = regexp.MustCompile(`(?m):[ \t]+\{\w+\}[^\s,}]`)
 // placeholder reports whether a text has something in it that a renderer
 // replaces: Go templates, shell variables, <words> to fill in.
 func placeholder(s string) bool {
-	return strings.Contains(s, "{{") || strings.Contains(s, "${") || strings.Contains(s, "$(") || strings.Contains(s,
-		"<%") ||
-		(strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">")) || strings.Contains(s, "/<") || strings.Contains(s,
-		"{%")
+	return strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">") ||
+		slices.ContainsFunc([]string{"{{", "${", "$(", "<%", "/<", "{%"},
+			func(mark string) bool { return strings.Contains(s, mark) })
 }
 
 // unrendered reports whether an object is still to be rendered: a placeholder in
@@ -326,12 +326,7 @@ func kustomized(files map[string]bool) (changed, namespaces map[string]string) {
 			namespaces[path] = namespace
 		}
 	}
-	dirs := make([]string, 0, len(all))
-	for dir := range all {
-		dirs = append(dirs, dir)
-	}
-	slices.Sort(dirs)
-	for _, dir := range dirs {
+	for _, dir := range slices.Sorted(maps.Keys(all)) {
 		k := all[dir]
 		for _, p := range k.patches {
 			changed[p] = dir

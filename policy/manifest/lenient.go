@@ -112,22 +112,18 @@ func clusterWide(kind string) bool {
 
 // keep keeps an object of a kind that Set does not hold.
 func (o *object) keep(apiVersion, group string) {
+	found := Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion}
 	spec := field(o.node, "spec")
-	matters := slices.Contains([]string{"networking.istio.io", "extensions.istio.io", "security.istio.io",
-		"gateway.networking.k8s.io"}, group) ||
-		strings.HasSuffix(o.key.Kind, "NetworkPolicy") || o.key.Kind == "Pod" || field(spec, "template") != nil ||
-		field(spec, "jobTemplate") != nil
-	if !matters { // nothing of it is asked for: large kinds are not read further
-		o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion})
-		return
+	if slices.Contains([]string{"networking.istio.io", "extensions.istio.io", "security.istio.io",
+		"gateway.networking.k8s.io"}, group) || strings.HasSuffix(o.key.Kind, "NetworkPolicy") || o.key.Kind == "Pod" ||
+		field(spec, "template") != nil || field(spec, "jobTemplate") != nil {
+		// Of others nothing is asked for: large kinds are not read further.
+		if err := found.read(o.node); err != nil {
+			o.input.leaveOut(o.key.Kind, "it cannot be read: "+err.Error(), o.origin)
+			return
+		}
 	}
-	var fields map[string]any
-	if err := o.node.Decode(&fields); err != nil {
-		o.input.leaveOut(o.key.Kind, "it cannot be read: "+err.Error(), o.origin)
-		return
-	}
-	o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion,
-		Fields: fields})
+	o.survey.Other = append(o.survey.Other, found)
 }
 
 // concerns reports whether a problem of that class in the object is a matter of
@@ -158,22 +154,21 @@ func (o *object) place(value any) {
 // repeated reports whether an object was read before, and names it where the two
 // are not the same.
 func (o *object) repeated(data string) bool {
+	content := strings.Join(strings.Fields(data), "")
 	first, dup := o.survey.Set.Origins[o.key]
 	if !dup {
-		o.contents[o.key] = strings.Join(strings.Fields(data), "")
+		o.contents[o.key] = content
 		return false
 	}
-	if o.input == nil || o.contents[o.key] != strings.Join(strings.Fields(data), "") {
-		if o.input != nil {
-			o.input.Torn[cmp.Or(o.key.Namespace, o.key.Name)] = true
-			if !o.concerns(CodeDuplicateObject) {
-				o.input.leaveOut(o.key.Kind, givenAgain, o.origin)
-			}
-		}
-		o.fault(o.node.Line, CodeDuplicateObject, "%s", givenTwice(first))
-	}
-	if o.input != nil && o.contents[o.key] == strings.Join(strings.Fields(data), "") {
+	same := o.contents[o.key] == content
+	if o.input != nil && (same || !o.concerns(CodeDuplicateObject)) {
 		o.input.leaveOut(o.key.Kind, givenAgain, o.origin)
+	}
+	if o.input != nil && !same {
+		o.input.Torn[cmp.Or(o.key.Namespace, o.key.Name)] = true
+	}
+	if o.input == nil || !same {
+		o.fault(o.node.Line, CodeDuplicateObject, "%s", givenTwice(first))
 	}
 	return true
 }

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,12 +11,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Object is one object of a kind that Set does not hold, as it was written.
+// Object is one object of a kind that Set does not hold.
 type Object struct {
 	Key
 	Origin
 	APIVersion string
-	Fields     map[string]any
+
+	content content
 }
 
 // Survey is everything that files say, good or bad: what Load would refuse is
@@ -41,11 +41,18 @@ func Load(paths ...string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Problems = append(s.Problems, s.Set.ignored()...).sorted()
-	if len(s.Problems) > 0 {
-		return nil, fmt.Errorf("load manifests: %w", s.Problems)
+	if err := s.refused(); err != nil {
+		return nil, fmt.Errorf("load manifests: %w", err)
 	}
 	return s.Set, nil
+}
+
+// refused returns everything that keeps local mode from running the files.
+func (s *Survey) refused() error {
+	if problems := append(s.Problems, s.Set.ignored()...).sorted(); len(problems) > 0 {
+		return problems
+	}
+	return nil
 }
 
 // Read reads like Load and goes on where Load would stop. It fails only when
@@ -75,8 +82,8 @@ func Parse(name, content string) (*Set, error) {
 	r := newReader()
 	docs, err := splitDocuments(strings.NewReader(content))
 	r.file(name, docs, err)
-	if problems := append(r.survey.Problems, r.survey.Set.ignored()...).sorted(); len(problems) > 0 {
-		return nil, fmt.Errorf("parse manifests: %w", problems)
+	if err := r.survey.refused(); err != nil {
+		return nil, fmt.Errorf("parse manifests: %w", err)
 	}
 	return r.survey.Set, nil
 }
@@ -115,7 +122,6 @@ func find(paths []string) ([]string, error) {
 // reader collects the objects and the problems of files.
 type reader struct {
 	survey *Survey
-	trees  map[string]*fieldTree
 	// input is set where anybody's manifests are read, leniently.
 	input     *Input
 	namespace string         // that a kustomization gives to the file
@@ -124,7 +130,7 @@ type reader struct {
 
 func newReader() *reader {
 	return &reader{contents: map[Key]string{}, survey: &Survey{Set: &Set{Origins: map[Key]Origin{}},
-		Lines: map[Key]map[string]int{}}, trees: acceptedTrees()}
+		Lines: map[Key]map[string]int{}}}
 }
 
 func (r *reader) file(name string, docs []*yaml.Node, err error) {
@@ -151,19 +157,17 @@ func yamlErrorLine(err error) int {
 
 // object reads one object, or the items of a List.
 func (r *reader) object(file string, n *yaml.Node) {
-	apiVersion, kind := text(field(n, "apiVersion")), text(field(n, "kind"))
-	meta := field(n, "metadata")
-	key := Key{Kind: kind, Namespace: text(field(meta, "namespace")), Name: text(field(meta, "name"))}
+	apiVersion, key := text(field(n, "apiVersion")), written(n)
 	o := &object{reader: r, node: n, key: key, origin: Origin{file, n.Line}}
 	switch {
-	case n.Kind != yaml.MappingNode || kind == "" || apiVersion == "":
+	case n.Kind != yaml.MappingNode || key.Kind == "" || apiVersion == "":
 		if r.input != nil {
 			r.input.leaveOut(noObject, nothingToJudge, o.origin)
 			return
 		}
 		o.fault(n.Line, CodeNoObject, "no Kubernetes object: apiVersion and kind are needed")
 		return
-	case kind == "List" && apiVersion == "v1":
+	case key.Kind == "List" && apiVersion == "v1":
 		if items := field(n, "items"); items != nil && items.Kind == yaml.SequenceNode {
 			for _, item := range items.Content {
 				r.object(file, item)
@@ -174,9 +178,9 @@ func (r *reader) object(file string, n *yaml.Node) {
 		o.lenient(apiVersion)
 		return
 	}
-	impl, ok := implementation(apiVersion, kind)
+	impl, ok := implementation(apiVersion, key.Kind)
 	if !ok || impl.asked {
-		o.other(apiVersion)
+		o.fault(n.Line, CodeUnknownKind, "local mode does not implement %s of %s", key.Kind, apiVersion)
 		return
 	}
 	if key.Name == "" {
@@ -200,6 +204,14 @@ type object struct {
 	key    Key
 	origin Origin
 	lines  map[string]int
+	// unknown are the fields that the kind does not have.
+	unknown map[string]bool
+}
+
+// written returns the key of an object as it is written.
+func written(n *yaml.Node) Key {
+	meta := field(n, "metadata")
+	return Key{text(field(n, "kind")), text(field(meta, "namespace")), text(field(meta, "name"))}
 }
 
 func (o *object) fault(line int, code Code, format string, args ...any) {
@@ -211,34 +223,22 @@ func (o *object) fault(line int, code Code, format string, args ...any) {
 }
 
 // lineOf returns the line of a field, or of its nearest parent.
-func (o *object) lineOf(path string) int {
-	for path != "" {
-		if l, ok := o.lines[path]; ok {
-			return l
-		}
-		i := strings.LastIndexAny(path, ".[")
-		if i < 0 {
-			break
-		}
-		path = path[:i]
-	}
-	return o.origin.Line
-}
+func (o *object) lineOf(path string) int { return lineOf(path, o.lines, o.origin.Line) }
 
-// other keeps an object of a kind that Set does not hold.
-func (o *object) other(apiVersion string) {
-	o.fault(o.node.Line, CodeUnknownKind, "local mode does not implement %s of %s", o.key.Kind, apiVersion)
-	var fields map[string]any
-	if err := o.node.Decode(&fields); err != nil {
-		o.fault(o.node.Line, CodeSyntax, "%v", err)
-		return
+// lineOf returns the line of a field, or of its nearest parent that has one, or else
+// that of the object.
+func lineOf(path string, lines map[string]int, object int) int {
+	for path != "" {
+		if line, ok := lines[path]; ok {
+			return line
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
-	o.survey.Other = append(o.survey.Other, Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion,
-		Fields: fields})
+	return object
 }
 
 func (o *object) read(impl kindOf) {
-	o.lines = map[string]int{}
+	o.lines, o.unknown = map[string]int{}, map[string]bool{}
 	data, err := jsonOf(o.node, "", o.lines, o.fault)
 	if err != nil {
 		o.fault(o.node.Line, CodeSyntax, "%v", err)
@@ -247,20 +247,14 @@ func (o *object) read(impl kindOf) {
 	if o.repeated(data) {
 		return
 	}
-	unknown := map[string]bool{}
-	value, err := impl.decode(o, data, unknown)
+	value, err := impl.decode(o, data)
 	if err != nil {
-		var located *locatedError
-		line, code := o.origin.Line, CodeInvalid
-		if errors.As(err, &located) {
-			line, code = located.line, located.code
-		}
-		o.fault(line, code, "%v", err)
+		o.report(err)
 		return
 	}
 	if !impl.asked {
-		o.trees[o.key.Kind].refuse(o.node, "", func(line int, path string) {
-			if !unknown[path] {
+		acceptedTrees()[o.key.Kind].refuse(o.node, "", func(line int, path string) {
+			if !o.unknown[path] {
 				o.fault(line, CodeNotImplemented, "local mode does not implement the field %s", path)
 			}
 		})

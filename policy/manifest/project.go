@@ -290,12 +290,10 @@ func onlyComments(text []byte) bool {
 
 // refuseEmpty refuses fields without a value in the objects that protect.
 func (r *reader) refuseEmpty(path string, doc *yaml.Node) {
-	kind := text(field(doc, "kind"))
-	if kind != "AuthorizationPolicy" && kind != "NetworkPolicy" && kind != "PeerAuthentication" {
+	key := written(doc)
+	if key.Kind != "AuthorizationPolicy" && key.Kind != "NetworkPolicy" && key.Kind != "PeerAuthentication" {
 		return
 	}
-	meta := field(doc, "metadata")
-	key := Key{Kind: kind, Namespace: text(field(meta, "namespace")), Name: text(field(meta, "name"))}
 	var walk func(n *yaml.Node, at string)
 	walk = func(n *yaml.Node, at string) {
 		switch {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -14,7 +15,7 @@ import (
 func (in *Input) routeFields() {
 	for _, r := range in.Set.HTTPRoutes {
 		for _, f := range unknownRouteFields(r) {
-			in.gapAt(Key{"HTTPRoute", r.Namespace, r.Name}, f.path, f.why, false, in.besides(r)...)
+			in.gapAt(KeyOf(r), f.path, f.why, in.besides(r)...)
 		}
 	}
 }
@@ -22,6 +23,7 @@ func (in *Input) routeFields() {
 // besides returns the Services that a gateway leads to by a route, and by others for the
 // same hosts.
 func (in *Input) besides(r *gatewayv1.HTTPRoute) []Scope {
+	var seen []Key
 	var out []Scope
 	for _, o := range in.Set.HTTPRoutes {
 		if o != r && !(shareGateway(r, o) && shareHost(r, o)) {
@@ -29,13 +31,9 @@ func (in *Input) besides(r *gatewayv1.HTTPRoute) []Scope {
 		}
 		for _, rule := range o.Spec.Rules {
 			for _, ref := range rule.BackendRefs {
-				s := Scope{Namespace: o.Namespace, Service: string(ref.Name), AnyGateway: true}
-				if ref.Namespace != nil {
-					s.Namespace = string(*ref.Namespace)
-				}
-				same := func(x Scope) bool { return x.Namespace == s.Namespace && x.Service == s.Service }
-				if !slices.ContainsFunc(out, same) {
-					out = append(out, s)
+				if to := Backend(o, ref); !slices.Contains(seen, to) {
+					seen = append(seen, to)
+					out = append(out, Scope{Namespace: to.Namespace, Service: to.Name, AnyGateway: true})
 				}
 			}
 		}
@@ -46,7 +44,8 @@ func (in *Input) besides(r *gatewayv1.HTTPRoute) []Scope {
 func shareGateway(a, b *gatewayv1.HTTPRoute) bool {
 	return slices.ContainsFunc(a.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
 		return slices.ContainsFunc(b.Spec.ParentRefs, func(q gatewayv1.ParentReference) bool {
-			return p.Name == q.Name && parentNamespace(a, p) == parentNamespace(b, q)
+			x, y := Parent(a, p), Parent(b, q)
+			return x.Name == y.Name && x.Namespace == y.Namespace
 		})
 	})
 }
@@ -75,8 +74,8 @@ func unknownRouteFields(r *gatewayv1.HTTPRoute) []left {
 				there bool
 			}{
 				{"method", m.Method != nil}, {"headers", len(m.Headers) > 0}, {"queryParams", len(m.QueryParams) > 0},
-				{"path.type", m.Path != nil && m.Path.Type != nil &&
-					*m.Path.Type == gatewayv1.PathMatchRegularExpression},
+				{"path.type", ptr.Deref(ptr.Deref(m.Path, gatewayv1.HTTPPathMatch{}).Type, "") ==
+					gatewayv1.PathMatchRegularExpression},
 			} {
 				if f.there {
 					out = append(out, left{match + f.name, "a gateway's routes are told apart by host and path only"})
@@ -87,7 +86,7 @@ func unknownRouteFields(r *gatewayv1.HTTPRoute) []left {
 		for j, ref := range rule.BackendRefs {
 			backend := fmt.Sprintf("%s.backendRefs[%d]", at, j)
 			out = append(out, unknownFilters(backend, ref.Filters)...)
-			if ref.Weight != nil && *ref.Weight == 0 {
+			if ptr.Deref(ref.Weight, 1) == 0 {
 				out = append(out, left{backend + ".weight", "nothing is sent there"})
 			}
 		}

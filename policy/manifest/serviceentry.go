@@ -104,25 +104,24 @@ func (in *Input) serviceEntries() {
 	given := map[string][]Key{} // by what can be given once in a namespace: a host, an address
 	for _, s := range in.Set.Services {
 		host := s.Name + "." + s.Namespace + ".svc.cluster.local"
-		given[host+" in "+s.Namespace] = []Key{{"Service", s.Namespace, s.Name}}
+		given[host+" in "+s.Namespace] = []Key{KeyOf(s)}
 	}
 	for _, e := range in.Set.ServiceEntries {
-		key := Key{"ServiceEntry", e.Namespace, e.Name}
+		key := KeyOf(e)
 		for _, what := range append(slices.Clone(e.Spec.Hosts), e.Spec.Addresses...) {
 			what = strings.ToLower(what) + " in " + e.Namespace
 			if !slices.Contains(given[what], key) {
 				given[what] = append(given[what], key)
 			}
 		}
-		in.entryGaps(e, key)
+		in.entryGaps(e)
 	}
 	for _, what := range slices.Sorted(maps.Keys(given)) {
 		keys := given[what]
 		for _, k := range keys {
 			if k.Kind == "ServiceEntry" && len(keys) > 1 {
 				in.gap(Gap{Origin: in.Set.Origins[k], Object: k, Why: fmt.Sprintf(
-					"%d objects give %s, and one of them counts: a Service, or the oldest", len(keys), what)},
-					Scope{Namespace: k.Namespace, ServiceEntry: k.Name})
+					"%d objects give %s, and one of them counts: a Service, or the oldest", len(keys), what)}, k.scope())
 			}
 		}
 	}
@@ -133,53 +132,43 @@ func (in *Input) serviceEntries() {
 	}
 }
 
-func (in *Input) entryGaps(e *istionetworkingv1.ServiceEntry, key Key) {
-	scope := Scope{Namespace: key.Namespace, ServiceEntry: key.Name}
+func (in *Input) entryGaps(e *istionetworkingv1.ServiceEntry) {
+	lacks := func(path, why string) { in.gapAt(KeyOf(e), path, why, KeyOf(e).scope()) }
 	wild := slices.ContainsFunc(e.Spec.Hosts, func(h string) bool { return strings.HasPrefix(h, "*") })
 	switch {
 	case len(e.Spec.Addresses) > 0 || e.Spec.Resolution == networkingv1alpha3.ServiceEntry_NONE:
 	case strings.EqualFold(e.Labels["networking.istio.io/enable-autoallocate-ip"], "false"):
-		in.gapAt(key, "metadata.labels.networking.istio.io/enable-autoallocate-ip",
-			"it has no address: what its hosts are to a caller, DNS says", false, scope)
+		lacks("metadata.labels.networking.istio.io/enable-autoallocate-ip",
+			"it has no address: what its hosts are to a caller, DNS says")
 	case wild && e.Spec.Resolution != networkingv1alpha3.ServiceEntry_DYNAMIC_DNS:
-		in.gapAt(key, "spec.hosts", "a host with a wildcard gets no address: what it is to a caller, DNS says", false,
-			scope)
+		lacks("spec.hosts", "a host with a wildcard gets no address: what it is to a caller, DNS says")
 	}
 	for i, w := range e.Spec.Endpoints {
 		if w.GetNetwork() != "" || strings.HasPrefix(w.GetAddress(), "unix://") || w.GetAddress() == "" {
-			in.gapAt(key, fmt.Sprintf("spec.endpoints[%d]", i), "it is in another network, or a socket", false, scope)
+			lacks(fmt.Sprintf("spec.endpoints[%d]", i), "it is in another network, or a socket")
 		}
 	}
 	for _, label := range []string{"networking.istio.io/tunnel", "security.istio.io/tlsMode"} {
 		if e.Labels[label] != "" {
-			in.gapAt(key, "metadata.labels."+label, "its endpoints take part in the mesh themselves", false, scope)
+			lacks("metadata.labels."+label, "its endpoints take part in the mesh themselves")
 		}
 	}
 }
 
 // workloadEntry names the Services that an endpoint outside of the cluster is behind.
 func (in *Input) workloadEntry(o Object) {
-	spec, _ := o.Fields["spec"].(map[string]any)
-	own, _ := spec["labels"].(map[string]any)
-	selects := func(selector map[string]string) bool {
-		for k, v := range selector {
-			if own[k] != v {
-				return false
-			}
-		}
-		return true
-	}
 	touches := func(s Scope) {
 		in.gap(Gap{Origin: o.Origin, Object: o.Key, Why: "is an endpoint that is no pod, of which nothing is known"}, s)
 	}
 	for _, s := range in.Set.Services {
-		if s.Namespace == o.Namespace && len(s.Spec.Selector) > 0 && selects(s.Spec.Selector) {
-			touches(Scope{Namespace: s.Namespace, Service: s.Name})
+		if s.Namespace == o.Namespace && len(s.Spec.Selector) > 0 && Selects(s.Spec.Selector, o.content.Spec.Labels) {
+			touches(KeyOf(s).scope())
 		}
 	}
 	for _, e := range in.Set.ServiceEntries {
-		if w := e.Spec.WorkloadSelector; e.Namespace == o.Namespace && w != nil && selects(w.Labels) {
-			touches(Scope{Namespace: e.Namespace, ServiceEntry: e.Name})
+		if w := e.Spec.WorkloadSelector; e.Namespace == o.Namespace && w != nil &&
+			Selects(w.Labels, o.content.Spec.Labels) {
+			touches(KeyOf(e).scope())
 		}
 	}
 }

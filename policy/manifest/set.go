@@ -125,6 +125,16 @@ func (s *Set) NamespaceLabels() map[string]map[string]string {
 	return out
 }
 
+// Selects reports whether labels are those of a selector, each of them.
+func Selects(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if got, ok := labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
 // TargetRefs returns what a policy is for, nothing where it has a selector or is for
 // all of its namespace.
 func TargetRefs(p *securityv1.AuthorizationPolicy) []*typev1beta1.PolicyTargetReference {

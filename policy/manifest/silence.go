@@ -31,23 +31,8 @@ func (s *Silence) Covers(check, file, object string) bool {
 
 // fits reports whether a text is a pattern's, in which * is whatever there may be.
 func fits(pattern, text string) bool {
-	first, rest, wild := strings.Cut(pattern, "*")
-	if !wild {
-		return pattern == text
-	}
-	text, ok := strings.CutPrefix(text, first)
-	if !ok {
-		return false
-	}
-	parts := strings.Split(rest, "*")
-	for _, part := range parts[:len(parts)-1] {
-		i := strings.Index(text, part)
-		if i < 0 {
-			return false
-		}
-		text = text[i+len(part):]
-	}
-	return strings.HasSuffix(text, parts[len(parts)-1])
+	pattern = strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*")
+	return regexp.MustCompile("(?s)^" + pattern + "$").MatchString(text)
 }
 
 // ReadSilences reads a file of silences: a list under silences of check, reason, and

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -68,6 +69,16 @@ func (o *object) refuse(path, format string, args ...any) {
 	o.fault(o.lineOf(path), CodeNotImplemented, "%s: %s", path, fmt.Sprintf(format, args...))
 }
 
+// onlyTCP is said of any other protocol.
+const onlyTCP = "local mode carries TCP only"
+
+// among refuses a value that is given and is none of some.
+func (o *object) among(path string, value any, why string, some ...any) {
+	if text := fmt.Sprint(value); text != "" && !slices.Contains(some, value) {
+		o.refuse(path, "%s, not %s", why, text)
+	}
+}
+
 func (o *object) invalid(path, format string, args ...any) {
 	o.fault(o.lineOf(path), CodeInvalid, "%s: %s", path, fmt.Sprintf(format, args...))
 }
@@ -82,11 +93,12 @@ func (o *object) checkSelector(path string, s *metav1.LabelSelector) {
 }
 
 func (o *object) checkDeployment(d *appsv1.Deployment) {
+	o.checkMetadata(d.Spec.Template.Labels, d.Spec.Template.Annotations)
 	if o.input != nil {
 		return // no answer depends on what only runs it
 	}
-	if d.Spec.Replicas != nil && *d.Spec.Replicas != 0 && *d.Spec.Replicas != 1 {
-		o.refuse("spec.replicas", "local mode runs one pod of a Deployment, or none, not %d", *d.Spec.Replicas)
+	if n := ptr.Deref(d.Spec.Replicas, 1); n != 0 && n != 1 {
+		o.refuse("spec.replicas", "local mode runs one pod of a Deployment, or none, not %d", n)
 	}
 	pod := d.Spec.Template.Spec
 	if d.Spec.Selector == nil {
@@ -100,9 +112,7 @@ func (o *object) checkDeployment(d *appsv1.Deployment) {
 		o.refuse("spec.template.spec.containers", "local mode runs exactly one container of a pod, not %d",
 			len(pod.Containers))
 	}
-	if p := pod.RestartPolicy; p != "" && p != corev1.RestartPolicyAlways {
-		o.refuse("spec.template.spec.restartPolicy", "only Always, not %s", p)
-	}
+	o.among("spec.template.spec.restartPolicy", pod.RestartPolicy, "only Always", corev1.RestartPolicyAlways)
 	scratch := map[string]bool{}
 	for i, v := range pod.Volumes {
 		if v.EmptyDir == nil {
@@ -124,9 +134,7 @@ func (o *object) checkDeployment(d *appsv1.Deployment) {
 			if p.HostPort != 0 || p.HostIP != "" {
 				o.refuse(fmt.Sprintf("%s.ports[%d]", at, j), "local mode implements no host ports")
 			}
-			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
-				o.refuse(fmt.Sprintf("%s.ports[%d].protocol", at, j), "local mode carries TCP only, not %s", p.Protocol)
-			}
+			o.among(fmt.Sprintf("%s.ports[%d].protocol", at, j), p.Protocol, onlyTCP, corev1.ProtocolTCP)
 		}
 		for name, probe := range map[string]*corev1.Probe{"startupProbe": c.StartupProbe,
 			"readinessProbe": c.ReadinessProbe, "livenessProbe": c.LivenessProbe} {
@@ -138,9 +146,7 @@ func (o *object) checkDeployment(d *appsv1.Deployment) {
 }
 
 func (o *object) checkService(s *corev1.Service) {
-	if s.Spec.Type != "" && s.Spec.Type != corev1.ServiceTypeClusterIP {
-		o.refuse("spec.type", "local mode implements ClusterIP only, not %s", s.Spec.Type)
-	}
+	o.among("spec.type", s.Spec.Type, "local mode implements ClusterIP only", corev1.ServiceTypeClusterIP)
 	if ip := s.Spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
 		o.refuse("spec.clusterIP", "local mode gives addresses out itself; only None can be asked for, not %s", ip)
 	}
@@ -153,18 +159,14 @@ func (o *object) checkService(s *corev1.Service) {
 	}
 	for i, p := range s.Spec.Ports {
 		at := fmt.Sprintf("spec.ports[%d]", i)
-		if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
-			o.refuse(at+".protocol", "local mode carries TCP only, not %s", p.Protocol)
-		}
+		o.among(at+".protocol", p.Protocol, onlyTCP, corev1.ProtocolTCP)
 		if p.Port < 1 || p.Port > 65535 {
 			o.invalid(at+".port", "%d is no port", p.Port)
 		}
 		if t := p.TargetPort; t.Type == intstr.Int && (t.IntVal < 0 || t.IntVal > 65535) {
 			o.invalid(at+".targetPort", "%d is no port", t.IntVal)
 		}
-		if a := p.AppProtocol; a != nil && !slices.Contains([]string{"http", "tcp"}, *a) {
-			o.refuse(at+".appProtocol", "local mode knows http and tcp, not %q", *a)
-		}
+		o.among(at+".appProtocol", ptr.Deref(p.AppProtocol, ""), "local mode knows http and tcp", "http", "tcp")
 		if len(s.Spec.Ports) > 1 && p.Name == "" {
 			o.invalid(at, "a Service with more than one port names each")
 		}
@@ -203,9 +205,8 @@ func (o *object) checkNetworkRule(at, side string, peers []networkingv1.NetworkP
 	}
 	for i, p := range ports {
 		path := fmt.Sprintf("%s.ports[%d]", at, i)
-		if p.Protocol != nil && !slices.Contains([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP,
-			corev1.ProtocolSCTP}, *p.Protocol) {
-			o.invalid(path+".protocol", "%q is no protocol", *p.Protocol)
+		if of := ptr.Deref(p.Protocol, "TCP"); of != "TCP" && of != "UDP" && of != "SCTP" {
+			o.invalid(path+".protocol", "%q is no protocol", of)
 		}
 		if p.Port != nil && p.Port.Type == intstr.Int && (p.Port.IntVal < 1 || p.Port.IntVal > 65535) {
 			o.invalid(path+".port", "%d is no port", p.Port.IntVal)
@@ -224,14 +225,12 @@ func (o *object) checkGateway(g *gatewayv1.Gateway) {
 			catalog.IngressClass, class)
 	}
 	if infra := g.Spec.Infrastructure; infra != nil {
-		names, annotations := map[string]string{}, map[string]string{}
 		for k, v := range infra.Labels {
-			names[string(k)] = string(v)
+			o.checkMetadata(map[string]string{string(k): string(v)})
 		}
 		for k, v := range infra.Annotations {
-			annotations[string(k)] = string(v)
+			o.checkMetadata(map[string]string{string(k): string(v)})
 		}
-		o.checkMetadata(names, annotations)
 	}
 	for i, l := range g.Spec.Listeners {
 		at := fmt.Sprintf("spec.listeners[%d]", i)
@@ -239,31 +238,26 @@ func (o *object) checkGateway(g *gatewayv1.Gateway) {
 		case class == catalog.WaypointClass && (l.Protocol != "HBONE" || l.Port != catalog.HBONEPort):
 			o.refuse(at, "a waypoint listens on port %d, protocol HBONE, not on %d, %s", catalog.HBONEPort, l.Port,
 				l.Protocol)
-		case class == "istio" && l.Protocol != gatewayv1.HTTPProtocolType:
+		case class == catalog.IngressClass && l.Protocol != gatewayv1.HTTPProtocolType:
 			o.refuse(at+".protocol", "the local gateway speaks HTTP, not %s", l.Protocol)
 		}
-		if l.AllowedRoutes != nil && l.AllowedRoutes.Namespaces != nil && l.AllowedRoutes.Namespaces.From != nil {
-			if from := *l.AllowedRoutes.Namespaces.From; from != gatewayv1.NamespacesFromAll &&
-				from != gatewayv1.NamespacesFromSame {
-				o.refuse(at+".allowedRoutes.namespaces.from", "local mode knows All and Same, not %s", from)
-			}
-		}
+		o.among(at+".allowedRoutes.namespaces.from", takesFrom(l), "local mode knows All and Same",
+			gatewayv1.NamespacesFromAll, gatewayv1.NamespacesFromSame)
 	}
 }
 
 func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 	for i, p := range r.Spec.ParentRefs {
-		if (p.Kind != nil && *p.Kind != "Gateway") || (p.Group != nil && *p.Group != gatewayv1.GroupName) {
+		if ptr.Deref(p.Kind, "Gateway") != "Gateway" || ptr.Deref(p.Group, gatewayv1.GroupName) != gatewayv1.GroupName {
 			o.refuse(fmt.Sprintf("spec.parentRefs[%d]", i), "local mode attaches routes to Gateways only")
 		}
 	}
 	for i, rule := range r.Spec.Rules {
 		at := fmt.Sprintf("spec.rules[%d]", i)
 		for j, m := range rule.Matches {
-			if m.Path != nil && m.Path.Type != nil && *m.Path.Type != gatewayv1.PathMatchPathPrefix &&
-				*m.Path.Type != gatewayv1.PathMatchExact {
-				o.refuse(fmt.Sprintf("%s.matches[%d].path.type", at, j),
-					"local mode knows PathPrefix and Exact, not %s", *m.Path.Type)
+			if m.Path != nil {
+				o.among(fmt.Sprintf("%s.matches[%d].path.type", at, j), ptr.Deref(m.Path.Type, ""),
+					"local mode knows PathPrefix and Exact", gatewayv1.PathMatchPathPrefix, gatewayv1.PathMatchExact)
 			}
 		}
 		for j, f := range rule.Filters {
@@ -272,9 +266,8 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 				o.refuse(path+".type", "local mode implements the filter URLRewrite only, not %s", f.Type)
 				continue
 			}
-			if f.URLRewrite == nil || f.URLRewrite.Path == nil ||
-				f.URLRewrite.Path.Type != gatewayv1.PrefixMatchHTTPPathModifier ||
-				f.URLRewrite.Path.ReplacePrefixMatch == nil {
+			if to := ptr.Deref(f.URLRewrite, gatewayv1.HTTPURLRewriteFilter{}).Path; to == nil ||
+				to.Type != gatewayv1.PrefixMatchHTTPPathModifier || to.ReplacePrefixMatch == nil {
 				o.refuse(path, "local mode rewrites by ReplacePrefixMatch only")
 			}
 		}
@@ -284,14 +277,15 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 		}
 		for j, b := range rule.BackendRefs {
 			path := fmt.Sprintf("%s.backendRefs[%d]", at, j)
-			if (b.Kind != nil && *b.Kind != "Service") || (b.Group != nil && *b.Group != "") {
+			to := Backend(r, b)
+			if to.Kind != "Service" || ptr.Deref(b.Group, "") != "" {
 				o.refuse(path, "local mode routes to Services only")
 			}
-			if b.Namespace != nil && string(*b.Namespace) != o.key.Namespace {
+			if to.Namespace != o.key.Namespace {
 				o.refuse(path+".namespace", "local mode implements no ReferenceGrant: the Service must be in the "+
 					"route's namespace")
 			}
-			if b.Port == nil && (b.Kind == nil || *b.Kind == "Service") {
+			if b.Port == nil && to.Kind == "Service" {
 				o.invalid(path, "port is missing")
 			}
 		}
