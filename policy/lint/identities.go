@@ -1,7 +1,6 @@
 package lint
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -18,15 +17,12 @@ func (c *checker) identities() {
 	}
 	granted := c.granted()
 	first := map[string]*topology.Pod{}
-	for _, p := range c.world.Pods {
-		if p.Kind != topology.App {
-			continue
-		}
+	for p := range c.world.Apps() {
 		account := p.Namespace + "/" + p.ServiceAccount
 		if name, ok := gateways[account]; ok {
-			c.add(Error, "runs-as-gateway", p.Workload, fmt.Sprintf("runs as service account %s, which is Gateway "+
-				"%s's: pods take it for that, and its calls are asked nothing more", p.ServiceAccount, name),
-				"give it an account of its own, and keep others from starting pods with the Gateway's")
+			c.add(Error, "runs-as-gateway", on(p.Workload), "runs as service account %s, which is Gateway %s's: pods "+
+				"take it for that, and its calls are asked nothing more", p.ServiceAccount, name).
+				Fix = "give it an account of its own, and keep others from starting pods with the Gateway's"
 			continue
 		}
 		other := first[account]
@@ -35,10 +31,9 @@ func (c *checker) identities() {
 			continue
 		}
 		if granted[account] {
-			c.add(Warning, "shared-identity", p.Workload, fmt.Sprintf("runs as service account %s, as %s %s does: "+
-				"whatever a policy allows the one, it allows the other", p.ServiceAccount, other.Workload.Kind,
-				other.Workload.Name),
-				"give each an account of its own")
+			c.add(Warning, "shared-identity", on(p.Workload), "runs as service account %s, as %s %s does: whatever a "+
+				"policy allows the one, it allows the other", p.ServiceAccount, other.Workload.Kind,
+				other.Workload.Name).Fix = "give each an account of its own"
 		}
 	}
 }
@@ -74,14 +69,13 @@ func (c *checker) granted() map[string]bool {
 func (c *checker) mixed() {
 	for _, p := range c.world.Pods {
 		if c.sidecars[p.Ref] && (p.Meshed || c.ambient(p.Namespace)) {
-			c.add(Warning, "sidecar-in-ambient", p.Workload, "has a sidecar, and its namespace is in the ambient "+
-				"mesh: its sidecar judges it, and not node proxy and waypoint",
-				"take sidecar.istio.io/inject off, and restart it")
+			c.add(Warning, "sidecar-in-ambient", on(p.Workload), "has a sidecar, and its namespace is in the ambient "+
+				"mesh: its sidecar judges it, and not node proxy and waypoint").
+				Fix = "take sidecar.istio.io/inject off, and restart it"
 		}
 	}
 }
 
 func (c *checker) ambient(namespace string) bool {
-	n := c.world.Namespaces[namespace]
-	return n != nil && n.Labels[topology.LabelDataplaneMode] == topology.ModeAmbient
+	return c.declared[namespace][topology.LabelDataplaneMode] == topology.ModeAmbient
 }

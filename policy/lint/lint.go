@@ -79,15 +79,6 @@ func (r *Report) Count(s Severity) int {
 	return n
 }
 
-// Run reads files and directories and reports on them.
-func Run(paths ...string) (*Report, error) {
-	in, err := manifest.ReadInput(manifest.Source{}, paths...)
-	if err != nil {
-		return nil, err
-	}
-	return Check(in)
-}
-
 // Check reports on manifests that were read.
 func Check(in *manifest.Input) (*Report, error) {
 	w, err := topology.Build(in.Set, topology.NewAllocator())
@@ -105,11 +96,12 @@ func Check(in *manifest.Input) (*Report, error) {
 	c.survey()
 	c.problems()
 	for _, p := range in.Set.AuthorizationPolicies {
-		c.attachment(p)
-		c.rules(p)
+		c.policy(p)
 	}
-	for _, svc := range in.Set.Services {
-		c.service(svc)
+	for _, s := range w.Services {
+		if !s.Entry {
+			c.service(s)
+		}
 	}
 	for _, e := range in.Set.ServiceEntries {
 		c.entry(e)
@@ -148,11 +140,12 @@ type checker struct {
 	policies *evaluate.Policies
 	meshes   bool // something of the input is in an ambient mesh
 
-	declared  map[string]bool // namespaces whose Namespace is among the files
-	accounts  map[string]bool // "namespace/name" of every service account that exists
-	populated map[string]bool // namespaces with a workload or a service account
-	services  map[string]bool // namespaces with a Service
-	fronts    map[string]bool // "namespace/name" of every ingress Gateway, also of those that only a route names
+	declared  map[string]map[string]string // the labels of namespaces whose Namespace is among the files
+	accounts  map[string]bool              // "namespace/name" of every service account that exists
+	populated map[string]bool              // namespaces with a workload or a service account
+	services  map[string]bool              // namespaces with a Service
+	entries   map[string]bool              // namespaces with a ServiceEntry
+	fronts    map[string]bool              // "namespace/name" of every ingress Gateway, also of those that only a route names
 	sidecars  map[topology.Ref]bool
 	workloads map[manifest.Key]manifest.Workload
 	gateways  bool // some Gateway is among the files
@@ -160,37 +153,49 @@ type checker struct {
 	report    *Report
 }
 
-func (c *checker) add(sev Severity, check string, at manifest.Key, message, fix string) {
-	c.addAt(sev, check, at, "", message, fix)
+// place is what something is said of: an object, or a field of it.
+type place struct {
+	manifest.Key
+	path string
 }
 
-// addAt adds a finding in the line of a field of the object.
-func (c *checker) addAt(sev Severity, check string, at manifest.Key, path, message, fix string) {
-	o := c.origin(at, path)
-	c.findings = append(c.findings, Finding{
-		Severity: sev, Check: check, File: o.File, Line: o.Line, Object: at.Kind + " " + at.String(), Message: message,
-		Fix: fix,
-	})
+func on(object manifest.Key) place { return place{Key: object} }
+
+func (p place) field(path string) place { return place{p.Key, path} }
+
+// add adds a finding in the line of a place. What to write against it is the caller's to
+// add.
+func (c *checker) add(sev Severity, check string, at place, format string, args ...any) *Finding {
+	o := c.origin(at)
+	c.findings = append(c.findings, Finding{Severity: sev, Check: check, File: o.File, Line: o.Line,
+		Object: at.Kind + " " + at.String(), Message: fmt.Sprintf(format, args...)})
+	return &c.findings[len(c.findings)-1]
 }
 
 // notJudged adds something that the files leave open.
-func (c *checker) notJudged(at manifest.Key, path, why string) {
-	o := c.origin(at, path)
-	c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, at.Kind + " " + at.String(), why})
+func (c *checker) notJudged(at place, format string, args ...any) {
+	o := c.origin(at)
+	c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, at.Kind + " " + at.String(),
+		fmt.Sprintf(format, args...)})
 }
 
-// certain adds an error where the files prove it, and otherwise what is not known.
-func (c *checker) certain(proven bool, check string, at manifest.Key, path, message, fix, unknown string) {
-	if proven {
-		c.addAt(Error, check, at, path, message, fix)
-		return
+// missing adds that what an object names is not there, and what follows, where the files
+// prove it, and else that it is not known.
+func (c *checker) missing(at place, names string, to manifest.Key, then string) *Finding {
+	kind := map[string]bool{"Service": c.services[to.Namespace], "ServiceEntry": c.entries[to.Namespace],
+		"Gateway": c.gateways}
+	if !c.whole(to.Namespace) || !kind[to.Kind] {
+		c.notJudged(at, "%s %s %s, which is not among the files, and neither is all of its namespace", names, to.Kind,
+			to)
+		return &Finding{}
 	}
-	c.notJudged(at, path, unknown)
+	return c.add(Error, "attached-to-nothing", at, "%s %s %s, which is not among the files%s", names, to.Kind, to,
+		then)
 }
 
-func (c *checker) origin(at manifest.Key, path string) manifest.Origin {
-	origin := c.set.Origins[at]
-	if line, ok := c.in.Lines[at][path]; ok && path != "" {
+func (c *checker) origin(at place) manifest.Origin {
+	origin := c.set.Origins[at.Key]
+	if line, ok := c.in.Lines[at.Key][at.path]; ok && at.path != "" {
 		origin.Line = line
 	}
 	return origin
@@ -273,22 +278,9 @@ func (c *checker) silence() {
 	}
 }
 
-func key(kind, namespace, name string) manifest.Key {
-	return manifest.Key{Kind: kind, Namespace: namespace, Name: name}
-}
-
 func defaultDeny(at topology.Ref) string {
 	return fmt.Sprintf("an AuthorizationPolicy default-deny in namespace %s with targetRefs [{group: "+
 		"gateway.networking.k8s.io, kind: Gateway, name: %s}] and no rules", at.Namespace, at.Name)
-}
-
-func viaWaypointOnly(namespace string, w topology.Ref) string {
-	account := w.Name
-	if w.Namespace != namespace {
-		account = w.String()
-	}
-	return fmt.Sprintf("an AuthorizationPolicy via-waypoint-only in namespace %s without a target: ALLOW, rules "+
-		"[{from: [{source: {serviceAccounts: [%s]}}]}]", namespace, account)
 }
 
 func list(names []string) string { return strings.Join(names, ", ") }

@@ -28,7 +28,16 @@ func report(t *testing.T, manifests string) *lint.Report {
 	if err := os.WriteFile(file, []byte(manifests), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := lint.Run(file)
+	return lintFiles(t, file)
+}
+
+func lintFiles(t *testing.T, paths ...string) *lint.Report {
+	t.Helper()
+	in, err := manifest.ReadInput(manifest.Source{}, paths...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := lint.Check(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,10 +404,7 @@ func TestATemplateIsNotJudged(t *testing.T) {
 }
 
 func TestTheSuiteIsClosed(t *testing.T) {
-	r, err := lint.Run("../../openchoreo/rendered", "../../istio/cells")
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := lintFiles(t, "../../openchoreo/rendered", "../../istio/cells")
 	for _, f := range r.Findings {
 		if f.Severity != lint.Note {
 			t.Errorf("%s:%d: %s %s: %s", f.File, f.Line, f.Check, f.Object, f.Message)
@@ -441,10 +447,7 @@ func TestTheStageBeforeIsNot(t *testing.T) {
 
 // What kubectl gives is linted as it is.
 func TestAClustersOwnListIsLinted(t *testing.T) {
-	r, err := lint.Run("testdata/cluster.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := lintFiles(t, "testdata/cluster.yaml")
 	var got []seen
 	for _, f := range r.Findings {
 		got = append(got, seen{f.Severity, f.Check, f.Object, f.Line})

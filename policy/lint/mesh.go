@@ -2,6 +2,7 @@ package lint
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/netpol"
 	"artemis.example/policy/topology"
-	corev1 "k8s.io/api/core/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -22,17 +23,15 @@ const (
 
 // survey takes stock of what is among the files.
 func (c *checker) survey() {
-	c.declared, c.accounts, c.populated = map[string]bool{}, map[string]bool{}, map[string]bool{}
-	c.services, c.fronts, c.sidecars = map[string]bool{}, map[string]bool{}, map[topology.Ref]bool{}
-	namespaces := map[string]map[string]string{}
-	for _, n := range c.set.Namespaces {
-		c.declared[n.Name], namespaces[n.Name] = true, n.Labels
-		c.accounts[n.Name+"/default"] = true
+	c.accounts, c.populated, c.services = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	c.entries, c.fronts, c.sidecars = map[string]bool{}, map[string]bool{}, map[topology.Ref]bool{}
+	c.declared = c.set.NamespaceLabels()
+	for name := range c.declared {
+		c.accounts[name+"/default"] = true
 	}
 	for _, a := range c.set.ServiceAccounts {
 		c.accounts[a.Namespace+"/"+a.Name], c.populated[a.Namespace] = true, true
 	}
-	c.gateways = len(c.set.Gateways) > 0
 	c.workloads = map[manifest.Key]manifest.Workload{}
 	for _, w := range c.set.AllWorkloads() {
 		c.workloads[w.Key] = w
@@ -41,11 +40,11 @@ func (c *checker) survey() {
 	}
 	for _, p := range c.world.Pods {
 		if w, ok := c.workloads[p.Workload]; ok {
-			c.sidecars[p.Ref] = manifest.Sidecar(w, namespaces[w.Namespace])
+			c.sidecars[p.Ref] = manifest.Sidecar(w, c.declared[w.Namespace])
 		}
 	}
 	for _, g := range c.set.Gateways {
-		c.accounts[g.Namespace+"/"+gatewayAccount(g)] = true
+		c.accounts[g.Namespace+"/"+gatewayAccount(g)], c.gateways = true, true
 		if g.Spec.GatewayClassName != waypointClass {
 			c.fronts[g.Namespace+"/"+g.Name] = true
 		}
@@ -53,30 +52,32 @@ func (c *checker) survey() {
 	for _, s := range c.set.Services {
 		c.services[s.Namespace] = true
 	}
+	for _, e := range c.set.ServiceEntries {
+		c.entries[e.Namespace] = true
+	}
 	for _, r := range c.set.HTTPRoutes {
 		for _, p := range r.Spec.ParentRefs {
-			if p.Kind != nil && *p.Kind != "Gateway" {
-				continue
+			if parent := manifest.Parent(r, p); parent.Kind == "Gateway" {
+				c.fronts[parent.String()] = true
 			}
-			namespace := r.Namespace
-			if p.Namespace != nil {
-				namespace = string(*p.Namespace)
-			}
-			c.fronts[namespace+"/"+string(p.Name)] = true
 		}
 	}
 }
 
+// existing returns the service accounts that there are, "namespace/name", in order.
+func (c *checker) existing() []string { return slices.Sorted(maps.Keys(c.accounts)) }
+
 // whole reports whether the files say what there is in a namespace: its Namespace
 // is among them, and nothing in it is given twice.
 func (c *checker) whole(namespace string) bool {
-	return c.declared[namespace] && !c.in.Torn[namespace]
+	_, declared := c.declared[namespace]
+	return declared && !c.in.Torn[namespace]
 }
 
 // apps are the pods of workloads that node proxies stand for, or may.
 func (c *checker) apps(yield func(*topology.Pod) bool) {
-	for _, p := range c.world.Pods {
-		if p.Kind == topology.App && !c.sidecars[p.Ref] && !yield(p) {
+	for p := range c.world.Apps() {
+		if !c.sidecars[p.Ref] && !yield(p) {
 			return
 		}
 	}
@@ -116,107 +117,51 @@ type binding struct {
 	at      topology.Ref // empty for none
 	optOut  bool         // the Service itself says none
 	gateway *gatewayv1.Gateway
-	serves  bool // it is there, serves Services and admits this one
 }
 
-func (c *checker) binding(s *corev1.Service) binding {
+func (c *checker) binding(s *topology.Service) binding {
 	b := c.told(s.Namespace, s.Labels)
-	if b.at.Name == "" || managed(s) {
+	if managed(s) {
 		return binding{optOut: b.optOut}
-	}
-	if w := c.world.Service(ref(s)); w != nil {
-		b.serves = w.Waypoint != nil
-	}
-	if headless(s) && b.gateway != nil { // it would, had the Service an address
-		b.serves = b.gateway.Spec.GatewayClassName == waypointClass
 	}
 	return b
 }
 
 // told says which waypoint the labels of an object, or of its namespace, name.
 func (c *checker) told(namespace string, labels map[string]string) binding {
-	name, own := labels[topology.LabelUseWaypoint]
 	from := labels
+	name, own := labels[topology.LabelUseWaypoint]
 	if !own {
-		from = nil
-		if n := c.world.Namespaces[namespace]; n != nil {
-			from = n.Labels
-		}
+		from = c.declared[namespace]
 		name = from[topology.LabelUseWaypoint]
 	}
 	if name == "" || name == "none" {
 		return binding{optOut: own && name == "none"}
 	}
-	b := binding{at: topology.Ref{Namespace: cmp.Or(from[topology.LabelWaypointNamespace], namespace), Name: name}}
-	b.gateway = c.gateway(b.at)
-	return b
+	at := topology.Ref{Namespace: cmp.Or(from[topology.LabelWaypointNamespace], namespace), Name: name}
+	return binding{at: at, gateway: c.gateway(at)}
 }
 
 // managed reports whether istiod made the Service for a Gateway.
-func managed(s *corev1.Service) bool { return s.Labels[topology.LabelGatewayManaged] != "" }
-
-func ref(s *corev1.Service) topology.Ref { return topology.Ref{Namespace: s.Namespace, Name: s.Name} }
+func managed(s *topology.Service) bool { return s.Labels[topology.LabelGatewayManaged] != "" }
 
 func (c *checker) gateway(at topology.Ref) *gatewayv1.Gateway {
-	i := slices.IndexFunc(c.set.Gateways, func(g *gatewayv1.Gateway) bool {
-		return g.Namespace == at.Namespace && g.Name == at.Name
-	})
-	if i < 0 {
-		return nil
-	}
-	return c.set.Gateways[i]
+	return manifest.Find(c.set.Gateways, at.Namespace, at.Name)
 }
 
-func (c *checker) serviceOf(namespace, name string) *corev1.Service {
-	i := slices.IndexFunc(c.set.Services, func(s *corev1.Service) bool {
-		return s.Namespace == namespace && s.Name == name
-	})
-	if i < 0 {
-		return nil
-	}
-	return c.set.Services[i]
+// service returns the place that is a Service.
+func service(s *topology.Service) place {
+	return on(manifest.Key{Kind: s.Kind(), Namespace: s.Namespace, Name: s.Name})
 }
 
-func headless(s *corev1.Service) bool {
-	return s.Spec.ClusterIP == corev1.ClusterIPNone || s.Spec.Type == corev1.ServiceTypeExternalName
-}
-
-func subset(selector, labels map[string]string) bool {
-	for k, v := range selector {
-		if got, ok := labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
-}
+// headless reports whether calls go to the pods' own addresses, or to another name.
+func headless(s *topology.Service) bool { return !s.VIP.IsValid() }
 
 // behind returns the workloads' pods that a Service's selector finds.
-func (c *checker) behind(s *corev1.Service) []*topology.Pod {
-	if len(s.Spec.Selector) == 0 {
-		return nil
-	}
-	var out []*topology.Pod
-	for p := range c.apps {
-		if p.Namespace == s.Namespace && subset(s.Spec.Selector, p.Labels) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// targetPorts returns the pod's ports behind a Service's.
-func (c *checker) targetPorts(s *corev1.Service, p *topology.Pod) []uint16 {
-	var out []uint16
-	if w := c.world.Service(ref(s)); w != nil {
-		for _, port := range w.Ports {
-			for _, b := range w.Backends(port.Number) {
-				if b.Pod == p {
-					out = append(out, b.Port)
-				}
-			}
-		}
-	}
-	return out
+func (c *checker) behind(s *topology.Service) []*topology.Pod {
+	return slices.DeleteFunc(slices.Clone(s.Selected), func(p *topology.Pod) bool {
+		return p.Kind != topology.App || c.sidecars[p.Ref]
+	})
 }
 
 // atPod reports whether a pod's node proxy would let an identity connect.
@@ -233,39 +178,23 @@ func (c *checker) throughWaypoint(s *topology.Service, principal string) bool {
 
 // protecting returns the Services over a pod that a waypoint serves, the ones with
 // policies of their own first.
-func (c *checker) protecting(p *topology.Pod) []*corev1.Service {
-	var out []*corev1.Service
-	for _, s := range c.set.Services {
-		if s.Namespace != p.Namespace || headless(s) || len(s.Spec.Selector) == 0 || !subset(s.Spec.Selector,
-			p.Labels) {
-			continue
-		}
-		if c.binding(s).serves {
-			out = append(out, s)
+func (c *checker) protecting(p *topology.Pod) []*topology.Service {
+	var own, others []*topology.Service
+	for _, s := range c.world.Services {
+		switch {
+		case s.Entry || headless(s) || s.Waypoint == nil || managed(s) || !slices.Contains(s.Selected, p):
+		case c.ownPolicy(s):
+			own = append(own, s)
+		default:
+			others = append(others, s)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *corev1.Service) int { return c.rank(a) - c.rank(b) })
-	return out
+	return append(own, others...)
 }
 
-func (c *checker) rank(s *corev1.Service) int {
-	if c.ownPolicy(s) {
-		return 0
-	}
-	return 1
-}
-
-// ownPolicy reports whether a policy targets the Service itself.
-func (c *checker) ownPolicy(s *corev1.Service) bool {
-	for _, p := range c.set.AuthorizationPolicies {
-		if p.Namespace != s.Namespace {
-			continue
-		}
-		for _, r := range targetRefs(p) {
-			if r.GetKind() == "Service" && r.GetName() == s.Name {
-				return true
-			}
-		}
-	}
-	return false
+// ownPolicy reports whether a policy targets the Service, or the ServiceEntry, itself.
+func (c *checker) ownPolicy(s *topology.Service) bool {
+	return slices.ContainsFunc(c.set.AuthorizationPolicies, func(p *securityv1.AuthorizationPolicy) bool {
+		return manifest.Targets(p, s.Kind(), s.Namespace, s.Name)
+	})
 }

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 )
 
 // probeSource is where the kubelet's probes of an ambient pod come from: istio-cni
@@ -70,12 +71,12 @@ func (c *checker) waypointRefused(p *topology.Pod) bool {
 	if len(protecting) == 0 {
 		return false
 	}
-	w := c.world.Service(ref(protecting[0])).Waypoint
+	w := protecting[0].Waypoint
 	got := c.policies.Network(w.Pod.Endpoint, p.Endpoint, topology.HBONEPort)
 	if !got.Allowed {
-		c.add(Error, "mesh-refused", p.Workload, fmt.Sprintf("NetworkPolicy %s refuses its waypoint %s on port %d, "+
-			"where all of the mesh's traffic arrives", got.Policy, w.Pod.Name, topology.HBONEPort),
-			fmt.Sprintf("a NetworkPolicy in namespace %s that admits port %d", p.Namespace, topology.HBONEPort))
+		c.add(Error, "mesh-refused", on(p.Workload), "NetworkPolicy %s refuses its waypoint %s on port %d, where all of "+
+			"the mesh's traffic arrives", got.Policy, w.Pod.Name, topology.HBONEPort).
+			Fix = fmt.Sprintf("a NetworkPolicy in namespace %s that admits port %d", p.Namespace, topology.HBONEPort)
 	}
 	return !got.Allowed
 }
@@ -122,13 +123,12 @@ func (c *checker) hbone(p *topology.Pod, callers []caller) {
 		}
 	}
 	if refused != "" {
-		c.add(Error, "mesh-refused", p.Workload, refused,
-			fmt.Sprintf("admit port %d where the pods' own ports are admitted, at both ends", topology.HBONEPort))
+		c.add(Error, "mesh-refused", on(p.Workload), "%s", refused).
+			Fix = fmt.Sprintf("admit port %d where the pods' own ports are admitted, at both ends", topology.HBONEPort)
 	}
 	if admitted != "" && own {
-		c.add(Warning, "hbone-opens-perimeter", p.Workload, admitted,
-			fmt.Sprintf("admit port %d from the same peers only, or refuse by identity with an AuthorizationPolicy",
-				topology.HBONEPort))
+		c.add(Warning, "hbone-opens-perimeter", on(p.Workload), "%s", admitted).Fix = fmt.Sprintf("admit port %d from "+
+			"the same peers only, or refuse by identity with an AuthorizationPolicy", topology.HBONEPort)
 	}
 }
 
@@ -146,17 +146,11 @@ func (c *checker) admittedPorts(p *topology.Pod) (own, mesh bool, policy string)
 				mesh = true
 			}
 			for _, port := range rule.Ports {
-				if port.Protocol != nil && *port.Protocol != corev1.ProtocolTCP {
+				if ptr.Deref(port.Protocol, corev1.ProtocolTCP) != corev1.ProtocolTCP {
 					continue
 				}
-				first := int32(0)
-				if port.Port != nil {
-					first = port.Port.IntVal
-				}
-				last := first
-				if port.EndPort != nil {
-					last = *port.EndPort
-				}
+				first := ptr.Deref(port.Port, intstr.IntOrString{}).IntVal
+				last := ptr.Deref(port.EndPort, first)
 				if port.Port == nil || first <= topology.HBONEPort && topology.HBONEPort <= last {
 					mesh = true
 				} else {
@@ -172,12 +166,9 @@ func (c *checker) admittedPorts(p *topology.Pod) (own, mesh bool, policy string)
 // where there is one, else by the pod's address.
 func (c *checker) destination(p *topology.Pod, port uint16) topology.Destination {
 	for _, s := range c.protecting(p) {
-		w := c.world.Service(ref(s))
-		for _, sp := range w.Ports {
-			if slices.ContainsFunc(w.Backends(sp.Number), func(b topology.Backend) bool {
-				return b.Pod == p && b.Port == port
-			}) {
-				return topology.Destination{Service: w, Port: sp.Number}
+		for _, sp := range s.Ports {
+			if slices.Contains(s.Backends(sp.Number), topology.Backend{Pod: p, Port: port}) {
+				return topology.Destination{Service: s, Port: sp.Number}
 			}
 		}
 	}
@@ -197,10 +188,9 @@ func (c *checker) probes(p *topology.Pod) {
 			if got.Allowed {
 				continue
 			}
-			c.add(Warning, "probes-refused", p.Workload,
-				fmt.Sprintf("NetworkPolicy %s refuses the kubelet's probes on port %d: for a pod of the mesh they "+
-					"come from %s, which many network plugins do not take for the node", got.Policy, port, probeSource),
-				fmt.Sprintf("admit ipBlock %s/32 on port %d", probeSource, port))
+			c.add(Warning, "probes-refused", on(p.Workload), "NetworkPolicy %s refuses the kubelet's probes on port %d: "+
+				"for a pod of the mesh they come from %s, which many network plugins do not take for the node",
+				got.Policy, port, probeSource).Fix = fmt.Sprintf("admit ipBlock %s/32 on port %d", probeSource, port)
 			return
 		}
 	}

@@ -307,6 +307,7 @@ func (b *builder) findServices() error {
 			selector := labels.SelectorFromSet(in.Spec.Selector)
 			for _, pod := range candidates {
 				if pod.Namespace == in.Namespace && selector.Matches(labels.Set(pod.Labels)) {
+					s.Selected = append(s.Selected, pod)
 					s.add(pod, in.Spec.Ports)
 				}
 			}

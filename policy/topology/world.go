@@ -143,6 +143,8 @@ type Service struct {
 	// IngressWaypoint is what the gateway goes through.
 	IngressWaypoint *WaypointGateway
 	Labels          map[string]string
+	// Selected are the pods that a Service's selector finds, whatever their ports.
+	Selected []*Pod
 
 	backends map[uint16][]Backend
 }
@@ -157,6 +159,19 @@ func (s *Service) Kind() string {
 
 // Backends returns the pods behind a port of the Service.
 func (s *Service) Backends(port uint16) []Backend { return s.backends[port] }
+
+// PortsOf returns the ports of a pod that the Service leads to.
+func (s *Service) PortsOf(p *Pod) []uint16 {
+	var out []uint16
+	for _, port := range s.Ports {
+		for _, b := range s.backends[port.Number] {
+			if b.Pod == p {
+				out = append(out, b.Port)
+			}
+		}
+	}
+	return out
+}
 
 // Port returns a port by its number.
 func (s *Service) Port(number uint16) (Port, bool) {
