@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -17,24 +18,15 @@ import (
 // CRD's limits refuse, and what local mode does not evaluate.
 func (o *object) checkAuthorizationPolicy(p *securityv1.AuthorizationPolicy) {
 	spec := &p.Spec
-	refs := spec.TargetRefs
-	if spec.TargetRef != nil {
-		refs = append([]*typev1beta1.PolicyTargetReference{spec.TargetRef}, refs...)
-	}
-	set := 0
-	for _, given := range []bool{spec.Selector != nil, spec.TargetRef != nil, len(spec.TargetRefs) > 0} {
-		if given {
-			set++
-		}
-	}
-	if set > 1 {
+	one, several := spec.TargetRef != nil, len(spec.TargetRefs) > 0
+	if one && several || spec.Selector != nil && (one || several) {
 		o.invalid("spec", "only one of selector, targetRef and targetRefs can be set")
 	}
 	o.checkLabels("spec.selector.matchLabels", spec.GetSelector().GetMatchLabels())
 	if len(spec.TargetRefs) > 16 {
 		o.invalid("spec.targetRefs", "%d entries; the limit is 16", len(spec.TargetRefs))
 	}
-	for _, ref := range refs {
+	for _, ref := range TargetRefs(p) {
 		o.checkTargetRef(ref)
 	}
 	switch spec.Action {
@@ -94,23 +86,14 @@ func (o *object) checkRule(at string, rule *securityv1beta1.Rule) {
 		o.invalid(at+".from", "must not be empty; leave it out for any source")
 	}
 	for i, f := range rule.From {
-		path := fmt.Sprintf("%s.from[%d].source", at, i)
-		if f == nil || f.Source == nil {
-			o.invalid(path, "must not be empty")
-			continue
-		}
-		o.checkSource(path, f.Source)
+		o.checkSource(fmt.Sprintf("%s.from[%d].source", at, i), cmp.Or(f.GetSource(), &securityv1beta1.Source{}))
 	}
 	if o.givenEmpty(at+".to", len(rule.To)) {
 		o.invalid(at+".to", "must not be empty; leave it out for any operation")
 	}
 	for i, t := range rule.To {
-		path := fmt.Sprintf("%s.to[%d].operation", at, i)
-		if t == nil || t.Operation == nil {
-			o.invalid(path, "must not be empty")
-			continue
-		}
-		o.checkOperation(path, t.Operation)
+		o.checkOperation(fmt.Sprintf("%s.to[%d].operation", at, i),
+			cmp.Or(t.GetOperation(), &securityv1beta1.Operation{}))
 	}
 	for i, c := range rule.When {
 		o.checkCondition(fmt.Sprintf("%s.when[%d]", at, i), c)

@@ -81,10 +81,8 @@ func ReadInput(src Source, paths ...string) (*Input, error) {
 	r := newReader()
 	r.input, in.Survey = in, r.survey
 	in.Set.Foreign = true
-	for _, p := range paths {
-		if p != "-" {
-			continue
-		}
+	files := slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == "-" })
+	if len(files) < len(paths) {
 		if src.Stdin == nil {
 			return nil, errors.New("read -: there is no standard input")
 		}
@@ -92,14 +90,15 @@ func ReadInput(src Source, paths ...string) (*Input, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read standard input: %w", err)
 		}
+		in.Files = append(in.Files, "<stdin>")
 		r.content("<stdin>", data)
 	}
-	found, err := find(slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == "-" }))
+	found, err := find(files)
 	if err != nil {
 		return nil, err
 	}
-	files, rendered := in.sources(found, paths)
-	for _, f := range files {
+	plain, rendered := in.sources(found, paths)
+	for _, f := range plain {
 		data, err := os.ReadFile(f)
 		if err != nil {
 			in.leaveOut("files", "cannot be read", Origin{f, 1})
@@ -108,16 +107,13 @@ func ReadInput(src Source, paths ...string) (*Input, error) {
 		r.namespace = rendered[filepath.Clean(f)]
 		r.content(f, data)
 	}
-	r.survey.Files = append(r.survey.Files, found...)
+	in.Files = append(in.Files, found...)
 	in.finish()
 	return in, nil
 }
 
 // content reads one file.
 func (r *reader) content(name string, data []byte) {
-	if name == "<stdin>" {
-		r.survey.Files = append(r.survey.Files, name)
-	}
 	docs, err := splitDocuments(bytes.NewReader(data))
 	if err != nil {
 		if several := jsonDocuments(data); several != nil {
@@ -174,14 +170,14 @@ func unrendered(n *yaml.Node, kind string) bool {
 			return true
 		}
 	}
+	spec := field(n, "spec")
 	switch kind {
 	case "AuthorizationPolicy", "PeerAuthentication", "NetworkPolicy", "Service", "ServiceEntry", "Gateway",
 		"HTTPRoute", "RequestAuthentication":
-		return holdsPlaceholder(field(n, "spec"), seen)
+		return holdsPlaceholder(spec, seen)
 	}
-	spec := field(n, "spec")
-	return holdsPlaceholder(field(spec, "selector"), seen) || holdsPlaceholder(field(field(field(spec, "template"),
-		"metadata"), "labels"), seen)
+	return holdsPlaceholder(field(spec, "selector"), seen) ||
+		holdsPlaceholder(field(field(field(spec, "template"), "metadata"), "labels"), seen)
 }
 
 // holdsPlaceholder reports whether there is a placeholder anywhere below a node. seen
@@ -263,67 +259,63 @@ func chartOf(file string, charts map[string]bool) string {
 	}
 }
 
+// kustomization is what a kustomization.yaml does to what it names.
+type kustomization struct {
+	resources, patches []string // paths
+	namespace          string
+	transforms         bool // beyond the namespace
+}
+
+// readKustomization reads a file, and reports whether it could.
+func readKustomization(file string) (k kustomization, ok bool) {
+	var fields map[string]any
+	data, err := os.ReadFile(file)
+	if err != nil || yaml.Unmarshal(data, &fields) != nil {
+		return k, false
+	}
+	for name, value := range fields {
+		switch name {
+		case "apiVersion", "kind", "metadata", "images", "replicas", "configMapGenerator", "secretGenerator",
+			"generatorOptions", "configurations", "crds", "openapi", "buildMetadata", "sortOptions",
+			"commonAnnotations", "validators", "helmCharts", "helmGlobals":
+		case "resources", "bases":
+			k.resources = append(k.resources, pathsIn(value, filepath.Dir(file))...)
+		case "namespace":
+			k.namespace, _ = value.(string)
+		case "namePrefix", "nameSuffix":
+			k.transforms = k.transforms || value != ""
+		default: // patches, labels, components, replacements, transformers, ...
+			k.transforms = true
+			k.patches = append(k.patches, pathsIn(value, filepath.Dir(file))...)
+		}
+	}
+	return k, true
+}
+
+// pathsIn returns the paths that a list of a kustomization's has, or that its entries
+// name.
+func pathsIn(value any, dir string) []string {
+	var out []string
+	list, _ := value.([]any)
+	for _, entry := range list {
+		if named, ok := entry.(map[string]any); ok {
+			entry = named["path"]
+		}
+		if path, ok := entry.(string); ok {
+			out = append(out, filepath.Join(dir, path))
+		}
+	}
+	return out
+}
+
 // kustomized returns the files that some kustomization changes, with the
 // kustomization's directory, and the namespaces of files that one merely moves.
 func kustomized(files map[string]bool) (changed, namespaces map[string]string) {
 	changed, namespaces = map[string]string{}, map[string]string{}
-	type kustomization struct {
-		resources []string
-		patches   []string
-		namespace string
-		transform bool
-	}
-	all := map[string]*kustomization{} // by directory
+	all := map[string]kustomization{} // by directory
 	for f := range files {
-		data, err := os.ReadFile(f)
-		var fields map[string]any
-		if err != nil || yaml.Unmarshal(data, &fields) != nil {
-			continue
-		}
-		dir := filepath.Dir(f)
-		k := &kustomization{}
-		for name, value := range fields {
-			switch name {
-			case "apiVersion", "kind", "metadata", "images", "replicas", "configMapGenerator", "secretGenerator",
-				"generatorOptions",
-				"configurations", "crds", "openapi", "buildMetadata", "sortOptions", "commonAnnotations", "validators",
-				"helmCharts", "helmGlobals":
-			case "resources", "bases":
-				for _, r := range texts(value) {
-					k.resources = append(k.resources, filepath.Join(dir, r))
-				}
-			case "namespace":
-				k.namespace, _ = value.(string)
-			case "namePrefix", "nameSuffix":
-				k.transform = k.transform || value != ""
-			default: // patches, labels, components, replacements, transformers, ...
-				k.transform = true
-				for _, p := range patchFiles(value) {
-					k.patches = append(k.patches, filepath.Join(dir, p))
-				}
-			}
-		}
-		all[dir] = k
-	}
-	var mark func(path, by, namespace string, transform bool, depth int)
-	mark = func(path, by, namespace string, transform bool, depth int) {
-		if depth > 20 {
-			return
-		}
-		if k := all[path]; k != nil {
-			for _, r := range k.resources {
-				mark(r, by, cmp.Or(namespace, k.namespace), transform, depth+1)
-			}
-			return
-		}
-		if transform {
-			changed[path] = by
-		} else if namespace != "" {
-			if other, ok := namespaces[path]; ok && other != namespace {
-				changed[path] = by // one source of several
-				return
-			}
-			namespaces[path] = namespace
+		if k, ok := readKustomization(f); ok {
+			all[filepath.Dir(f)] = k
 		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(all)) {
@@ -331,35 +323,30 @@ func kustomized(files map[string]bool) (changed, namespaces map[string]string) {
 		for _, p := range k.patches {
 			changed[p] = dir
 		}
+		var mark func(path, namespace string, depth int)
+		mark = func(path, namespace string, depth int) {
+			if depth > 20 {
+				return
+			}
+			if inner, ok := all[path]; ok {
+				for _, r := range inner.resources {
+					mark(r, cmp.Or(namespace, inner.namespace), depth+1)
+				}
+				return
+			}
+			other, moved := namespaces[path]
+			switch {
+			case k.transforms, moved && namespace != "" && other != namespace: // or one source of several
+				changed[path] = dir
+			case namespace != "":
+				namespaces[path] = namespace
+			}
+		}
 		for _, r := range k.resources {
-			mark(r, dir, k.namespace, k.transform, 0)
+			mark(r, k.namespace, 0)
 		}
 	}
 	return changed, namespaces
-}
-
-func texts(v any) []string {
-	var out []string
-	list, _ := v.([]any)
-	for _, e := range list {
-		if s, ok := e.(string); ok {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// patchFiles returns the files that a field of a kustomization names.
-func patchFiles(v any) []string {
-	out := texts(v)
-	list, _ := v.([]any)
-	for _, e := range list {
-		m, _ := e.(map[string]any)
-		if s, ok := m["path"].(string); ok {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // readable reports whether a directory's entry is a file of manifests.

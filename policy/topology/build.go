@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -72,10 +73,7 @@ func (b *builder) addNamespace(n *corev1.Namespace) {
 func (b *builder) workloads() error {
 	b.byRef, b.accounts = map[Ref]*Pod{}, map[string]*Pod{}
 	b.byIP = map[netip.Addr]*Pod{}
-	gateways := map[Ref]bool{}
-	for _, g := range b.Set.Gateways {
-		gateways[Ref{g.Namespace, g.Name}] = true
-	}
+	isGateway := func(namespace, name string) bool { return manifest.Find(b.Set.Gateways, namespace, name) != nil }
 	deployments := map[Ref]*appsv1.Deployment{}
 	for _, d := range b.Set.Deployments {
 		deployments[Ref{d.Namespace, d.Name}] = d
@@ -86,7 +84,7 @@ func (b *builder) workloads() error {
 			strings.Compare(a.Kind, c.Kind))
 	})
 	for _, w := range list {
-		if w.Replicas == 0 || w.Owner.Kind == "Gateway" && gateways[Ref{w.Namespace, w.Owner.Name}] {
+		if w.Replicas == 0 || w.Owner.Kind == "Gateway" && isGateway(w.Namespace, w.Owner.Name) {
 			continue // none, or the pods of a Gateway, which are made for it below
 		}
 		p := &Pod{
@@ -99,7 +97,7 @@ func (b *builder) workloads() error {
 		if w.Kind == "Deployment" {
 			p.Deployment = deployments[p.Ref]
 		}
-		if gateways[p.Ref] || b.byRef[p.Ref] != nil { // names are unique among those of a kind only
+		if isGateway(p.Namespace, p.Name) || b.byRef[p.Ref] != nil { // names are unique among those of a kind only
 			p.Name += "-" + strings.ToLower(w.Kind)
 		}
 		p.addPorts(w.Template.Spec.Containers)
@@ -168,11 +166,7 @@ const annotationAccount = "gateway.istio.io/service-account"
 // labels that istiod's deployment controller gives their pods.
 func (b *builder) gateways() error {
 	b.waypoints = map[Ref]*WaypointGateway{}
-	list := slices.Clone(b.Set.Gateways)
-	slices.SortFunc(list, func(a, c *gatewayv1.Gateway) int {
-		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name))
-	})
-	for _, g := range list {
+	for _, g := range slices.SortedFunc(slices.Values(b.Set.Gateways), manifest.ByName) {
 		podLabels, annotations := map[string]string{}, maps.Clone(g.Annotations)
 		if annotations == nil {
 			annotations = map[string]string{}
@@ -190,7 +184,7 @@ func (b *builder) gateways() error {
 		podLabels[LabelGatewayName] = g.Name
 		p := &Pod{
 			Ref: Ref{g.Namespace, g.Name}, Labels: podLabels, Component: g.Name,
-			Workload: manifest.Key{Kind: "Gateway", Namespace: g.Namespace, Name: g.Name},
+			Workload: manifest.KeyOf(g),
 		}
 		switch g.Spec.GatewayClassName {
 		case catalog.WaypointClass:
@@ -270,11 +264,7 @@ func (b *builder) findServices() error {
 			with[l] = append(with[l], pod)
 		}
 	}
-	list := slices.Clone(b.Set.Services)
-	slices.SortFunc(list, func(a, c *corev1.Service) int {
-		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name))
-	})
-	for _, in := range list {
+	for _, in := range slices.SortedFunc(slices.Values(b.Set.Services), manifest.ByName) {
 		s := &Service{
 			Ref:      Ref{in.Namespace, in.Name},
 			Host:     in.Name + "." + in.Namespace + ".svc.cluster.local",
@@ -292,8 +282,9 @@ func (b *builder) findServices() error {
 			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
 				continue // no mesh carries it
 			}
-			s.Ports = append(s.Ports, Port{Name: p.Name, Number: uint16(p.Port), Protocol: protocol(p),
-				HTTP2: http2(p)})
+			port := Port{Name: p.Name, Number: uint16(p.Port)}
+			port.Protocol, port.HTTP2 = protocol(p)
+			s.Ports = append(s.Ports, port)
 			s.backends[uint16(p.Port)] = nil
 		}
 		if len(in.Spec.Selector) > 0 {
@@ -304,9 +295,8 @@ func (b *builder) findServices() error {
 					candidates = some
 				}
 			}
-			selector := labels.SelectorFromSet(in.Spec.Selector)
 			for _, pod := range candidates {
-				if pod.Namespace == in.Namespace && selector.Matches(labels.Set(pod.Labels)) {
+				if pod.Namespace == in.Namespace && manifest.Selects(in.Spec.Selector, pod.Labels) {
 					s.Selected = append(s.Selected, pod)
 					s.add(pod, in.Spec.Ports)
 				}
@@ -338,39 +328,31 @@ func (b *builder) address(in *corev1.Service) (netip.Addr, error) {
 }
 
 // protocol is Istio's choice by the port's appProtocol, name and number
-// (istio.io/istio pkg/config/kube, ConvertProtocol).
-func protocol(p corev1.ServicePort) Protocol {
-	name := p.Name
-	if p.AppProtocol != nil {
-		name = *p.AppProtocol
-		switch name {
-		case "kubernetes.io/h2c", "kubernetes.io/ws":
-			return HTTP
-		case "kubernetes.io/wss":
-			return TCP
-		}
+// (istio.io/istio pkg/config/kube, ConvertProtocol), and whether what listens there
+// speaks HTTP/2.
+func protocol(p corev1.ServicePort) (of Protocol, http2 bool) {
+	name := ptr.Deref(p.AppProtocol, p.Name)
+	switch name {
+	case "kubernetes.io/h2c":
+		return HTTP, true
+	case "kubernetes.io/ws":
+		return HTTP, false
+	case "kubernetes.io/wss":
+		return TCP, false
 	}
 	name, _, _ = strings.Cut(strings.ToLower(name), "-")
 	switch name {
-	case "http", "http2", "grpc", "http_proxy":
-		return HTTP
+	case "http", "http_proxy":
+		return HTTP, false
+	case "http2", "grpc":
+		return HTTP, true
 	case "tcp", "https", "tls", "mongo", "redis", "mysql":
-		return TCP
+		return TCP, false
 	}
 	if slices.Contains([]int32{25, 53, 3306, 27017}, p.Port) {
-		return TCP // SMTP, DNS, MySQL and MongoDB are never guessed at
+		return TCP, false // SMTP, DNS, MySQL and MongoDB are never guessed at
 	}
-	return Sniffed
-}
-
-// http2 reports whether what listens on a port speaks HTTP/2, by the same.
-func http2(p corev1.ServicePort) bool {
-	name := p.Name
-	if p.AppProtocol != nil {
-		name = *p.AppProtocol
-	}
-	first, _, _ := strings.Cut(strings.ToLower(name), "-")
-	return name == "kubernetes.io/h2c" || first == "http2" || first == "grpc"
+	return Sniffed, false
 }
 
 func (s *Service) add(pod *Pod, ports []corev1.ServicePort) {
@@ -442,13 +424,9 @@ func (b *builder) waypointOf(namespace string, own map[string]string,
 // admits reports whether a Gateway takes routes, or a waypoint Services, of a
 // namespace; with a listener's name, whether that one does.
 func (b *builder) admits(at Ref, namespace string, section *gatewayv1.SectionName) bool {
-	i := slices.IndexFunc(b.Set.Gateways, func(g *gatewayv1.Gateway) bool {
-		return g.Namespace == at.Namespace && g.Name == at.Name
-	})
-	if i < 0 {
-		return true // OpenChoreo's own, which takes everybody's
-	}
-	return admits(b.Set.Gateways[i], namespace, b.Namespaces[namespace], section)
+	g := manifest.Find(b.Set.Gateways, at.Namespace, at.Name)
+	// One that is not there is OpenChoreo's own, which takes everybody's.
+	return g == nil || admits(g, namespace, b.Namespaces[namespace], section)
 }
 
 func admits(g *gatewayv1.Gateway, namespace string, of *corev1.Namespace, section *gatewayv1.SectionName) bool {
@@ -467,21 +445,14 @@ func takes(
 	if section != nil && *section != l.Name {
 		return false
 	}
-	from := gatewayv1.NamespacesFromSame
-	var selector *metav1.LabelSelector
-	if l.AllowedRoutes != nil && l.AllowedRoutes.Namespaces != nil {
-		if l.AllowedRoutes.Namespaces.From != nil {
-			from = *l.AllowedRoutes.Namespaces.From
-		}
-		selector = l.AllowedRoutes.Namespaces.Selector
-	}
-	switch from {
+	allowed := ptr.Deref(ptr.Deref(l.AllowedRoutes, gatewayv1.AllowedRoutes{}).Namespaces, gatewayv1.RouteNamespaces{})
+	switch ptr.Deref(allowed.From, gatewayv1.NamespacesFromSame) {
 	case gatewayv1.NamespacesFromAll:
 		return true
 	case gatewayv1.NamespacesFromSame:
 		return g.Namespace == namespace
 	case gatewayv1.NamespacesFromSelector:
-		s, err := metav1.LabelSelectorAsSelector(selector)
+		s, err := metav1.LabelSelectorAsSelector(allowed.Selector)
 		var has labels.Set
 		if of != nil {
 			has = of.Labels

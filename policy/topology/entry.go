@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/policy/manifest"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	istionetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 // somewhere stands for the address of a host of which only its name is known
@@ -20,11 +20,7 @@ var somewhere = netip.AddrFrom4([4]byte{203, 0, 113, 1})
 // constructServiceEntries and serviceEntryWorkloadBuilder): a Service by another
 // name, with an address of its own, whose endpoints are outside of the cluster.
 func (b *builder) entries() error {
-	list := slices.Clone(b.Set.ServiceEntries)
-	slices.SortFunc(list, func(a, c *istionetworkingv1.ServiceEntry) int {
-		return cmp.Or(strings.Compare(a.Namespace, c.Namespace), strings.Compare(a.Name, c.Name))
-	})
-	for _, e := range list {
+	for _, e := range slices.SortedFunc(slices.Values(b.Set.ServiceEntries), manifest.ByName) {
 		given := b.endpoints(e)
 		for _, host := range e.Spec.Hosts {
 			s := &Service{Ref: Ref{e.Namespace, e.Name}, Entry: true, Host: strings.ToLower(host), Labels: e.Labels,
@@ -82,12 +78,10 @@ func (b *builder) endpoints(e *istionetworkingv1.ServiceEntry) []endpoint {
 	for _, w := range e.Spec.Endpoints {
 		out = append(out, endpoint{b.external(e, w.GetAddress()), w.GetPorts()})
 	}
-	if of := e.Spec.WorkloadSelector.GetLabels(); len(of) > 0 {
-		selector := labels.SelectorFromSet(of)
-		for _, p := range b.Pods {
-			if p.Namespace == e.Namespace && selector.Matches(labels.Set(p.Labels)) {
-				out = append(out, endpoint{pod: p})
-			}
+	for _, p := range b.Pods {
+		if of := e.Spec.WorkloadSelector.GetLabels(); len(of) > 0 && p.Namespace == e.Namespace &&
+			manifest.Selects(of, p.Labels) {
+			out = append(out, endpoint{pod: p})
 		}
 	}
 	return out

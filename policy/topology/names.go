@@ -148,7 +148,11 @@ func Match(text string, all []Named) (int, error) {
 		names = append(names, all[i].Namespace+"/"+all[i].Names[len(all[i].Names)-1])
 	}
 	slices.Sort(names)
-	return 0, fmt.Errorf("%s can mean %s: say which", text, strings.Join(slices.Compact(names), " or "))
+	return 0, ambiguous(text, slices.Compact(names))
+}
+
+func ambiguous(text string, names []string) error {
+	return fmt.Errorf("%s can mean %s: say which", text, strings.Join(names, " or "))
 }
 
 // unknown says that nobody has a name, and who has one like it.
@@ -286,7 +290,7 @@ func (w *World) ingress() (Caller, error) {
 	for _, g := range w.Gateways {
 		names = append(names, g.Pod.Ref.String())
 	}
-	return Caller{}, fmt.Errorf("ingress can mean %s: say which", strings.Join(names, " or "))
+	return Caller{}, ambiguous("ingress", names)
 }
 
 // FindDestination returns what a name means as a destination, and the path of a
@@ -298,9 +302,7 @@ func (w *World) FindDestination(text string, port uint16) (to Destination, path 
 	if err != nil {
 		return to, "", err
 	}
-	if port == 0 {
-		port = r.port
-	}
+	port = cmp.Or(port, r.port)
 	if byPod || r.address.IsValid() {
 		return w.findPod(pod, &r, port)
 	}
@@ -308,9 +310,8 @@ func (w *World) FindDestination(text string, port uint16) (to Destination, path 
 	switch len(services) {
 	case 1:
 	case 0:
-		if w.isWaypoint(&r) {
-			return to, "", fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to "+
-				"the Services that it serves", text)
+		if slices.ContainsFunc(w.Waypoints, func(g *WaypointGateway) bool { return r.names(g.Pod.named()) }) {
+			return to, "", isWaypoint(text)
 		}
 		return to, "", unknown(text, &r, names)
 	default:
@@ -318,28 +319,35 @@ func (w *World) FindDestination(text string, port uint16) (to Destination, path 
 		for _, s := range services {
 			list = append(list, s.Ref.String())
 		}
-		return to, "", fmt.Errorf("%s can mean %s: say which", text, strings.Join(list, " or "))
+		return to, "", ambiguous(text, list)
 	}
 	s := services[0]
 	if behind := s.pods(); len(behind) > 0 && behind[0].Kind == Waypoint {
-		return to, "", fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to the "+
-			"Services that it serves", text)
+		return to, "", isWaypoint(text)
 	}
+	to = s.at(port)
+	if _, ok := s.Port(to.Port); !ok && len(s.Ports) > 0 {
+		return to, "", fmt.Errorf("%s has no port %d; it has %s", text, to.Port, s.portList())
+	}
+	return to, r.path, nil
+}
+
+func isWaypoint(text string) error {
+	return fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to the Services that it "+
+		"serves", text)
+}
+
+// at returns a port of the Service as a destination; 0 is its first.
+func (s *Service) at(port uint16) Destination {
 	if port == 0 && len(s.Ports) > 0 {
 		port = s.Ports[0].Number
 	}
-	if _, ok := s.Port(port); !ok && len(s.Ports) > 0 {
-		return to, "", fmt.Errorf("%s has no port %d; it has %s", text, port, s.portList())
-	}
-	return Destination{Service: s, Port: port}, r.path, nil
+	return Destination{Service: s, Port: port}
 }
 
 func (w *World) findPod(text string, r *reading, port uint16) (Destination, string, error) {
 	if s := w.ServiceAt(r.address); r.address.IsValid() && s != nil {
-		if port == 0 && len(s.Ports) > 0 {
-			port = s.Ports[0].Number
-		}
-		return Destination{Service: s, Port: port}, r.path, nil
+		return s.at(port), r.path, nil
 	}
 	pods, names := w.namedPods(func(p *Pod) bool { return p.Kind == App || p.Kind == External })
 	i, err := Match(text, names)
@@ -383,10 +391,6 @@ func (w *World) findService(r *reading) ([]*Service, []Named) {
 	}
 	// The hosts of one ServiceEntry are alike to its policies: the first stands for them.
 	return slices.CompactFunc(own, func(a, b *Service) bool { return a.Entry && b.Entry && a.Ref == b.Ref }), names
-}
-
-func (w *World) isWaypoint(r *reading) bool {
-	return slices.ContainsFunc(w.Waypoints, func(g *WaypointGateway) bool { return r.names(g.Pod.named()) })
 }
 
 // pods returns the pods behind a Service, each once.

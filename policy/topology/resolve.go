@@ -47,7 +47,11 @@ func (w *World) lookup(full string) ([]netip.Addr, bool) {
 		if s.VIP.IsValid() {
 			return []netip.Addr{s.VIP}, true
 		}
-		return s.podAddresses(), true
+		var addrs []netip.Addr
+		for _, p := range s.pods() {
+			addrs = append(addrs, p.IP)
+		}
+		return addrs, true
 	case "pod":
 		ip, err := netip.ParseAddr(strings.ReplaceAll(part[0], "-", "."))
 		if err != nil {
@@ -58,18 +62,4 @@ func (w *World) lookup(full string) ([]netip.Addr, bool) {
 		}
 	}
 	return nil, false
-}
-
-func (s *Service) podAddresses() []netip.Addr {
-	var out []netip.Addr
-	seen := map[netip.Addr]bool{}
-	for _, p := range s.Ports {
-		for _, b := range s.backends[p.Number] {
-			if !seen[b.Pod.IP] {
-				seen[b.Pod.IP] = true
-				out = append(out, b.Pod.IP)
-			}
-		}
-	}
-	return out
 }

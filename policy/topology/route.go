@@ -1,10 +1,13 @@
 package topology
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
 
+	"artemis.example/policy/manifest"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -31,18 +34,15 @@ func (b *builder) hostsAt(at Ref, r *gatewayv1.HTTPRoute) (hosts []string, ok bo
 	if !attached(r, at, b) {
 		return nil, false
 	}
-	own := []string{""}
-	if len(r.Spec.Hostnames) > 0 {
-		own = nil
-	}
+	var own []string
 	for _, h := range r.Spec.Hostnames {
 		own = append(own, strings.ToLower(string(h)))
 	}
+	if len(own) == 0 {
+		own = []string{""}
+	}
 	listeners := []gatewayv1.Listener{{}}
-	for _, g := range b.Set.Gateways {
-		if g.Namespace != at.Namespace || g.Name != at.Name || len(g.Spec.Listeners) == 0 {
-			continue
-		}
+	if g := manifest.Find(b.Set.Gateways, at.Namespace, at.Name); g != nil && len(g.Spec.Listeners) > 0 {
 		listeners = slices.DeleteFunc(slices.Clone(g.Spec.Listeners), func(l gatewayv1.Listener) bool {
 			return !slices.ContainsFunc(r.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
 				return names(r, p, at) && takes(g, &l, r.Namespace, b.Namespaces[r.Namespace], p.SectionName)
@@ -50,10 +50,7 @@ func (b *builder) hostsAt(at Ref, r *gatewayv1.HTTPRoute) (hosts []string, ok bo
 		})
 	}
 	for _, l := range listeners {
-		listens := ""
-		if l.Hostname != nil {
-			listens = strings.ToLower(string(*l.Hostname))
-		}
+		listens := strings.ToLower(string(ptr.Deref(l.Hostname, "")))
 		for _, h := range own {
 			both, some := commonHost(h, listens)
 			if some && both == "" {
@@ -108,16 +105,10 @@ func (b *builder) rules(r *gatewayv1.HTTPRoute, hosts []string) []Route {
 			}
 			for _, ref := range rule.BackendRefs {
 				to := route
-				namespace := r.Namespace
-				if ref.Namespace != nil {
-					namespace = string(*ref.Namespace)
+				if of := manifest.Backend(r, ref); of.Kind == "Service" {
+					to.Service = b.services[Ref{of.Namespace, of.Name}]
 				}
-				if ref.Kind == nil || *ref.Kind == "Service" {
-					to.Service = b.services[Ref{namespace, string(ref.Name)}]
-				}
-				if ref.Port != nil {
-					to.Port = uint16(*ref.Port)
-				}
+				to.Port = uint16(ptr.Deref(ref.Port, 0))
 				out = append(out, to)
 			}
 		}
@@ -128,17 +119,10 @@ func (b *builder) rules(r *gatewayv1.HTTPRoute, hosts []string) []Route {
 // rank orders rules as the Gateway API does: an exact path before a prefix, a
 // longer path before a shorter, then by the route's name.
 func rank(routes []Route) {
+	prefix := map[bool]int{false: 1}
 	slices.SortStableFunc(routes, func(x, y Route) int {
-		switch {
-		case x.Exact != y.Exact:
-			if x.Exact {
-				return -1
-			}
-			return 1
-		case len(x.Path) != len(y.Path):
-			return len(y.Path) - len(x.Path)
-		}
-		return strings.Compare(x.Ref.String(), y.Ref.String())
+		return cmp.Or(prefix[x.Exact]-prefix[y.Exact], len(y.Path)-len(x.Path),
+			strings.Compare(x.Ref.String(), y.Ref.String()))
 	})
 }
 
@@ -152,11 +136,7 @@ func attached(r *gatewayv1.HTTPRoute, to Ref, b *builder) bool {
 
 // names reports whether a parent of a route is a gateway.
 func names(r *gatewayv1.HTTPRoute, p gatewayv1.ParentReference, to Ref) bool {
-	ns := r.Namespace
-	if p.Namespace != nil {
-		ns = string(*p.Namespace)
-	}
-	return (p.Kind == nil || *p.Kind == "Gateway") && ns == to.Namespace && string(p.Name) == to.Name
+	return manifest.Parent(r, p) == manifest.Key{Kind: "Gateway", Namespace: to.Namespace, Name: to.Name}
 }
 
 // Route finds the rule for a request: host may carry a port, path is the request
