@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
@@ -90,13 +89,13 @@ func New(stage string, w *topology.World) *Explainer {
 
 // Ask answers a question. It fails when the question names what is not there.
 func (x *Explainer) Ask(q Question) (*Answer, error) {
-	from, err := x.caller(q.From)
+	from, err := x.world.FindCaller(q.From)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--from: %w", err)
 	}
-	to, path, err := x.target(q.To, q.Port)
+	to, path, err := x.world.FindDestination(q.To, q.Port)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--to: %w", err)
 	}
 	q.Method, q.Path = cmp.Or(q.Method, http.MethodGet), cmp.Or(q.Path, path, "/")
 	ways := x.world.Ways(from, to)
@@ -220,18 +219,17 @@ func (c *call) routed() bool {
 // perimeter asks the NetworkPolicies about a leg.
 func (c *call) perimeter(l *topology.Leg) bool {
 	r := c.policies.Perimeter(l)
-	what := "the caller"
+	from, to := "the caller", "the pod of "+podName(l.Pod)
 	if c.behindWaypoint(l) {
-		what = "the waypoint"
+		from = "the waypoint"
 	}
-	if l.Waypoint != nil {
-		what += " to " + podName(l.Pod)
-	} else if l.Pod.Kind == topology.External {
-		what += " to " + l.Pod.Host
-	} else {
-		what += " to the pod of " + podName(l.Pod)
+	switch {
+	case l.Waypoint != nil:
+		to = podName(l.Pod)
+	case l.Pod.Kind == topology.External:
+		to = l.Pod.Host
 	}
-	s := Step{Layer: r.Layer, Hop: r.Hop, What: fmt.Sprintf("%s, port %d", what, l.Port), Policy: r.Policy}
+	s := Step{Layer: r.Layer, Hop: r.Hop, What: fmt.Sprintf("%s to %s, port %d", from, to, l.Port), Policy: r.Policy}
 	if !r.Allowed {
 		s.Reason = fmt.Sprintf("the pod's %s is closed by a NetworkPolicy, and none admits this connection",
 			r.Direction)
@@ -337,16 +335,16 @@ func (c *call) refused(what string, r *message.Refusal) bool {
 
 // host is what a client sends as Host that calls by the full name, or by address.
 func host(l *topology.Leg) string {
-	port := l.Authority.Port()
+	port, host := l.Authority.Port(), l.Pod.Host
 	switch {
-	case l.Service == nil && l.Pod.Kind == topology.External && !l.Pod.IP.IsValid():
-		return fmt.Sprintf("%s:%d", l.Pod.Host, port)
-	case l.Service == nil:
-		return l.Authority.String()
-	case port == 80:
+	case l.Service != nil && port == 80:
 		return l.Service.Host
+	case l.Service != nil:
+		host = l.Service.Host
+	case l.Pod.Kind != topology.External || l.Pod.IP.IsValid():
+		return l.Authority.String()
 	}
-	return fmt.Sprintf("%s:%d", l.Service.Host, port)
+	return fmt.Sprintf("%s:%d", host, port)
 }
 
 func (c *call) atPod(l *topology.Leg) bool {
@@ -378,7 +376,7 @@ func (c *call) authorized(r *evaluate.Ruling, denied decision.Verdict, looks, wh
 	}
 	if r.Reason == string(authz.ReasonUnmatched) {
 		// No single policy refuses: those that would have to allow it do together.
-		s.Reason += ": " + strings.Join(r.Engine.Policies(), ", ")
+		s.Reason += ": " + list(r.Engine.Policies())
 	}
 	c.stop(denied, looks, s)
 	if r.Request != nil {

@@ -2,7 +2,6 @@ package explain
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -53,31 +52,25 @@ func callers(ms []authz.Miss) int {
 }
 
 func (c *call) sentence(misses []authz.Miss) string {
-	parts := make([]string, len(misses))
-	for i, m := range misses {
-		got := m.Got
+	var parts []string
+	for _, m := range misses {
+		values, verb := slices.Clone(m.Values), "you ask "+m.Got
 		if m.OfCaller() {
-			got = c.name(m.Got)
-		}
-		verb := "you ask " + m.Got
-		if m.OfCaller() {
-			verb = "you are " + cmp.Or(got, "nobody")
-		}
-		if len(m.Values) > 0 {
-			values := make([]string, len(m.Values))
-			for j, v := range m.Values {
-				values[j] = v
-				if m.OfCaller() {
-					values[j] = c.name(v)
-				}
+			verb = "you are " + cmp.Or(c.name(m.Got), "nobody")
+			for j, v := range values {
+				values[j] = c.name(v)
 			}
-			parts[i] = fmt.Sprintf("allowed for %s; %s", strings.Join(values, ", "), verb)
-		} else {
-			parts[i] = fmt.Sprintf("not allowed for %s %s; %s", m.Field, strings.Join(m.NotValues, ", "), verb)
 		}
+		what := "allowed for " + list(values)
+		if len(values) == 0 {
+			what = "not allowed for " + m.Field + " " + list(m.NotValues)
+		}
+		parts = append(parts, what+"; "+verb)
 	}
 	return strings.Join(parts, "; and ")
 }
+
+func list(values []string) string { return strings.Join(values, ", ") }
 
 // name returns CELL/COMPONENT of a principal that somebody has, else what it was.
 func (c *call) name(principal string) string {

@@ -2,7 +2,6 @@ package explain
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 
 	"artemis.example/policy/decision"
@@ -40,23 +39,6 @@ func destinationPeer(way *topology.Way) decision.Peer {
 		}
 	}
 	return p
-}
-
-func (x *Explainer) caller(name string) (topology.Caller, error) {
-	c, err := x.world.FindCaller(name)
-	if err != nil {
-		return c, fmt.Errorf("--from: %w", err)
-	}
-	return c, nil
-}
-
-// target returns what is called, and the path where the name is a URL with one.
-func (x *Explainer) target(name string, port uint16) (topology.Destination, string, error) {
-	to, path, err := x.world.FindDestination(name, port)
-	if err != nil {
-		return to, "", fmt.Errorf("--to: %w", err)
-	}
-	return to, path, nil
 }
 
 func podName(p *topology.Pod) string {

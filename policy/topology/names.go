@@ -73,18 +73,16 @@ func read(text string) (reading, error) {
 		}
 		rest, r.path = u.Host, u.RequestURI()
 	}
-	if ip, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
-		r.address = ip
-		return r, nil
-	}
-	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
-		port, err := strconv.ParseUint(rest[i+1:], 10, 16)
-		if err != nil || port == 0 {
+	ip, err := netip.ParseAddr(strings.Trim(rest, "[]"))
+	if i := strings.LastIndexByte(rest, ':'); err != nil && i >= 0 {
+		port, portErr := strconv.ParseUint(rest[i+1:], 10, 16)
+		if portErr != nil || port == 0 {
 			return r, fmt.Errorf("%s: %q is no port", text, rest[i+1:])
 		}
 		rest, r.port = rest[:i], uint16(port)
+		ip, err = netip.ParseAddr(strings.Trim(rest, "[]"))
 	}
-	if ip, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
+	if err == nil {
 		r.address = ip
 		return r, nil
 	}
