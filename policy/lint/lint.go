@@ -225,7 +225,7 @@ func (c *checker) problems() {
 	}
 	for _, g := range c.in.Gaps {
 		if g.Object.Kind == "Namespace" || g.Object.Kind == "AuthorizationPolicy" && g.Field == "spec" ||
-			c.rejected(g.Object) {
+			g.Object.Kind == "Service" && g.Field == "spec" && !c.guarded(g.Object) || c.rejected(g.Object) {
 			continue // said where it matters
 		}
 		what := g.Why
@@ -240,6 +240,14 @@ func (c *checker) problems() {
 // rejected reports whether a finding says already what is wrong with an object.
 func (c *checker) rejected(key manifest.Key) bool {
 	return slices.ContainsFunc(c.in.Problems, func(p manifest.Problem) bool { return p.Object == key })
+}
+
+// guarded reports whether a Service, whatever its endpoints are, is somebody's to protect:
+// a waypoint is before it, or a policy targets it. The API server's own, which is in every
+// cluster, is not.
+func (c *checker) guarded(key manifest.Key) bool {
+	s := c.world.Service(topology.Ref{Namespace: key.Namespace, Name: key.Name})
+	return s == nil || c.binding(s).at.Name != "" || c.ownPolicy(s)
 }
 
 // silence takes the findings out that somebody silences, and says which silences are

@@ -396,6 +396,50 @@ func TestWhatOtherProxiesEnforceIsNotJudged(t *testing.T) {
 	}
 }
 
+// The API server's Service is in every dump of a cluster, without a selector: of what stands
+// behind it only somebody says something who protects it.
+func TestAServiceWithoutASelectorIsNotJudgedWhereItIsProtected(t *testing.T) {
+	const apiServer = `---
+apiVersion: v1
+kind: Service
+metadata: {name: kubernetes, namespace: default, labels: {component: apiserver, provider: kubernetes}}
+spec: {type: ClusterIP, clusterIP: 10.43.0.1, ports: [{name: https, port: 443, targetPort: 6443}]}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: kubernetes, namespace: default}
+subsets: [{addresses: [{ip: 172.18.0.2}], ports: [{name: https, port: 6443}]}]
+`
+	const ours = `---
+apiVersion: v1
+kind: Namespace
+metadata: {name: default}
+`
+	for _, c := range []struct {
+		name, manifests string
+		judged          bool
+	}{
+		{"in no mesh", apiServer + ours, true},
+		{"in the mesh", apiServer + strings.Replace(ours, "default}", "default, labels: {istio.io/dataplane-mode: "+
+			"ambient}}", 1), true},
+		{"behind a waypoint", apiServer + strings.Replace(ours, "default}", "default, labels: "+
+			"{istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint}}", 1), false},
+		{"with a policy of its own", apiServer + ours + strings.Replace(policy("api", `{targetRefs: [{group: "", kind: `+
+			`Service, name: kubernetes}], rules: [{}]}`), "orion", "default", 1), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, cell(t)+c.manifests)
+			named := slices.ContainsFunc(r.NotJudged, func(n lint.NotJudged) bool {
+				return n == lint.NotJudged{File: n.File, Line: n.Line, Object: "Service default/kubernetes",
+					Why: "spec: has no selector: somebody else says what its endpoints are"}
+			})
+			if named == c.judged {
+				t.Errorf("not judged: %+v; want the Service in it: %t", r.NotJudged, !c.judged)
+			}
+		})
+	}
+}
+
 func TestATemplateIsNotJudged(t *testing.T) {
 	r := report(t, "{{- range .Values.cells }}\napiVersion: v1\n{{- end }}\n")
 	if len(r.Findings) != 0 || len(r.LeftOut) != 1 || r.LeftOut[0].What != "templates" {
@@ -471,8 +515,8 @@ func TestAClustersOwnListIsLinted(t *testing.T) {
 		left); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
-	if r.Objects != 40 || r.Assumed != 0 || len(r.NotJudged) != 2 {
-		t.Errorf("%d objects, %d without a namespace, not judged %+v; want 40, 0 and two", r.Objects, r.Assumed,
+	if r.Objects != 40 || r.Assumed != 0 || len(r.NotJudged) != 1 {
+		t.Errorf("%d objects, %d without a namespace, not judged %+v; want 40, 0 and one", r.Objects, r.Assumed,
 			r.NotJudged)
 	}
 }
