@@ -2,11 +2,11 @@ package lint
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"artemis.example/policy/manifest"
-	"artemis.example/policy/netpol"
 	"artemis.example/policy/topology"
 )
 
@@ -129,13 +129,13 @@ func (p *protected) shutsOut() bool {
 // ports that the Service serves.
 func (p *protected) past() []string {
 	for _, port := range p.ports {
-		if p.atPod(p.Pod, port, stranger, netpol.Endpoint{}) {
+		if p.atPod(p.Pod, port, stranger, netip.Addr{}) {
 			return []string{"any identity of the mesh"}
 		}
 		var out []string
 		for _, a := range p.existing() {
 			ns, sa, _ := strings.Cut(a, "/")
-			if id := identity(ns, sa); id != p.waypoint.Pod.Identity && p.atPod(p.Pod, port, id, netpol.Endpoint{}) {
+			if id := identity(ns, sa); id != p.waypoint.Pod.Identity && p.atPod(p.Pod, port, id, netip.Addr{}) {
 				out = append(out, a)
 			}
 		}
@@ -149,7 +149,7 @@ func (p *protected) past() []string {
 // plaintext says where the pods ask nobody who he is.
 func (p *protected) plaintext() {
 	for _, port := range p.ports {
-		if !p.atPod(p.Pod, port, "", netpol.Endpoint{}) {
+		if !p.atPod(p.Pod, port, "", netip.Addr{}) {
 			continue
 		}
 		by := ""
@@ -227,10 +227,10 @@ func (c *checker) pastIngress(s *topology.Service, route string) {
 // gatewayPasses reports whether a pod would take a connection of some ingress
 // gateway.
 func (c *checker) gatewayPasses(p *topology.Pod, port uint16) bool {
-	if c.atPod(p, port, stranger, netpol.Endpoint{}) {
+	if c.atPod(p, port, stranger, netip.Addr{}) {
 		return true
 	}
 	return slices.ContainsFunc(c.world.Gateways, func(g *topology.Gateway) bool {
-		return c.atPod(p, port, g.Pod.Identity, g.Pod.Endpoint)
+		return c.atPod(p, port, g.Pod.Identity, g.Pod.IP)
 	})
 }

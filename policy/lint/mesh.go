@@ -3,13 +3,13 @@ package lint
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"artemis.example/catalog"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/manifest"
-	"artemis.example/policy/netpol"
 	"artemis.example/policy/topology"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -165,8 +165,8 @@ func (c *checker) behind(s *topology.Service) []*topology.Pod {
 }
 
 // atPod reports whether a pod's node proxy would let an identity connect.
-func (c *checker) atPod(p *topology.Pod, port uint16, principal string, source netpol.Endpoint) bool {
-	return c.policies.Inbound(p, principal, source.IP, port).Allowed
+func (c *checker) atPod(p *topology.Pod, port uint16, principal string, source netip.Addr) bool {
+	return c.policies.Inbound(p, principal, source, port).Allowed
 }
 
 // throughWaypoint reports whether the waypoint would let an identity ask something

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -115,7 +116,7 @@ func (c *checker) hbone(p *topology.Pod, callers []caller) {
 			// Straight to the pod, which is how a policy by port is gone around.
 			tunnel := c.policies.Network(from.Endpoint, p.Endpoint, topology.HBONEPort)
 			if !plain.Allowed && plain.Direction == netpol.Ingress && tunnel.Allowed && admitted == "" &&
-				c.atPod(p, port, from.Identity, from.Endpoint) {
+				c.atPod(p, port, from.Identity, from.Endpoint.IP) {
 				admitted = fmt.Sprintf("NetworkPolicy %s refuses %s on port %d, but NetworkPolicy %s admits it on "+
 					"port %d, through which every port is reached, and no AuthorizationPolicy refuses it there",
 					plain.Policy, from.name, port, tunnel.Policy, topology.HBONEPort)
@@ -178,14 +179,10 @@ func (c *checker) destination(p *topology.Pod, port uint16) topology.Destination
 // probes says where NetworkPolicies keep the kubelet's probes out.
 func (c *checker) probes(p *topology.Pod) {
 	for _, container := range c.workloads[p.Workload].Template.Spec.Containers {
-		for _, probe := range []*corev1.Probe{container.StartupProbe, container.ReadinessProbe,
-			container.LivenessProbe} {
-			port, ok := probePort(probe, container)
-			if !ok {
-				continue
-			}
+		for _, probe := range topology.Probes(container) {
+			port := probePort(probe, p)
 			got := c.policies.Network(netpol.Endpoint{IP: probeSource}, p.Endpoint, port)
-			if got.Allowed {
+			if port == 0 || got.Allowed {
 				continue
 			}
 			c.add(Warning, "probes-refused", on(p.Workload), "NetworkPolicy %s refuses the kubelet's probes on port %d: "+
@@ -196,28 +193,16 @@ func (c *checker) probes(p *topology.Pod) {
 	}
 }
 
-// probePort returns the port that a probe dials.
-func probePort(probe *corev1.Probe, in corev1.Container) (uint16, bool) {
+// probePort returns the port of a pod that a probe dials, 0 for none.
+func probePort(probe *corev1.Probe, of *topology.Pod) uint16 {
 	var target intstr.IntOrString
 	switch {
-	case probe == nil:
-		return 0, false
 	case probe.GRPC != nil:
-		return uint16(probe.GRPC.Port), true
+		return uint16(probe.GRPC.Port)
 	case probe.HTTPGet != nil:
 		target = probe.HTTPGet.Port
 	case probe.TCPSocket != nil:
 		target = probe.TCPSocket.Port
-	default:
-		return 0, false
 	}
-	if target.IntVal != 0 {
-		return uint16(target.IntVal), true
-	}
-	for _, p := range in.Ports {
-		if p.Name == target.StrVal {
-			return uint16(p.ContainerPort), true
-		}
-	}
-	return 0, false
+	return cmp.Or(uint16(target.IntVal), of.Endpoint.Ports[target.StrVal])
 }

@@ -49,9 +49,3 @@ func overlay[T metav1.Object](base, over []T) []T {
 	}
 	return out
 }
-
-// Lookup returns where an object was read from.
-func (s *Set) Lookup(kind, namespace, name string) (Origin, bool) {
-	o, ok := s.Origins[Key{kind, namespace, name}]
-	return o, ok
-}

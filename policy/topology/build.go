@@ -124,12 +124,18 @@ func (p *Pod) addPorts(containers []corev1.Container) {
 				p.Endpoint.Ports[port.Name] = uint16(port.ContainerPort)
 			}
 		}
-		for _, probe := range []*corev1.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe} {
-			if probe != nil && probe.HTTPGet != nil && probe.HTTPGet.Port.Type == intstr.Int {
+		for _, probe := range Probes(c) {
+			if probe.HTTPGet != nil && probe.HTTPGet.Port.Type == intstr.Int {
 				p.Ports = append(p.Ports, uint16(probe.HTTPGet.Port.IntVal))
 			}
 		}
 	}
+}
+
+// Probes returns the probes that a container has.
+func Probes(c corev1.Container) []*corev1.Probe {
+	return slices.DeleteFunc([]*corev1.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe},
+		func(p *corev1.Probe) bool { return p == nil })
 }
 
 // addPod adds to a pod what follows from its namespace and account.
