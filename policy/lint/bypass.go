@@ -96,9 +96,9 @@ func (c *checker) bypasses() {
 
 // waypointOnly is the policy by which the pods admit nobody but their waypoint.
 func (p *protected) waypointOnly() string {
-	account := p.waypoint.Pod.Name
+	account := p.waypoint.Pod.ServiceAccount
 	if p.waypoint.Pod.Namespace != p.Namespace {
-		account = p.waypoint.Pod.Ref.String()
+		account = p.waypoint.Pod.Namespace + "/" + account
 	}
 	return fmt.Sprintf("an AuthorizationPolicy via-waypoint-only in namespace %s without a target: ALLOW, rules "+
 		"[{from: [{source: {serviceAccounts: [%s]}}]}]", p.Namespace, account)
@@ -156,8 +156,8 @@ func (p *protected) plaintext() {
 		if mode := p.policies.Mode(p.Pod, port); mode.Policy != "" {
 			by = " (PeerAuthentication " + mode.Policy + ")"
 		}
-		p.add(p.hole(p.Namespace), "plaintext", on(p.Workload), "takes plaintext on port %d from whoever can reach it, "+
-			"without an identity%s", port, by).
+		p.add(p.hole(p.Namespace), "plaintext", on(p.Workload), "takes plaintext on port %d from whoever can reach "+
+			"it, without an identity%s", port, by).
 			Fix = fmt.Sprintf("a PeerAuthentication in namespace %s with mtls.mode: STRICT", p.Namespace)
 		return
 	}
@@ -219,8 +219,8 @@ func (c *checker) pastIngress(s *topology.Service, route string) {
 			effect = "its policies are not asked"
 		}
 	}
-	c.add(c.hole(s.Namespace), "ingress-not-through-waypoint", service(s), "HTTPRoute %s sends requests straight to its "+
-		"pods, past waypoint %s: %s", route, s.Waypoint.Pod.Name, effect).
+	c.add(c.hole(s.Namespace), "ingress-not-through-waypoint", service(s), "HTTPRoute %s sends requests straight to "+
+		"its pods, past waypoint %s: %s", route, s.Waypoint.Pod.Name, effect).
 		Fix = "label the Service istio.io/ingress-use-waypoint: \"true\""
 }
 

@@ -48,8 +48,8 @@ func (c *checker) entry(e *istionetworkingv1.ServiceEntry) {
 		return
 	}
 	if who := c.pastEgress(host); len(who) > 0 {
-		c.add(Warning, "bypass-external", at, "its host's own address can be called past waypoint %s and its policies, "+
-			"by %s", b.at, list(who)).Fix = fmt.Sprintf("NetworkPolicies that let the pods' egress out to namespace %s "+
+		c.add(Warning, "bypass-external", at, "its host's own address can be called past waypoint %s and its "+
+			"policies, by %s", b.at, list(who)).Fix = fmt.Sprintf("NetworkPolicies that let the pods' egress out to namespace %s "+
 			"and to name servers only", b.at.Namespace)
 	}
 }

@@ -13,7 +13,7 @@ import (
 func (c *checker) identities() {
 	gateways := map[string]string{}
 	for _, g := range c.set.Gateways {
-		gateways[g.Namespace+"/"+gatewayAccount(g)] = g.Name
+		gateways[g.Namespace+"/"+topology.GatewayAccount(g)] = g.Name
 	}
 	granted := c.granted()
 	first := map[string]*topology.Pod{}

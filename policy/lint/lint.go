@@ -145,7 +145,7 @@ type checker struct {
 	populated map[string]bool              // namespaces with a workload or a service account
 	services  map[string]bool              // namespaces with a Service
 	entries   map[string]bool              // namespaces with a ServiceEntry
-	fronts    map[string]bool              // "namespace/name" of every ingress Gateway, also of those that only a route names
+	fronts    map[string]bool              // "namespace/name" of ingress Gateways, also of those that only routes name
 	sidecars  map[topology.Ref]bool
 	workloads map[manifest.Key]manifest.Workload
 	gateways  bool // some Gateway is among the files

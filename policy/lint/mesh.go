@@ -44,7 +44,7 @@ func (c *checker) survey() {
 		}
 	}
 	for _, g := range c.set.Gateways {
-		c.accounts[g.Namespace+"/"+gatewayAccount(g)], c.gateways = true, true
+		c.accounts[g.Namespace+"/"+topology.GatewayAccount(g)], c.gateways = true, true
 		if g.Spec.GatewayClassName != waypointClass {
 			c.fronts[g.Namespace+"/"+g.Name] = true
 		}
@@ -88,14 +88,6 @@ func (c *checker) apps(yield func(*topology.Pod) bool) {
 func (c *checker) enrolled(p *topology.Pod) (in, known bool) {
 	_, own := p.Labels[topology.LabelDataplaneMode]
 	return p.Meshed, own || c.whole(p.Namespace)
-}
-
-// gatewayAccount is the service account that istiod makes for a Gateway.
-func gatewayAccount(g *gatewayv1.Gateway) string {
-	if g.Spec.GatewayClassName == waypointClass {
-		return g.Name
-	}
-	return g.Name + "-" + string(g.Spec.GatewayClassName)
 }
 
 // exists reports whether there is such a service account: one of the files, or one

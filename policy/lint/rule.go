@@ -210,8 +210,8 @@ func escapeOf(v string) string {
 func (r *rule) addresses() {
 	say := func(what string) {
 		r.add(Warning, "address-at-waypoint", ": %s at a waypoint is in no block and out of every one: there the "+
-			"connection comes out of the tunnel, without an address", what).Fix = "name the caller's identity; or use " +
-			"remoteIpBlocks, which compare what x-forwarded-for says, and the pod's address where it says nothing"
+			"connection comes out of the tunnel, without an address", what).Fix = "name the caller's identity; or " +
+			"use remoteIpBlocks, which compare what x-forwarded-for says, and the pod's address where it says nothing"
 	}
 	for _, f := range r.From {
 		if len(f.GetSource().GetIpBlocks()) > 0 {

@@ -58,7 +58,8 @@ func (s *Set) ignoredGateways() Problems {
 	for _, r := range s.HTTPRoutes {
 		for _, p := range r.Spec.ParentRefs {
 			if parent := Parent(r, p); parent.String() != front.String() {
-				out = append(out, s.notImplemented(KeyOf(r), "is for Gateway %s; local mode has only %s", parent, front))
+				out = append(out, s.notImplemented(KeyOf(r), "is for Gateway %s; local mode has only %s", parent,
+					front))
 			}
 		}
 	}

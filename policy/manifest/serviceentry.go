@@ -121,7 +121,8 @@ func (in *Input) serviceEntries() {
 		for _, k := range keys {
 			if k.Kind == "ServiceEntry" && len(keys) > 1 {
 				in.gap(Gap{Origin: in.Set.Origins[k], Object: k, Why: fmt.Sprintf(
-					"%d objects give %s, and one of them counts: a Service, or the oldest", len(keys), what)}, k.scope())
+					"%d objects give %s, and one of them counts: a Service, or the oldest", len(keys), what)},
+					k.scope())
 			}
 		}
 	}

@@ -165,8 +165,15 @@ func (b *builder) addPod(p *Pod) error {
 	return nil
 }
 
-// annotationAccount of a Gateway names the ServiceAccount that its pods run as.
-const annotationAccount = "gateway.istio.io/service-account"
+// GatewayAccount returns the ServiceAccount that a Gateway's pods run as: the one that it
+// names, or the one that istiod makes for it.
+func GatewayAccount(g *gatewayv1.Gateway) string {
+	made := g.Name
+	if g.Spec.GatewayClassName != catalog.WaypointClass {
+		made += "-" + string(g.Spec.GatewayClassName)
+	}
+	return cmp.Or(g.Annotations["gateway.istio.io/service-account"], made)
+}
 
 // gateways makes the waypoints and the north/south gateway, with the names and
 // labels that istiod's deployment controller gives their pods.
@@ -190,11 +197,11 @@ func (b *builder) gateways() error {
 		podLabels[LabelGatewayName] = g.Name
 		p := &Pod{
 			Ref: Ref{g.Namespace, g.Name}, Labels: podLabels, Component: g.Name,
-			Workload: manifest.KeyOf(g),
+			Workload: manifest.KeyOf(g), ServiceAccount: GatewayAccount(g),
 		}
 		switch g.Spec.GatewayClassName {
 		case catalog.WaypointClass:
-			p.Kind, p.ServiceAccount = Waypoint, cmp.Or(g.Annotations[annotationAccount], g.Name)
+			p.Kind = Waypoint
 			podLabels[LabelDataplaneMode] = "none"
 			if err := b.addPod(p); err != nil {
 				return err
@@ -209,7 +216,6 @@ func (b *builder) gateways() error {
 			}
 			b.Waypoints, b.waypoints[p.Ref] = append(b.Waypoints, w), w
 		case catalog.IngressClass:
-			p.ServiceAccount = g.Annotations[annotationAccount]
 			if err := b.addGateway(p, scheme(g, annotations)); err != nil {
 				return err
 			}

@@ -331,8 +331,8 @@ func (w *World) FindDestination(text string, port uint16) (to Destination, path 
 }
 
 func isWaypoint(text string) error {
-	return fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to the Services that it "+
-		"serves", text)
+	return fmt.Errorf("%s is a waypoint, which nobody calls by that name: calls come through it to the Services that "+
+		"it serves", text)
 }
 
 // at returns a port of the Service as a destination; 0 is its first.
