@@ -74,8 +74,8 @@ func (c *checker) bypasses() {
 		in, known := c.enrolled(pod)
 		switch {
 		case !in && known:
-			c.add(Error, "not-in-the-mesh", on(p.Workload), "is behind waypoint %s and not in the ambient mesh: whoever "+
-				"dials its pods is not asked who he is", p.waypoint.Pod.Name).
+			c.add(Error, "not-in-the-mesh", on(p.Workload), "is behind waypoint %s and not in the ambient mesh: "+
+				"whoever dials its pods is not asked who he is", p.waypoint.Pod.Name).
 				Fix = "label its Namespace istio.io/dataplane-mode: ambient"
 		case !in:
 			c.notJudged(on(p.Workload), "whether its pods are in the mesh: Namespace %s is not among the files",
@@ -117,9 +117,9 @@ func (p *protected) shutsOut() bool {
 		if by == "" {
 			by = list(p.policies.PodEngine(p.Pod).Policies())
 		}
-		p.add(Error, "waypoint-shut-out", on(p.Workload), "its pods refuse waypoint %s (%s): every call of Service %s, "+
-			"whoever makes it, ends with 503", w.Name, by, p.main.Name).Fix = "allow the waypoint's account, and name " +
-			"the callers in a policy with targetRefs to the Service: " + p.waypointOnly()
+		p.add(Error, "waypoint-shut-out", on(p.Workload), "its pods refuse waypoint %s (%s): every call of Service "+
+			"%s, whoever makes it, ends with 503", w.Name, by, p.main.Name).Fix = "allow the waypoint's account, and " +
+			"name the callers in a policy with targetRefs to the Service: " + p.waypointOnly()
 		return true
 	}
 	return false

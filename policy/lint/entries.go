@@ -26,8 +26,8 @@ func (c *checker) entry(e *istionetworkingv1.ServiceEntry) {
 		if _, own := e.Labels[topology.LabelUseWaypoint]; b.gateway == nil || !own && !c.ownPolicy(host) {
 			return // the Namespace's Services are meant
 		}
-		c.add(Error, "waypoint-does-not-cover", at, "is to use waypoint %s, and with resolution %s and no addresses its "+
-			"hosts have none that node proxies know: calls go to what DNS says, past it", b.at,
+		c.add(Error, "waypoint-does-not-cover", at, "is to use waypoint %s, and with resolution %s and no addresses "+
+			"its hosts have none that node proxies know: calls go to what DNS says, past it", b.at,
 			networkingv1alpha3.ServiceEntry_NONE).
 			Fix = "use resolution DNS, or DYNAMIC_DNS for a wildcard; or give it addresses"
 		return
@@ -49,8 +49,9 @@ func (c *checker) entry(e *istionetworkingv1.ServiceEntry) {
 	}
 	if who := c.pastEgress(host); len(who) > 0 {
 		c.add(Warning, "bypass-external", at, "its host's own address can be called past waypoint %s and its "+
-			"policies, by %s", b.at, list(who)).Fix = fmt.Sprintf("NetworkPolicies that let the pods' egress out to namespace %s "+
-			"and to name servers only", b.at.Namespace)
+			"policies, by %s", b.at, list(who)).
+			Fix = fmt.Sprintf("NetworkPolicies that let the pods' egress out to namespace %s and to name servers only",
+			b.at.Namespace)
 	}
 }
 

@@ -424,8 +424,8 @@ metadata: {name: default}
 			"ambient}}", 1), true},
 		{"behind a waypoint", apiServer + strings.Replace(ours, "default}", "default, labels: "+
 			"{istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint}}", 1), false},
-		{"with a policy of its own", apiServer + ours + strings.Replace(policy("api", `{targetRefs: [{group: "", kind: `+
-			`Service, name: kubernetes}], rules: [{}]}`), "orion", "default", 1), false},
+		{"with a policy of its own", apiServer + ours + strings.Replace(policy("api", `{targetRefs: [{group: "", `+
+			`kind: Service, name: kubernetes}], rules: [{}]}`), "orion", "default", 1), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := report(t, cell(t)+c.manifests)

@@ -75,8 +75,8 @@ func (c *checker) waypointRefused(p *topology.Pod) bool {
 	w := protecting[0].Waypoint
 	got := c.policies.Network(w.Pod.Endpoint, p.Endpoint, topology.HBONEPort)
 	if !got.Allowed {
-		c.add(Error, "mesh-refused", on(p.Workload), "NetworkPolicy %s refuses its waypoint %s on port %d, where all of "+
-			"the mesh's traffic arrives", got.Policy, w.Pod.Name, topology.HBONEPort).
+		c.add(Error, "mesh-refused", on(p.Workload), "NetworkPolicy %s refuses its waypoint %s on port %d, where all "+
+			"of the mesh's traffic arrives", got.Policy, w.Pod.Name, topology.HBONEPort).
 			Fix = fmt.Sprintf("a NetworkPolicy in namespace %s that admits port %d", p.Namespace, topology.HBONEPort)
 	}
 	return !got.Allowed
@@ -185,8 +185,8 @@ func (c *checker) probes(p *topology.Pod) {
 			if port == 0 || got.Allowed {
 				continue
 			}
-			c.add(Warning, "probes-refused", on(p.Workload), "NetworkPolicy %s refuses the kubelet's probes on port %d: "+
-				"for a pod of the mesh they come from %s, which many network plugins do not take for the node",
+			c.add(Warning, "probes-refused", on(p.Workload), "NetworkPolicy %s refuses the kubelet's probes on port "+
+				"%d: for a pod of the mesh they come from %s, which many network plugins do not take for the node",
 				got.Policy, port, probeSource).Fix = fmt.Sprintf("admit ipBlock %s/32 on port %d", probeSource, port)
 			return
 		}
