@@ -125,11 +125,9 @@ func (s *side) stranger(namespace, account string, labels map[string]string, mes
 			c.Identity = id.String()
 		}
 	}
-	of := namespaceLabels
-	if ns := s.world.Namespaces[namespace]; ns != nil {
-		of = ns.Labels
-	} else {
-		of = maps.Clone(of)
+	of, known := s.world.Namespaces[namespace]
+	if !known {
+		of = maps.Clone(namespaceLabels)
 		if of == nil {
 			of = map[string]string{}
 		}
@@ -221,10 +219,7 @@ func spaces(sides []*side, hops [][]*topology.Pod, claimed []string) ([]space, e
 
 // cellOf is how people name a namespace: by its Cell.
 func cellOf(w *topology.World, namespace string) string {
-	if ns := w.Namespaces[namespace]; ns != nil && ns.Labels[topology.LabelProject] != "" {
-		return ns.Labels[topology.LabelProject]
-	}
-	return namespace
+	return cmp.Or(w.Namespaces[namespace][topology.LabelProject], namespace)
 }
 
 func labelWords(l map[string]string) string {

@@ -172,12 +172,9 @@ func (p *policy) whyElsewhere() string {
 }
 
 func (c *checker) sidecarNamespace(name string) bool {
-	n := c.world.Namespaces[name]
-	if n == nil || c.ambient(name) {
-		return false
-	}
-	_, revision := n.Labels["istio.io/rev"]
-	return revision || n.Labels["istio-injection"] == "enabled"
+	of := c.declared[name]
+	_, revision := of["istio.io/rev"]
+	return !c.ambient(name) && (revision || of["istio-injection"] == "enabled")
 }
 
 // rules says what of a policy's rules the proxy that gets them cannot enforce,

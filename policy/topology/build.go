@@ -39,12 +39,9 @@ type builder struct {
 }
 
 func (b *builder) namespaces() error {
-	b.Namespaces = map[string]*corev1.Namespace{}
-	for _, n := range b.Set.Namespaces {
-		b.addNamespace(n)
-	}
-	if b.Namespaces[GatewayNamespace] == nil && b.hasDefaultGateway() {
-		b.addNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: GatewayNamespace}})
+	b.Namespaces = b.Set.NamespaceLabels()
+	if _, known := b.Namespaces[GatewayNamespace]; !known && b.hasDefaultGateway() {
+		b.Namespaces[GatewayNamespace] = map[string]string{corev1.LabelMetadataName: GatewayNamespace}
 	}
 	return nil
 }
@@ -55,18 +52,6 @@ func (b *builder) hasDefaultGateway() bool {
 	return !b.Set.Foreign || slices.ContainsFunc(b.Set.HTTPRoutes, func(r *gatewayv1.HTTPRoute) bool {
 		return attached(r, Ref{GatewayNamespace, GatewayName}, nil)
 	})
-}
-
-// addNamespace keeps a copy with the label that the API server puts on every
-// namespace.
-func (b *builder) addNamespace(n *corev1.Namespace) {
-	c := *n
-	c.Labels = maps.Clone(n.Labels)
-	if c.Labels == nil {
-		c.Labels = map[string]string{}
-	}
-	c.Labels[corev1.LabelMetadataName] = n.Name
-	b.Namespaces[n.Name] = &c
 }
 
 // workloads makes a pod of everything that makes pods and is told to make any.
@@ -148,11 +133,7 @@ func (b *builder) addPod(p *Pod) error {
 		return err
 	}
 	p.Identity = p.ID.String()
-	var of map[string]string
-	if ns := b.Namespaces[p.Namespace]; ns != nil {
-		of = ns.Labels
-	}
-	own := p.Labels[LabelDataplaneMode]
+	of, own := b.Namespaces[p.Namespace], p.Labels[LabelDataplaneMode]
 	p.Meshed = p.Kind == App && own != "none" && (own == ModeAmbient || of[LabelDataplaneMode] == ModeAmbient)
 	p.Cell = cmp.Or(p.Labels[LabelProject], of[LabelProject])
 	p.Endpoint.IP, p.Endpoint.Namespace, p.Endpoint.NamespaceLabels, p.Endpoint.PodLabels = p.IP, p.Namespace, of,
@@ -396,18 +377,11 @@ func (b *builder) bind(s *Service) {
 	s.Waypoint = b.waypointOf(s.Namespace, s.Labels, func(w *WaypointGateway) bool { return w.Services })
 	through, own := s.Labels[LabelIngressWaypoint]
 	if !own {
-		through = b.namespaceLabels(s.Namespace)[LabelIngressWaypoint]
+		through = b.Namespaces[s.Namespace][LabelIngressWaypoint]
 	}
 	if on, err := strconv.ParseBool(through); err == nil && on {
 		s.IngressWaypoint = s.Waypoint
 	}
-}
-
-func (b *builder) namespaceLabels(name string) map[string]string {
-	if ns := b.Namespaces[name]; ns != nil {
-		return ns.Labels
-	}
-	return nil
 }
 
 // waypointOf returns the waypoint of an object as istiod finds it
@@ -419,7 +393,7 @@ func (b *builder) waypointOf(namespace string, own map[string]string,
 	serves func(*WaypointGateway) bool) *WaypointGateway {
 	from := own
 	if _, ok := own[LabelUseWaypoint]; !ok {
-		from = b.namespaceLabels(namespace)
+		from = b.Namespaces[namespace]
 	}
 	name := from[LabelUseWaypoint]
 	if name == "" || name == "none" {
@@ -438,25 +412,22 @@ func (b *builder) waypointOf(namespace string, own map[string]string,
 func (b *builder) admits(at Ref, namespace string, section *gatewayv1.SectionName) bool {
 	g := manifest.Find(b.Set.Gateways, at.Namespace, at.Name)
 	// One that is not there is OpenChoreo's own, which takes everybody's.
-	return g == nil || admits(g, namespace, b.Namespaces[namespace], section)
+	return g == nil || b.takes(g, namespace, section)
 }
 
-func admits(g *gatewayv1.Gateway, namespace string, of *corev1.Namespace, section *gatewayv1.SectionName) bool {
+// takes reports whether a Gateway's listeners, or the one of a name, take the routes of a
+// namespace.
+func (w *World) takes(g *gatewayv1.Gateway, namespace string, section *gatewayv1.SectionName) bool {
 	if len(g.Spec.Listeners) == 0 {
 		return g.Namespace == namespace
 	}
 	return slices.ContainsFunc(g.Spec.Listeners, func(l gatewayv1.Listener) bool {
-		return takes(g, &l, namespace, of, section)
+		return ptr.Deref(section, l.Name) == l.Name && w.listens(g, &l, namespace)
 	})
 }
 
-// takes reports whether a listener of a Gateway takes the routes of a namespace.
-func takes(
-	g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace string, of *corev1.Namespace, section *gatewayv1.SectionName,
-) bool {
-	if section != nil && *section != l.Name {
-		return false
-	}
+// listens reports whether a listener of a Gateway takes the routes of a namespace.
+func (w *World) listens(g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace string) bool {
 	allowed := ptr.Deref(ptr.Deref(l.AllowedRoutes, gatewayv1.AllowedRoutes{}).Namespaces, gatewayv1.RouteNamespaces{})
 	switch ptr.Deref(allowed.From, gatewayv1.NamespacesFromSame) {
 	case gatewayv1.NamespacesFromAll:
@@ -465,11 +436,7 @@ func takes(
 		return g.Namespace == namespace
 	case gatewayv1.NamespacesFromSelector:
 		s, err := metav1.LabelSelectorAsSelector(allowed.Selector)
-		var has labels.Set
-		if of != nil {
-			has = of.Labels
-		}
-		return err == nil && s.Matches(has)
+		return err == nil && s.Matches(labels.Set(w.Namespaces[namespace]))
 	}
 	return false
 }

@@ -91,7 +91,7 @@ func (b *builder) endpoints(e *istionetworkingv1.ServiceEntry) []endpoint {
 // means.
 func (b *builder) external(e *istionetworkingv1.ServiceEntry, at string) *Pod {
 	p := &Pod{Ref: Ref{e.Namespace, e.Name}, Kind: External, Component: e.Name, Host: strings.ToLower(at)}
-	p.Cell = b.namespaceLabels(e.Namespace)[LabelProject]
+	p.Cell = b.Namespaces[e.Namespace][LabelProject]
 	p.Endpoint.IP = somewhere
 	if ip, err := netip.ParseAddr(at); err == nil {
 		p.IP, p.Endpoint.IP = ip, ip

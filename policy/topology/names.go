@@ -364,12 +364,9 @@ func (w *World) findService(r *reading) ([]*Service, []Named) {
 	var own, behind []*Service
 	var names []Named
 	for _, s := range w.Services {
-		n := Named{Namespace: s.Namespace, Names: []string{s.Name}}
+		n := Named{Cell: w.Namespaces[s.Namespace][LabelProject], Namespace: s.Namespace, Names: []string{s.Name}}
 		if s.Entry {
 			n.Host = s.Host
-		}
-		if ns := w.Namespaces[s.Namespace]; ns != nil {
-			n.Cell = ns.Labels[LabelProject]
 		}
 		names = append(names, n)
 		if r.identity == "" && r.names(n) {

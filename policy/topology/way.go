@@ -58,9 +58,9 @@ func (w *World) Identity(id string) (Caller, error) {
 	part := strings.Split(parsed.Path(), "/")
 	if len(part) == 5 && part[1] == "ns" && parsed.TrustDomain() == TrustDomain {
 		c.Endpoint.Namespace = part[2]
-		if ns := w.Namespaces[part[2]]; ns != nil {
-			c.Endpoint.NamespaceLabels = ns.Labels
-			c.Meshed = ns.Labels[LabelDataplaneMode] == ModeAmbient
+		if of, known := w.Namespaces[part[2]]; known {
+			c.Endpoint.NamespaceLabels = of
+			c.Meshed = of[LabelDataplaneMode] == ModeAmbient
 		}
 	}
 	if !c.Meshed {

@@ -13,8 +13,6 @@ import (
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/netpol"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	corev1 "k8s.io/api/core/v1"
-
 	appsv1 "k8s.io/api/apps/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -222,10 +220,10 @@ type Route struct {
 type World struct {
 	// Set is what the World was made from.
 	Set        *manifest.Set
-	Namespaces map[string]*corev1.Namespace
-	Pods       []*Pod     // ordered by namespace and name
-	Services   []*Service // those of ServiceEntries at the end
-	External   []*Pod     // the ends of ServiceEntries outside of the cluster
+	Namespaces map[string]map[string]string // their labels, by name
+	Pods       []*Pod                       // ordered by namespace and name
+	Services   []*Service                   // those of ServiceEntries at the end
+	External   []*Pod                       // the ends of ServiceEntries outside of the cluster
 	Waypoints  []*WaypointGateway
 	// Gateways are all north/south gateways. Gateway and Routes are those of the one
 	// that local mode runs, OpenChoreo's; somebody else's manifests may have none.
@@ -256,7 +254,7 @@ func (w *World) Service(ref Ref) *Service { return w.services[ref] }
 // Admits reports whether a waypoint takes Services of a namespace: its own, or one
 // that its Gateway's listeners admit.
 func (w *World) Admits(g *WaypointGateway, namespace string) bool {
-	return admits(g.gateway, namespace, w.Namespaces[namespace], nil)
+	return w.takes(g.gateway, namespace, nil)
 }
 
 // WaypointGateway returns a waypoint by its name.
