@@ -102,19 +102,15 @@ func (s Sender) times(ctx context.Context, a adversary.Attack, r adversary.Reque
 	if len(all) > parallel {
 		at = parallel
 	}
-	next := make(chan int)
 	var senders sync.WaitGroup
-	for range at {
+	free := make(chan struct{}, at)
+	for i := range all {
+		free <- struct{}{}
 		senders.Go(func() {
-			for i := range next {
-				all[i] = s.once(ctx, a, r)
-			}
+			all[i] = s.once(ctx, a, r)
+			<-free
 		})
 	}
-	for i := range all {
-		next <- i
-	}
-	close(next)
 	senders.Wait()
 	return all
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Code names one kind of error, once for all services. It is the last part of
@@ -147,10 +148,4 @@ func Parse(status int, body []byte) (*Problem, bool) {
 }
 
 // IsUpstream reports whether the code says that a peer is at fault.
-func (c Code) IsUpstream() bool {
-	switch c {
-	case UpstreamDenied, UpstreamReset, UpstreamNonsense, UpstreamError, UpstreamUnreachable, UpstreamTimeout:
-		return true
-	}
-	return false
-}
+func (c Code) IsUpstream() bool { return strings.HasPrefix(string(c), "upstream-") }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -27,33 +28,33 @@ type Metrics struct {
 func NewMetrics(cell, service, version string) *Metrics {
 	labels := prometheus.Labels{"service": service, "cell": cell}
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registered := promauto.With(registry)
+	registered.NewGauge(prometheus.GaugeOpts{
+		Name: "artemis_build_info", Help: "Always 1; the labels say what was built.",
+		ConstLabels: prometheus.Labels{"service": service, "cell": cell, "version": version,
+			"goversion": runtime.Version()},
+	}).Set(1)
+	return &Metrics{
+		registry: registry,
+		requests: registered.NewCounterVec(prometheus.CounterOpts{
 			Name: "artemis_http_requests_total", Help: "Requests answered on the mission port.", ConstLabels: labels,
 		}, []string{"method", "route", "status"}),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		durations: registered.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "artemis_http_request_duration_seconds", Help: "Time to answer a request.", ConstLabels: labels,
 			Buckets: buckets,
 		}, []string{"method", "route"}),
-		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+		calls: registered.NewCounterVec(prometheus.CounterOpts{
 			Name: "artemis_peer_calls_total", Help: "Calls made to peers; result is ok or a problem code.",
 			ConstLabels: labels,
 		}, []string{"peer", "method", "route", "result"}),
-		callTimes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		callTimes: registered.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "artemis_peer_call_duration_seconds", Help: "Time until a peer had answered.", ConstLabels: labels,
 			Buckets: buckets,
 		}, []string{"peer"}),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "artemis_build_info", Help: "Always 1; the labels say what was built.",
-		ConstLabels: prometheus.Labels{"service": service, "cell": cell, "version": version,
-			"goversion": runtime.Version()},
-	})
-	build.Set(1)
-	m.registry.MustRegister(m.requests, m.durations, m.calls, m.callTimes, build,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
 }
 
 // Handler serves the metrics.
@@ -63,9 +64,7 @@ func (m *Metrics) Handler() http.Handler {
 
 // Gauge registers a gauge of the mission that is read when scraped.
 func (m *Metrics) Gauge(name, help string, read func() float64) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "artemis_mission_" + name, Help: help,
-	}, read))
+	promauto.With(m.registry).NewGaugeFunc(prometheus.GaugeOpts{Name: "artemis_mission_" + name, Help: help}, read)
 }
 
 // Route measures the requests of one route.
