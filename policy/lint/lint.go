@@ -168,14 +168,14 @@ func (p place) field(path string) place { return place{p.Key, path} }
 func (c *checker) add(sev Severity, check string, at place, format string, args ...any) *Finding {
 	o := c.origin(at)
 	c.findings = append(c.findings, Finding{Severity: sev, Check: check, File: o.File, Line: o.Line,
-		Object: at.Kind + " " + at.String(), Message: fmt.Sprintf(format, args...)})
+		Object: at.WithKind(), Message: fmt.Sprintf(format, args...)})
 	return &c.findings[len(c.findings)-1]
 }
 
 // notJudged adds something that the files leave open.
 func (c *checker) notJudged(at place, format string, args ...any) {
 	o := c.origin(at)
-	c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, at.Kind + " " + at.String(),
+	c.report.NotJudged = append(c.report.NotJudged, NotJudged{o.File, o.Line, at.WithKind(),
 		fmt.Sprintf(format, args...)})
 }
 
@@ -205,11 +205,7 @@ func (c *checker) origin(at place) manifest.Origin {
 // evaluators lack.
 func (c *checker) problems() {
 	for _, p := range c.in.Problems {
-		object := ""
-		if p.Object.Kind != "" {
-			object = p.Object.Kind + " " + p.Object.String()
-		}
-		f := Finding{Severity: Error, Check: string(p.Code), File: p.File, Line: p.Line, Object: object,
+		f := Finding{Severity: Error, Check: string(p.Code), File: p.File, Line: p.Line, Object: p.Object.WithKind(),
 			Message: p.Message}
 		switch p.Code {
 		case manifest.CodeYAMLBoolean:
@@ -232,8 +228,7 @@ func (c *checker) problems() {
 		if g.Field != "" {
 			what = g.Field + ": " + g.Why
 		}
-		c.report.NotJudged = append(c.report.NotJudged, NotJudged{g.File, g.Line, g.Object.Kind + " " +
-			g.Object.String(), what})
+		c.report.NotJudged = append(c.report.NotJudged, NotJudged{g.File, g.Line, g.Object.WithKind(), what})
 	}
 }
 

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,11 +25,7 @@ type Gap struct {
 
 // String returns "FIELD in FILE:LINE", or the object in place of the field.
 func (g Gap) String() string {
-	what := g.Field
-	if what == "" {
-		what = g.Object.Kind + " " + g.Object.String()
-	}
-	return fmt.Sprintf("%s in %s:%d", what, g.File, g.Line)
+	return fmt.Sprintf("%s in %s:%d", cmp.Or(g.Field, g.Object.WithKind()), g.File, g.Line)
 }
 
 // Scope is which calls a Gap can touch. An empty field is no limit.

@@ -38,7 +38,7 @@ func (p Problem) Error() string {
 	if p.Object.Kind == "" {
 		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Message)
 	}
-	return fmt.Sprintf("%s:%d: %s %s: %s", p.File, p.Line, p.Object.Kind, p.Object.String(), p.Message)
+	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Object.WithKind(), p.Message)
 }
 
 // Problems is the error of Load: everything that is wrong, in the order of the
@@ -63,6 +63,9 @@ func lines[E error](all []E) string {
 	}
 	return strings.Join(out, "\n")
 }
+
+// WithKind returns "Kind namespace/name", empty for no object.
+func (k Key) WithKind() string { return strings.TrimSpace(k.Kind + " " + k.String()) }
 
 // String returns "namespace/name", or "name" for an object without a namespace.
 func (k Key) String() string {

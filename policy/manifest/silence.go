@@ -97,7 +97,7 @@ func (o *object) silences() {
 	add := func(line int, check, reason string) {
 		if check != "" {
 			o.input.Silences = append(o.input.Silences, Silence{Check: check, Reason: strings.TrimSpace(reason),
-				Object: o.key.Kind + " " + o.key.String(), On: o.origin.File, Origin: Origin{o.origin.File, line}})
+				Object: o.key.WithKind(), On: o.origin.File, Origin: Origin{o.origin.File, line}})
 		}
 	}
 	var walk func(n *yaml.Node, depth int)
