@@ -167,6 +167,33 @@ func (c *Claim) check() error {
 		case a.Project != "" && (a.Component == "") != a.WholeCell:
 			return fmt.Errorf("project %s: say either `component` or `wholeCell: true`", a.Project)
 		}
+		if err := a.checkRequests(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRequests refuses methods and paths that no policy ever sees: of them everything
+// could be claimed.
+func (a *Allow) checkRequests() error {
+	for _, m := range a.Methods {
+		if m != strings.ToUpper(m) {
+			return fmt.Errorf("method %s: there is none of that name; methods are written as they are sent: %s", m,
+				strings.ToUpper(m))
+		}
+	}
+	for _, p := range a.Paths {
+		if strings.ContainsAny(p, "*{") && !strings.Contains(p, "?") {
+			continue
+		}
+		if normal, err := authz.NormalizePath(p); err != nil || normal != p || strings.Contains(p, "?") {
+			return fmt.Errorf(
+				"path %s: no request has it when policies look; write an absolute path without a query, as "+
+					"a proxy normalises it",
+				p,
+			)
+		}
 	}
 	return nil
 }

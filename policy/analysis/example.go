@@ -199,6 +199,8 @@ func target(d *destination) string {
 	switch {
 	case d.unwritten != nil:
 		return fmt.Sprintf("a-new-service.%s:%d", d.pod.Namespace, d.to.Port)
+	case d.to.Service != nil && d.to.Service.Entry:
+		return fmt.Sprintf("%s:%d", d.to.Service.Host, d.to.Port)
 	case d.to.Service != nil:
 		return fmt.Sprintf("%s.%s:%d", d.to.Service.Name, d.to.Service.Namespace, d.to.Port)
 	}

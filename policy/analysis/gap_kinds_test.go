@@ -68,6 +68,32 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 	) +
 		"---\n"
 	const fromFront = "{group: \"\", kind: Service, name: front}"
+	abroad := object(
+		"v1",
+		"Namespace",
+		"",
+		"edge",
+		"",
+	) + "---\n" + object(
+		"gateway.networking.k8s.io/v1",
+		"Gateway",
+		"edge",
+		"front",
+		"spec: {gatewayClassName: istio, listeners: [{name: l, port: 80, protocol: HTTP}]}",
+	) + "---\n" +
+		object(
+			"gateway.networking.k8s.io/v1",
+			"HTTPRoute",
+			"edge",
+			"r",
+			"spec:\n  parentRefs: [{name: front}]\n"+
+				"  rules: [{backendRefs: [{name: cart, namespace: shop, port: 80}]}]",
+		)
+	grant := func(in, from string) string {
+		return object("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", in, "g",
+			"spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: "+from+
+				"}], to: [{group: \"\", kind: Service}]}")
+	}
 	type edit [2]string // of shop
 	admitsLength := "  rules: [{when: [{key: \"request.headers[content-length]\", values: [\"1*\"]}]}]\n"
 	cart := "metadata: {labels: {app: cart}}"
@@ -133,6 +159,10 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 			edit{}, both, "it leads to cart", false},
 		{"a gateway's GRPCRoute", gateway("istio") + route("GRPCRoute", "{name: front}", "{"+toCart+"}"), edit{}, both,
 			"it leads to cart", false},
+		{"a gateway's route of another namespace that nothing lets lead here", abroad, edit{}, both,
+			"no ReferenceGrant", false},
+		{"the same, let by all but one that is of another namespace", abroad + "---\n" + grant("other", "elsewhere"),
+			edit{}, both, "no ReferenceGrant", false},
 		{"a second waypoint for some of the calls", "", edit{"istio.io/use-waypoint: w}",
 			"istio.io/use-waypoint: w, istio.io/use-waypoint-canary: v}"}, both, "use-waypoint-canary", false},
 		{"a waypoint whose pods are another's", "", edit{"istio-waypoint, listeners",
@@ -149,6 +179,8 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 		{"another trust domain", object("v1", "ConfigMap", "istio-system", "istio",
 			"data: {mesh: \"trustDomain: example.com\\nrootNamespace: istio-system\"}"),
 			edit{}, both, "trustDomain", true},
+		{"a gateway's route of another namespace that is let lead here", abroad + "---\n" + grant("shop", "edge"),
+			edit{}, nil, "", false},
 		{"the mesh's usual settings", object("v1", "ConfigMap", "istio-system", "istio",
 			"data: {mesh: \"trustDomain: cluster.local\\nrootNamespace: istio-system\"}"), edit{}, nil, "", false},
 		{"a route of a Service without a waypoint", strings.Replace(front, "namespace: shop}",

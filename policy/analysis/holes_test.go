@@ -306,6 +306,22 @@ func TestWhatCannotBeJudgedByOneWayHidesNoOther(t *testing.T) {
 	}
 }
 
+// TestClaimsAboutWhatNobodySeesAreRefused since everything could be claimed of it.
+func TestClaimsAboutWhatNobodySeesAreRefused(t *testing.T) {
+	for requests, want := range map[string]string{
+		"methods: [get]": "method get", "paths: [items]": "path items", `paths: ["/items?x"]`: "path /items?x",
+		"paths: [/x/../items]": "path /x/../items", `methods: [GET, "P*"], paths: ["/a*", "*b", "/{*}", /%2F]`: "",
+	} {
+		_, err := ReadClaims(
+			"claims.yaml",
+			[]byte("claims:\n- {to: shop/cart, never: [{anyone: true, "+requests+"}]}\n"),
+		)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "claims.yaml:2: "+want) {
+			t.Errorf("%s: %v, want an error about %q", requests, err, want)
+		}
+	}
+}
+
 // TestAGatewayWritesHowItWasAsked into x-forwarded-proto and by whom into x-forwarded-for,
 // whatever its clients say; pods of the mesh say what they like.
 func TestAGatewayWritesHowItWasAsked(t *testing.T) {

@@ -99,7 +99,12 @@ func (in *Input) around() {
 		for _, rule := range r.Spec.Rules {
 			for _, ref := range rule.BackendRefs {
 				backend := Backend(r, ref)
-				to = append(to, Scope{Namespace: backend.Namespace, Service: backend.Name})
+				s := Scope{Namespace: backend.Namespace, Service: backend.Name}
+				if to = append(to, s); s.Namespace != r.Namespace && !in.granted(r.Namespace, s) {
+					s.AnyGateway = true
+					why := fmt.Sprintf("no ReferenceGrant lets it lead to %s of %s", s.Service, s.Namespace)
+					in.gapAt(KeyOf(r), "spec.rules", why, s)
+				}
 			}
 		}
 		in.leads(in.Set.Origins[KeyOf(r)], KeyOf(r), from, to)
@@ -115,6 +120,18 @@ func (in *Input) around() {
 	in.canaries()
 	in.clusterLabels()
 	in.meshConfig()
+}
+
+// granted reports whether a ReferenceGrant lets HTTPRoutes of a namespace lead to a
+// Service of another.
+func (in *Input) granted(from string, to Scope) bool {
+	return slices.ContainsFunc(in.Other, func(o Object) bool {
+		return o.Kind == "ReferenceGrant" && o.Namespace == to.Namespace &&
+			slices.Contains(o.content.Spec.From, reference{Kind: "HTTPRoute", Namespace: from}) &&
+			slices.ContainsFunc(o.content.Spec.To, func(r reference) bool {
+				return r.Kind == "Service" && (r.Name == "" || r.Name == to.Service)
+			})
+	})
 }
 
 // canaries names what sends some of its calls to a second waypoint.

@@ -48,6 +48,7 @@ type content struct {
 			Route, Mirrors []struct{ Destination host }
 			Mirror         host
 		}
+		From, To []reference // of a ReferenceGrant
 
 		ConnectionSettings json.RawMessage // of a ProxyConfig
 	}

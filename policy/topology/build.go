@@ -161,21 +161,7 @@ func GatewayAccount(g *gatewayv1.Gateway) string {
 func (b *builder) gateways() error {
 	b.waypoints = map[Ref]*WaypointGateway{}
 	for _, g := range slices.SortedFunc(slices.Values(b.Set.Gateways), manifest.ByName) {
-		podLabels, annotations := map[string]string{}, maps.Clone(g.Annotations)
-		if annotations == nil {
-			annotations = map[string]string{}
-		}
-		if infra := g.Spec.Infrastructure; infra != nil {
-			for k, v := range infra.Labels {
-				podLabels[string(k)] = string(v)
-			}
-			for k, v := range infra.Annotations {
-				annotations[string(k)] = string(v)
-			}
-		} else {
-			maps.Copy(podLabels, g.Labels)
-		}
-		podLabels[LabelGatewayName] = g.Name
+		podLabels, annotations := deployed(g)
 		p := &Pod{
 			Ref: Ref{g.Namespace, g.Name}, Labels: podLabels, Component: g.Name,
 			Workload: manifest.KeyOf(g), ServiceAccount: GatewayAccount(g),
@@ -183,7 +169,6 @@ func (b *builder) gateways() error {
 		switch g.Spec.GatewayClassName {
 		case catalog.WaypointClass:
 			p.Kind = Waypoint
-			podLabels[LabelDataplaneMode] = "none"
 			if err := b.addPod(p); err != nil {
 				return err
 			}
@@ -212,6 +197,40 @@ func (b *builder) gateways() error {
 			Labels: map[string]string{LabelGatewayName: GatewayName}}, "http")
 	}
 	return nil
+}
+
+// deployed returns the labels and annotations that istiod gives the pods of a Gateway: those
+// of its infrastructure, or where that has none its own, between those that it always
+// gives (istio.io/istio pilot/pkg/config/kube/gatewaycommon, extractInfrastructureMetadata,
+// and the templates waypoint.yaml and kube-gateway.yaml of its chart).
+func deployed(g *gatewayv1.Gateway) (podLabels, annotations map[string]string) {
+	name, controller := g.Name, "istio.io-mesh-controller"
+	if g.Spec.GatewayClassName != catalog.WaypointClass {
+		name, controller = g.Name+"-istio", "istio.io-gateway-controller"
+	}
+	podLabels = map[string]string{
+		"sidecar.istio.io/inject": "false", LabelDataplaneMode: "none",
+		"service.istio.io/canonical-name":     cmp.Or(g.Annotations["gateway.istio.io/name-override"], name),
+		"service.istio.io/canonical-revision": "latest",
+	}
+	own, annotations := g.Labels, g.Annotations
+	if infra := g.Spec.Infrastructure; infra != nil && infra.Labels != nil {
+		own = map[string]string{}
+		for k, v := range infra.Labels {
+			own[string(k)] = string(v)
+		}
+	}
+	if infra := g.Spec.Infrastructure; infra != nil && infra.Annotations != nil {
+		annotations = map[string]string{}
+		for k, v := range infra.Annotations {
+			annotations[string(k)] = string(v)
+		}
+	}
+	maps.Copy(podLabels, own)
+	podLabels[LabelGatewayName] = g.Name
+	podLabels["gateway.networking.k8s.io/gateway-class-name"] = string(g.Spec.GatewayClassName)
+	podLabels[LabelGatewayManaged] = controller
+	return podLabels, annotations
 }
 
 // scheme is what a gateway says of requests: those of its listeners, where they are of one
@@ -409,25 +428,32 @@ func (b *builder) waypointOf(namespace string, own map[string]string,
 
 // admits reports whether a Gateway takes routes, or a waypoint Services, of a
 // namespace; with a listener's name, whether that one does.
-func (b *builder) admits(at Ref, namespace string, section *gatewayv1.SectionName) bool {
+func (b *builder) admits(at Ref, namespace string, route *gatewayv1.ParentReference) bool {
 	g := manifest.Find(b.Set.Gateways, at.Namespace, at.Name)
 	// One that is not there is OpenChoreo's own, which takes everybody's.
-	return g == nil || b.takes(g, namespace, section)
+	return g == nil || b.takes(g, namespace, route)
 }
 
-// takes reports whether a Gateway's listeners, or the one of a name, take the routes of a
-// namespace.
-func (w *World) takes(g *gatewayv1.Gateway, namespace string, section *gatewayv1.SectionName) bool {
+// takes reports whether one of a Gateway's listeners takes the Services of a namespace, or
+// a route of it.
+func (w *World) takes(g *gatewayv1.Gateway, namespace string, route *gatewayv1.ParentReference) bool {
 	if len(g.Spec.Listeners) == 0 {
 		return g.Namespace == namespace
 	}
 	return slices.ContainsFunc(g.Spec.Listeners, func(l gatewayv1.Listener) bool {
-		return ptr.Deref(section, l.Name) == l.Name && w.listens(g, &l, namespace)
+		return w.listens(g, &l, namespace, route)
 	})
 }
 
-// listens reports whether a listener of a Gateway takes the routes of a namespace.
-func (w *World) listens(g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace string) bool {
+// listens reports whether a listener of a Gateway takes the Services of a namespace, or
+// with a parent of an HTTPRoute there, that route.
+func (w *World) listens(
+	g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace string, route *gatewayv1.ParentReference,
+) bool {
+	if route != nil && (ptr.Deref(route.SectionName, l.Name) != l.Name || ptr.Deref(route.Port, l.Port) != l.Port ||
+		!carriesHTTP(l)) {
+		return false
+	}
 	allowed := ptr.Deref(ptr.Deref(l.AllowedRoutes, gatewayv1.AllowedRoutes{}).Namespaces, gatewayv1.RouteNamespaces{})
 	switch ptr.Deref(allowed.From, gatewayv1.NamespacesFromSame) {
 	case gatewayv1.NamespacesFromAll:
@@ -439,4 +465,17 @@ func (w *World) listens(g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace s
 		return err == nil && s.Matches(labels.Set(w.Namespaces[namespace]))
 	}
 	return false
+}
+
+// carriesHTTP reports whether HTTPRoutes can be attached to a listener.
+func carriesHTTP(l *gatewayv1.Listener) bool {
+	switch l.Protocol {
+	case gatewayv1.TLSProtocolType, gatewayv1.TCPProtocolType, gatewayv1.UDPProtocolType:
+		return false
+	}
+	return l.AllowedRoutes == nil || len(l.AllowedRoutes.Kinds) == 0 ||
+		slices.ContainsFunc(
+			l.AllowedRoutes.Kinds,
+			func(k gatewayv1.RouteGroupKind) bool { return k.Kind == "HTTPRoute" },
+		)
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
 	"github.com/google/go-cmp/cmp"
 )
@@ -40,14 +39,7 @@ func TestLabelsAreReadAsIstioReadsThem(t *testing.T) {
 		manifests += fmt.Sprintf("---\n{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: in%s}, "+
 			"spec: {ports: [{port: 80}]}}\n", name, label)
 	}
-	in, err := manifest.ReadInput(manifest.Source{Stdin: strings.NewReader(manifests)}, "-")
-	if err != nil || len(in.Problems) > 0 {
-		t.Fatal(err, in.Problems)
-	}
-	w, err := topology.Build(in.Set, topology.NewAllocator())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := foreignWorld(t, manifests)
 	meshed, through := map[string]bool{}, map[string]bool{}
 	for _, p := range w.Pods {
 		if p.Kind == topology.App {

@@ -45,7 +45,7 @@ func (b *builder) hostsAt(at Ref, r *gatewayv1.HTTPRoute) (hosts []string, ok bo
 	if g := manifest.Find(b.Set.Gateways, at.Namespace, at.Name); g != nil && len(g.Spec.Listeners) > 0 {
 		listeners = slices.DeleteFunc(slices.Clone(g.Spec.Listeners), func(l gatewayv1.Listener) bool {
 			return !slices.ContainsFunc(r.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
-				return names(r, p, at) && ptr.Deref(p.SectionName, l.Name) == l.Name && b.listens(g, &l, r.Namespace)
+				return names(r, p, at) && b.listens(g, &l, r.Namespace, &p)
 			})
 		})
 	}
@@ -130,7 +130,7 @@ func rank(routes []Route) {
 // the gateway takes it.
 func attached(r *gatewayv1.HTTPRoute, to Ref, b *builder) bool {
 	return slices.ContainsFunc(r.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
-		return names(r, p, to) && (b == nil || b.admits(to, r.Namespace, p.SectionName))
+		return names(r, p, to) && (b == nil || b.admits(to, r.Namespace, &p))
 	})
 }
 
