@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"artemis.example/local/capture/netns/inside"
 	"artemis.example/local/control"
 	"artemis.example/local/launcher"
 	"github.com/spf13/cobra"
@@ -316,7 +317,7 @@ func execHere(argv, environ []string, stdio [3]*os.File, signals <-chan os.Signa
 	cmd.Env = append(os.Environ(), environ...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio[0], stdio[1], stdio[2]
 	if err := cmd.Start(); err != nil {
-		return launcher.StartCode(err), err
+		return inside.StartCode(err), err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -324,14 +325,7 @@ func execHere(argv, environ []string, stdio [3]*os.File, signals <-chan os.Signa
 	for {
 		select {
 		case err := <-ended:
-			var exit *exec.ExitError
-			if err != nil && !errors.As(err, &exit) {
-				return 0, err
-			}
-			if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
-				return 128 + int(s.Signal()), nil
-			}
-			return cmd.ProcessState.ExitCode(), nil
+			return inside.ExitCode(cmd, err)
 		case s := <-signals: // what a terminal sends, it sends to the command too
 			if s == syscall.SIGTERM || s == syscall.SIGHUP {
 				_ = cmd.Process.Signal(s)

@@ -2,6 +2,7 @@ package hbone
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"sync"
@@ -33,24 +34,25 @@ type writer struct {
 	flushing bool
 	err      error
 
+	framer  *http2.Framer // writes to pending
 	encoder *hpack.Encoder
 	block   bytes.Buffer
+}
+
+// pendingFrames appends what a framer writes to what is pending.
+type pendingFrames struct{ *writer }
+
+func (p pendingFrames) Write(frame []byte) (int, error) {
+	p.pending = append(p.pending, frame...)
+	return len(frame), nil
 }
 
 func newWriter(nc net.Conn) *writer {
 	w := &writer{nc: nc}
 	w.room.L = &w.mu
+	w.framer = http2.NewFramer(pendingFrames{w}, nil)
 	w.encoder = hpack.NewEncoder(&w.block)
 	return w
-}
-
-func appendFrame(b []byte, length int, t http2.FrameType, flags http2.Flags, stream uint32) []byte {
-	return append(b, byte(length>>16), byte(length>>8), byte(length), byte(t), byte(flags),
-		byte(stream>>24), byte(stream>>16), byte(stream>>8), byte(stream))
-}
-
-func appendUint32(b []byte, v uint32) []byte {
-	return append(b, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
 // awaitRoom waits while the peer takes nothing.
@@ -60,7 +62,8 @@ func (w *writer) awaitRoom() {
 	}
 }
 
-// data writes one DATA frame and returns when it is written or on its way.
+// data writes one DATA frame and returns when it is written or on its way. It goes
+// past the framer, which would copy it once more (RFC 9113, 4.1).
 func (w *writer) data(stream uint32, p []byte, end bool) error {
 	var flags http2.Flags
 	if end {
@@ -68,7 +71,9 @@ func (w *writer) data(stream uint32, p []byte, end bool) error {
 	}
 	w.mu.Lock()
 	w.awaitRoom()
-	w.pending = append(appendFrame(w.pending, len(p), http2.FrameData, flags, stream), p...)
+	n := len(p)
+	w.pending = append(w.pending, byte(n>>16), byte(n>>8), byte(n), byte(http2.FrameData), byte(flags))
+	w.pending = append(binary.BigEndian.AppendUint32(w.pending, stream), p...)
 	return w.flushAndUnlock()
 }
 
@@ -87,17 +92,15 @@ func (w *writer) headers(fields []hpack.HeaderField, end bool, prepare func() ui
 		// The buffer does not fail.
 		_ = w.encoder.WriteField(f)
 	}
-	flags := http2.FlagHeadersEndHeaders
-	if end {
-		flags |= http2.FlagHeadersEndStream
-	}
-	w.pending = append(appendFrame(w.pending, w.block.Len(), http2.FrameHeaders, flags, stream), w.block.Bytes()...)
+	_ = w.framer.WriteHeaders(http2.HeadersFrameParam{ // into memory, as all that the framer writes
+		StreamID: stream, BlockFragment: w.block.Bytes(), EndStream: end, EndHeaders: true,
+	})
 	return w.flushAndUnlock()
 }
 
 // control adds small frames without ever waiting for the peer: it is called by
 // the one who reads, and two readers that wait for each other would wait forever.
-func (w *writer) control(add func([]byte) []byte) {
+func (w *writer) control(write func(*http2.Framer) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
@@ -109,7 +112,7 @@ func (w *writer) control(add func([]byte) []byte) {
 		_ = w.nc.Close() // ends the write in progress, and the reader
 		return
 	}
-	w.pending = add(w.pending)
+	_ = write(w.framer)
 	if !w.flushing {
 		w.flushing = true
 		go func() {
@@ -121,43 +124,23 @@ func (w *writer) control(add func([]byte) []byte) {
 }
 
 func (w *writer) windowUpdate(stream uint32, n int) {
-	w.control(func(b []byte) []byte {
-		return appendUint32(appendFrame(b, 4, http2.FrameWindowUpdate, 0, stream), uint32(n))
-	})
+	w.control(func(f *http2.Framer) error { return f.WriteWindowUpdate(stream, uint32(n)) })
 }
 
 func (w *writer) reset(stream uint32, code http2.ErrCode) {
-	w.control(func(b []byte) []byte {
-		return appendUint32(appendFrame(b, 4, http2.FrameRSTStream, 0, stream), uint32(code))
-	})
+	w.control(func(f *http2.Framer) error { return f.WriteRSTStream(stream, code) })
 }
 
 func (w *writer) ping(ack bool, data [8]byte) {
-	var flags http2.Flags
-	if ack {
-		flags = http2.FlagPingAck
-	}
-	w.control(func(b []byte) []byte {
-		return append(appendFrame(b, 8, http2.FramePing, flags, 0), data[:]...)
-	})
-}
-
-func appendGoAway(b []byte, last uint32, code http2.ErrCode) []byte {
-	return appendUint32(appendUint32(appendFrame(b, 8, http2.FrameGoAway, 0, 0), last), uint32(code))
+	w.control(func(f *http2.Framer) error { return f.WritePing(ack, data) })
 }
 
 func (w *writer) goAway(last uint32, code http2.ErrCode) {
-	w.control(func(b []byte) []byte { return appendGoAway(b, last, code) })
+	w.control(func(f *http2.Framer) error { return f.WriteGoAway(last, code, nil) })
 }
 
 func (w *writer) settings(list ...http2.Setting) {
-	w.control(func(b []byte) []byte {
-		b = appendFrame(b, 6*len(list), http2.FrameSettings, 0, 0)
-		for _, s := range list {
-			b = appendUint32(append(b, byte(s.ID>>8), byte(s.ID)), s.Val)
-		}
-		return b
-	})
+	w.control(func(f *http2.Framer) error { return f.WriteSettings(list...) })
 }
 
 // tableSize bounds the table that headers are packed with, as the peer asks
@@ -168,9 +151,7 @@ func (w *writer) tableSize(n uint32) {
 	w.encoder.SetMaxDynamicTableSize(min(n, headerTable))
 }
 
-func (w *writer) settingsAck() {
-	w.control(func(b []byte) []byte { return appendFrame(b, 0, http2.FrameSettings, http2.FlagSettingsAck, 0) })
-}
+func (w *writer) settingsAck() { w.control((*http2.Framer).WriteSettingsAck) }
 
 // flushAndUnlock writes what is pending, unless another does so already. It is
 // called with the lock held and gives it up.

@@ -4,6 +4,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -66,15 +67,9 @@ func (v validity) holds(now time.Time) bool { return !now.Before(v.from) && now.
 
 // NewCA makes a CA with a fresh root.
 func NewCA(o Options) (*CA, error) {
-	if o.TrustDomain == "" {
-		o.TrustDomain = "cluster.local"
-	}
-	if o.TTL == 0 {
-		o.TTL = 24 * time.Hour
-	}
-	if o.RootTTL == 0 {
-		o.RootTTL = 10 * 365 * 24 * time.Hour
-	}
+	const day = 24 * time.Hour
+	o.TrustDomain, o.TTL = cmp.Or(o.TrustDomain, "cluster.local"), cmp.Or(o.TTL, day)
+	o.RootTTL = cmp.Or(o.RootTTL, 10*365*day)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -103,16 +98,7 @@ func (ca *CA) root(now time.Time) (root, error) {
 	if ca.signer.holds(now) {
 		return ca.signer, nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return root{}, fmt.Errorf("make the CA's key: %w", err)
-	}
-	serial, err := newSerial()
-	if err != nil {
-		return root{}, fmt.Errorf("make the CA's root: %w", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber:          serial,
+	cert, key, err := certify(&x509.Certificate{
 		Subject:               pkix.Name{Organization: []string{ca.domain.Name()}},
 		NotBefore:             now.Add(-clockSkew),
 		NotAfter:              now.Add(ca.rootTTL),
@@ -121,12 +107,7 @@ func (ca *CA) root(now time.Time) (root, error) {
 		MaxPathLenZero:        true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		URIs:                  []*url.URL{ca.domain.ID().URL()},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return root{}, fmt.Errorf("make the CA's root: %w", err)
-	}
-	cert, err := x509.ParseCertificate(der)
+	}, root{})
 	if err != nil {
 		return root{}, fmt.Errorf("make the CA's root: %w", err)
 	}
@@ -140,8 +121,23 @@ func (ca *CA) root(now time.Time) (root, error) {
 	return ca.signer, nil
 }
 
-func newSerial() (*big.Int, error) {
-	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+// certify makes a certificate with a key and a serial number of its own, signed by a
+// root; by itself where that is none.
+func certify(template *x509.Certificate, signer root) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
+		return nil, nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, cmp.Or(signer.cert, template), &key.PublicKey,
+		cmp.Or(signer.key, key))
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	return cert, key, err
 }
 
 // TrustDomain returns the CA's trust domain.
@@ -162,31 +158,17 @@ func (ca *CA) issue(id spiffeid.ID, now time.Time) (*x509svid.SVID, *x509.Certif
 	if !id.MemberOf(ca.domain) {
 		return nil, nil, fmt.Errorf("issue %s: not of trust domain %s", id, ca.domain)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
-	}
-	serial, err := newSerial()
-	if err != nil {
-		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
-	}
 	signer, err := ca.root(now)
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		NotBefore:    now.Add(-clockSkew),
-		NotAfter:     now.Add(ca.ttl),
-		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		URIs:         []*url.URL{id.URL()},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, &key.PublicKey, signer.key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
-	}
-	cert, err := x509.ParseCertificate(der)
+	cert, key, err := certify(&x509.Certificate{
+		NotBefore:   now.Add(-clockSkew),
+		NotAfter:    now.Add(ca.ttl),
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs:        []*url.URL{id.URL()},
+	}, signer)
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue %s: %w", id, err)
 	}

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,7 +12,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -170,13 +170,13 @@ const roleWaypoint = "waypoint"
 
 // attach connects a waypoint's pod to the mesh and to its discovery services.
 func (e *envoys) attach(ref topology.Ref, pod capture.Pod) error {
-	conns := newHandedListener(net.TCPAddrFromAddrPort(xdsAddress))
+	conns := capture.NewHanded(net.TCPAddrFromAddrPort(xdsAddress))
 	server := &http.Server{Handler: e.server(ref), ReadHeaderTimeout: 10 * time.Second}
 	err := e.mesh.AttachWaypoint(ref, &closingPod{pod, conns}, func(c capture.Captured) bool {
 		if c.Dst != xdsAddress {
 			return false
 		}
-		if conns.hand(context.Background(), c.Conn) != nil {
+		if conns.Hand(context.Background(), c.Conn) != nil {
 			_ = c.Close()
 		}
 		return true
@@ -205,10 +205,14 @@ func (e *envoys) command(ref topology.Ref, ip netip.Addr) (*exec.Cmd, error) {
 	}}, nil
 }
 
-// output reads an Envoy's output: the access log becomes decisions, the rest
-// goes to the pod's log.
-func (e *envoys) output(ref topology.Ref, log io.Writer) io.Writer {
-	return &lines{take: func(line []byte) {
+// output reads an Envoy's output to its end: the access log becomes decisions, the
+// rest goes to the pod's log.
+func (e *envoys) output(ref topology.Ref, log io.Writer, from io.Reader) {
+	for lines := bufio.NewReaderSize(from, maxLine); ; {
+		line, _, err := lines.ReadLine() // a longer one comes in pieces
+		if err != nil {
+			return
+		}
 		access, ok, err := xds.ParseAccess(line)
 		switch {
 		case !ok:
@@ -218,35 +222,13 @@ func (e *envoys) output(ref topology.Ref, log io.Writer) io.Writer {
 		case access.Method != http.MethodConnect || access.Denied:
 			e.mesh.NoteAccess(ref, access)
 		}
-	}}
-}
-
-// lines cuts what is written into lines.
-type lines struct {
-	take func([]byte)
-	rest []byte
-}
-
-// Write never fails.
-func (l *lines) Write(p []byte) (int, error) {
-	l.rest = append(l.rest, p...)
-	for {
-		i, skip := bytes.IndexByte(l.rest, '\n'), 1
-		if i < 0 && len(l.rest) > maxLine {
-			i, skip = len(l.rest), 0
-		}
-		if i < 0 {
-			return len(p), nil
-		}
-		l.take(slices.Clone(l.rest[:i]))
-		l.rest = l.rest[i+skip:]
 	}
 }
 
 // closingPod ends the discovery services when the pod's traffic ends.
 type closingPod struct {
 	capture.Pod
-	conns *handedListener
+	conns *capture.Handed
 }
 
 // Accept returns the next connection of the pod's program.

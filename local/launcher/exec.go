@@ -1,11 +1,11 @@
 package launcher
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"artemis.example/local/capture"
+	"artemis.example/local/capture/netns/inside"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,20 +41,6 @@ type ExecReply struct {
 	// environment: a cooperative capture has no inside.
 	Here    bool
 	Environ []string
-}
-
-// Exit codes of a command that could not be started, as POSIX's shells give them.
-const (
-	notExecutable = 126
-	notFound      = 127
-)
-
-// StartCode returns the exit code of a command that could not be started.
-func StartCode(err error) int {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
-		return notFound
-	}
-	return notExecutable
 }
 
 const (
@@ -95,7 +82,7 @@ func (l *launcher) exec(conn *net.UnixConn) (ExecReply, error) {
 	}
 	path, err := pod.LookPath(req.Argv[0])
 	if err != nil {
-		return ExecReply{Code: notFound}, err
+		return ExecReply{Code: inside.ExitNotFound}, err
 	}
 	cmd := &exec.Cmd{Path: path, Args: req.Argv, Dir: req.Dir, Env: append(p.environ(), "PATH="+capture.Path,
 		"HOME=/tmp")}
@@ -111,7 +98,7 @@ func (l *launcher) exec(conn *net.UnixConn) (ExecReply, error) {
 	err = pod.StartCommand(cmd, req.Terminal)
 	closeAll(far)
 	if err != nil {
-		return ExecReply{Code: StartCode(err)}, fmt.Errorf("start %s: %w", filepath.Base(path), err)
+		return ExecReply{Code: inside.StartCode(err)}, fmt.Errorf("start %s: %w", filepath.Base(path), err)
 	}
 	err = sendStreams(conn, near)
 	closeAll(near)
@@ -176,14 +163,8 @@ func awaitCommand(conn *net.UnixConn, cmd *exec.Cmd, gone error) (ExecReply, err
 	}()
 	err := cmd.Wait()
 	close(ended)
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return ExecReply{}, err
-	}
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return ExecReply{Code: 128 + int(status.Signal())}, nil // as a shell says it
-	}
-	return ExecReply{Code: cmd.ProcessState.ExitCode()}, nil
+	code, err := inside.ExitCode(cmd, err)
+	return ExecReply{Code: code}, err
 }
 
 // receiveExec reads a request. Its sender is known by the socket's file, which is
@@ -200,7 +181,7 @@ func receiveExec(conn *net.UnixConn) (ExecRequest, error) {
 	if _, err := io.ReadFull(conn, length[:]); err != nil {
 		return req, fmt.Errorf("read the request: %w", err)
 	}
-	size := int(length[0])<<24 | int(length[1])<<16 | int(length[2])<<8 | int(length[3])
+	size := binary.BigEndian.Uint32(length[:])
 	if size > maxExecRequest {
 		return req, fmt.Errorf("a command line of %d bytes: at most %d", size, maxExecRequest)
 	}
@@ -224,6 +205,5 @@ func (r ExecRequest) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := len(data)
-	return append([]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, data...), nil
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), data...), nil
 }

@@ -210,7 +210,7 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 	p := &process{
 		workload: load, pod: network, probeIP: capture.NodeIP, changed: l.notify,
 		hostPID: func(pid int) int { return pid },
-		output:  func(log io.Writer) io.Writer { return log },
+		output:  func(log io.Writer, from io.Reader) { _, _ = io.Copy(log, from) }, // it ends with the pipe
 		ready:   func() {},
 	}
 	if n, ok := l.node.(capture.HostPIDs); ok {
@@ -219,7 +219,7 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 	if load.Role == roleWaypoint {
 		err = l.envoys.attach(ref, network)
 		p.command = func() (*exec.Cmd, error) { return l.envoys.command(ref, pod.IP) }
-		p.output = func(log io.Writer) io.Writer { return l.envoys.output(ref, log) }
+		p.output = func(log io.Writer, from io.Reader) { l.envoys.output(ref, log, from) }
 		p.ready = func() { l.mesh.SetWaypointReady(ref) }
 	} else {
 		err = l.mesh.AttachPod(ref, network)
@@ -270,14 +270,16 @@ func (l *launcher) stopAll() {
 
 // serve answers on the control socket and on the gateway's port.
 func (l *launcher) serve() (stop func(), err error) {
-	own := newHandedListener(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	attacks, err := newAttacks(l, own.Dial)
+	here := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	own := capture.NewHanded(here) // the launcher's way to its own gateway, whose port belongs to the host's network
+	dial := func(ctx context.Context) (net.Conn, error) { return own.Dial(ctx, here) }
+	attacks, err := newAttacks(l, dial)
 	if err != nil {
 		return nil, err
 	}
 	operator := &control.Operator{
 		Token: l.resources.Token, Port: portOf(l.options.Gateway),
-		Control: control.NewHandler(l, l.log, attacks), Dial: own.Dial,
+		Control: control.NewHandler(l, l.log, attacks), Dial: dial,
 	}
 	// Whoever may open the socket is the operator.
 	inside := http.NewServeMux()

@@ -35,9 +35,9 @@ const (
 type process struct {
 	workload workload
 	pod      capture.Pod
-	command  func() (*exec.Cmd, error)     // a fresh one for each start
-	output   func(log io.Writer) io.Writer // of what it prints
-	ready    func()                        // at every probe that succeeds
+	command  func() (*exec.Cmd, error)           // a fresh one for each start
+	output   func(log io.Writer, from io.Reader) // has what it prints logged, to the end
+	ready    func()                              // at every probe that succeeds
 	hostPID  func(int) int
 	probeIP  netip.Addr // where probes come from
 	openLog  func() (*os.File, error)
@@ -176,19 +176,15 @@ func (p *process) environ() []string {
 func (p *process) startLogged(cmd *exec.Cmd, log io.Writer) (finish func(), err error) {
 	var far, near []*os.File
 	var copied sync.WaitGroup
-	for i, to := range []io.Writer{p.output(log), log} {
+	for _, stream := range []*io.Writer{&cmd.Stdout, &cmd.Stderr} {
 		read, write, err := os.Pipe()
 		if err != nil {
 			closeAll(append(far, near...))
 			return nil, err
 		}
 		far, near = append(far, write), append(near, read)
-		if i == 0 {
-			cmd.Stdout = write
-		} else {
-			cmd.Stderr = write
-		}
-		copied.Go(func() { _, _ = io.Copy(to, read) }) // it ends with the pipe
+		*stream = write
+		copied.Go(func() { p.output(log, read) })
 	}
 	err = p.pod.Start(cmd)
 	closeAll(far)

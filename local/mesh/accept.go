@@ -1,10 +1,10 @@
 package mesh
 
 import (
-	"errors"
 	"net"
 	"net/netip"
-	"time"
+
+	"artemis.example/local/capture"
 )
 
 // patient is a listener that fails only once it is closed. Whatever else keeps it
@@ -12,15 +12,7 @@ import (
 type patient struct{ net.Listener }
 
 // Accept waits for the next connection.
-func (p patient) Accept() (net.Conn, error) {
-	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
-		c, err := p.Listener.Accept()
-		if err == nil || errors.Is(err, net.ErrClosed) {
-			return c, err
-		}
-		time.Sleep(pause)
-	}
-}
+func (p patient) Accept() (net.Conn, error) { return capture.AcceptNext(p.Listener.Accept) }
 
 // listen listens on the node's network.
 func (m *Mesh) listen(ip netip.Addr, port uint16) (net.Listener, error) {

@@ -19,12 +19,7 @@ type Calls struct {
 // callCounter counts requests by caller, callee and encryption.
 type callCounter struct {
 	mu    sync.Mutex
-	pairs map[callPair]*atomic.Uint64
-}
-
-type callPair struct {
-	from, to  topology.Ref
-	encrypted bool
+	pairs map[Calls]*atomic.Uint64 // by everything but the count
 }
 
 // between returns the counter of a route, nil for one through a waypoint.
@@ -32,11 +27,11 @@ func (c *callCounter) between(src *topology.Pod, r route) *atomic.Uint64 {
 	if r.Pod == nil || r.Pod.Kind == topology.Waypoint {
 		return nil
 	}
-	pair := callPair{src.Ref, r.Pod.Ref, r.HBONE}
+	pair := Calls{From: src.Ref, To: r.Pod.Ref, Encrypted: r.HBONE}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pairs == nil {
-		c.pairs = map[callPair]*atomic.Uint64{}
+		c.pairs = map[Calls]*atomic.Uint64{}
 	}
 	if c.pairs[pair] == nil {
 		c.pairs[pair] = new(atomic.Uint64)
@@ -50,7 +45,8 @@ func (m *Mesh) Calls() []Calls {
 	defer m.calls.mu.Unlock()
 	all := make([]Calls, 0, len(m.calls.pairs))
 	for pair, n := range m.calls.pairs {
-		all = append(all, Calls{From: pair.from, To: pair.to, Encrypted: pair.encrypted, Answered: n.Load()})
+		pair.Answered = n.Load()
+		all = append(all, pair)
 	}
 	return all
 }

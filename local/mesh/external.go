@@ -61,14 +61,12 @@ func (e *externalWaypoint) accept() {
 		go func() {
 			defer e.m.containPanic(c)
 			s := e.m.state.Load()
-			ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-			in, err := e.pod.DialApp(ctx, addrPort(c.RemoteAddr()).Addr(), topology.HBONEPort)
-			cancel()
+			in, err := dialApp(e.pod, addrPort(c.RemoteAddr()).Addr(), topology.HBONEPort)
 			if err != nil {
 				abort(c)
 				return
 			}
-			e.carry(s, c, in, func(now *state) disposition {
+			e.m.carry(s, &e.links, c, in, func(now *state) disposition {
 				if now.world.WaypointGateway(e.ref) == nil {
 					return closeNow
 				}
@@ -114,7 +112,7 @@ func (e *externalWaypoint) carryOut(c capture.Captured) {
 		abort(c.Conn)
 		return
 	}
-	e.carry(s, c.Conn, up, func(now *state) disposition {
+	m.carry(s, &e.links, c.Conn, up, func(now *state) disposition {
 		self := now.world.Pod(e.ref)
 		if self == nil || m.checkNetworkPolicy(now, e.route(now, self, c.Dst)) != nil {
 			return closeNow
@@ -133,12 +131,6 @@ func (e *externalWaypoint) route(s *state, self *topology.Pod, dst netip.AddrPor
 		r.failure = "no pod has the address " + dst.Addr().String()
 	}
 	return r
-}
-
-func (e *externalWaypoint) carry(s *state, caller, callee net.Conn, evaluate func(*state) disposition) {
-	l := e.m.track(s, &e.links, evaluate, func() { abort(caller); abort(callee) })
-	defer l.done()
-	l.carry(caller, callee)
 }
 
 func (e *externalWaypoint) close() {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,9 +12,9 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"artemis.example/local/capture"
 	"artemis.example/local/http1"
 	"artemis.example/policy/authz"
 	"artemis.example/policy/decision"
@@ -57,7 +58,7 @@ func (g *gateway) serve(ln net.Listener, edge Edge) error {
 	defer g.forget(ln)
 	at := &gatewayListener{gateway: g, edge: edge}
 	if edge.Handler != nil {
-		at.own = newHandedListener(ln.Addr())
+		at.own = capture.NewHanded(ln.Addr())
 		server := &http.Server{Handler: edge.Handler, ReadHeaderTimeout: headTimeout, ErrorLog: log.New(io.Discard, "",
 			0)}
 		if !g.keep(server) {
@@ -104,7 +105,7 @@ func (g *gateway) close() error {
 type gatewayListener struct {
 	*gateway
 	edge Edge
-	own  *handedListener // reaches the Edge's Handler; nil without one
+	own  *capture.Handed // reaches the Edge's Handler; nil without one
 }
 
 // gatewayHTTP is the gateway's role for the requests of one client.
@@ -247,7 +248,7 @@ func (h *gatewayHTTP) requestHead(b []byte, req *message.Head, target string) []
 
 func (h *gatewayHTTP) upstream(s *state, fresh bool) (*upstream, error) {
 	if h.toOwn {
-		conn, err := h.own.dial(h.client)
+		conn, err := h.own.Dial(context.Background(), h.client)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errNoRoute, err)
 		}
@@ -338,66 +339,6 @@ func (c *gatewayConn) Close() error {
 	c.link.done()
 	return c.Conn.Close()
 }
-
-// handedListener is a listener whose connections are handed to it, or opened
-// within the process.
-type handedListener struct {
-	addr  net.Addr
-	conns chan net.Conn
-	over  chan struct{}
-	ended atomic.Bool
-}
-
-func newHandedListener(addr net.Addr) *handedListener {
-	return &handedListener{addr: addr, conns: make(chan net.Conn), over: make(chan struct{})}
-}
-
-// Accept returns the next connection.
-func (l *handedListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.over:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept.
-func (l *handedListener) Close() error {
-	if l.ended.CompareAndSwap(false, true) {
-		close(l.over)
-	}
-	return nil
-}
-
-// Addr is that of the listener which this one stands behind.
-func (l *handedListener) Addr() net.Addr { return l.addr }
-
-func (l *handedListener) hand(c net.Conn) error {
-	select {
-	case l.conns <- c:
-		return nil
-	case <-l.over:
-		return net.ErrClosed
-	}
-}
-
-// dial opens a connection that seems to come from an address.
-func (l *handedListener) dial(from net.Addr) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	if err := l.hand(fromAddr{theirs, from}); err != nil {
-		return nil, errors.Join(err, ours.Close(), theirs.Close())
-	}
-	return ours, nil
-}
-
-// fromAddr is a connection with the address of the one for whom it was opened.
-type fromAddr struct {
-	net.Conn
-	from net.Addr
-}
-
-func (c fromAddr) RemoteAddr() net.Addr { return c.from }
 
 // backend is where connections that may be used again lead: a pod's port, or at
 // the gateway a Service's.

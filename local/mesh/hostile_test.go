@@ -78,7 +78,7 @@ func TestPeersThatProveNothingAreRefused(t *testing.T) {
 		config *tls.Config
 	}{
 		{"no certificate", identitytest.Client(nil)},
-		{"certificate of another CA", identitytest.Client(foreign.Issue(t, good))},
+		{"certificate of another CA", identitytest.Client(identitytest.Sign(t, foreign, good))},
 		{"expired", identitytest.Client(identitytest.Sign(t, r.ca,
 			with(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })))},
 		{"not yet valid", identitytest.Client(identitytest.Sign(t, r.ca,

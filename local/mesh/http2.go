@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"artemis.example/local/capture"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -44,14 +45,14 @@ func (x *httpConn) speaksHTTP2() bool {
 // of requests, and one way on, for both.
 type http2Server struct {
 	m      *Mesh
-	conns  *handedListener
+	conns  *capture.Handed
 	server *http.Server
 }
 
 type newRoleKey struct{}
 
 func newHTTP2Server(m *Mesh) *http2Server {
-	s := &http2Server{m: m, conns: newHandedListener(&net.TCPAddr{})}
+	s := &http2Server{m: m, conns: capture.NewHanded(&net.TCPAddr{})}
 	protocols := &http.Protocols{}
 	protocols.SetUnencryptedHTTP2(true)
 	s.server = &http.Server{
@@ -89,7 +90,7 @@ func (c *http2Conn) Close() error {
 func (s *http2Server) serve(conn net.Conn, first []byte, newRole func() httpRole) {
 	c := &http2Conn{Conn: conn, newRole: newRole, closed: make(chan struct{})}
 	c.first = io.MultiReader(bytes.NewReader(bytes.Clone(first)), conn)
-	if s.conns.hand(c) != nil {
+	if s.conns.Hand(context.Background(), c) != nil {
 		_ = conn.Close()
 		return
 	}
@@ -267,7 +268,7 @@ func overHTTP2(conn net.Conn) net.Conn {
 		},
 	}}
 	ours, theirs := net.Pipe()
-	ln := newHandedListener(conn.LocalAddr())
+	ln := capture.NewHanded(conn.LocalAddr())
 	server := &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn,
 		to http.ConnState) {
 		if to == http.StateClosed {
@@ -277,7 +278,7 @@ func overHTTP2(conn net.Conn) net.Conn {
 		}
 	}}
 	go func() { _ = server.Serve(ln) }()
-	if ln.hand(theirs) != nil {
+	if ln.Hand(context.Background(), theirs) != nil {
 		_ = theirs.Close()
 	}
 	return ours

@@ -325,7 +325,5 @@ func (c *httpCall) changeProtocol() {
 			return
 		}
 	}
-	l := x.m.track(c.state, nil, x.role.changed(), func() { abort(x.conn); abort(up.Conn) })
-	defer l.done()
-	l.carry(x.conn, up.Conn)
+	x.m.carry(c.state, nil, x.conn, up.Conn, x.role.changed())
 }

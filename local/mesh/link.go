@@ -240,6 +240,14 @@ func abort(c net.Conn) {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
 
+// carry moves bytes of a connection that state s allowed, until both sides are done or
+// evaluate has a later state end it. owner is as in register.
+func (m *Mesh) carry(s *state, owner *linkSet, caller, callee net.Conn, evaluate func(*state) disposition) {
+	l := m.track(s, owner, evaluate, func() { abort(caller); abort(callee) })
+	defer l.done()
+	l.carry(caller, callee)
+}
+
 // carry moves bytes between a caller and a callee until both are done, or until
 // one side breaks; the other then breaks too, after what has arrived.
 func (l *link) carry(caller, callee net.Conn) {

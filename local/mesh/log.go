@@ -1,7 +1,9 @@
 package mesh
 
 import (
+	"cmp"
 	"container/heap"
+	"container/list"
 	"context"
 	"sync"
 
@@ -15,11 +17,10 @@ import (
 // ask for what follows a number: a slow one misses some and sees it by the gaps,
 // and costs nobody anything. It may be used from many goroutines.
 type DecisionLog struct {
+	capacity int
+
 	mu      sync.Mutex
-	slots   []slot
-	used    int
-	first   int32 // the oldest record's slot, none for an empty log
-	latest  int32
+	records list.List // of decision.Record, oldest first
 	kinds   map[kind]*queue
 	longest queues
 	last    uint64
@@ -36,29 +37,18 @@ type kind struct {
 // can choose, such as an address, would give it as many kinds as it likes.
 type party struct{ namespace, component string }
 
-const none = -1
-
-// slot holds a record in two lists: of all, in order, and of its kind.
-type slot struct {
-	record       decision.Record
-	before, next int32
-	nextOfKind   int32
-	queue        *queue
-}
-
-// queue is the records of one kind, oldest first.
+// queue is the records of one kind, oldest first: elements of DecisionLog.records.
 type queue struct {
-	kind          kind
-	oldest, newer int32
-	length        int
-	index         int // in DecisionLog.longest
+	kind  kind
+	list  list.List
+	index int // in DecisionLog.longest
 }
 
 // queues is a heap with the longest queue first.
 type queues []*queue
 
 func (q queues) Len() int           { return len(q) }
-func (q queues) Less(i, j int) bool { return q[i].length > q[j].length }
+func (q queues) Less(i, j int) bool { return q[i].list.Len() > q[j].list.Len() }
 func (q queues) Swap(i, j int)      { q[i], q[j] = q[j], q[i]; q[i].index, q[j].index = i, j }
 
 // Push is for container/heap.
@@ -78,10 +68,7 @@ func (q *queues) Pop() any {
 
 // NewDecisionLog returns a log that keeps that many records, 4096 for 0.
 func NewDecisionLog(capacity int) *DecisionLog {
-	if capacity <= 0 {
-		capacity = 4096
-	}
-	return &DecisionLog{slots: make([]slot, capacity), first: none, latest: none, kinds: map[kind]*queue{}}
+	return &DecisionLog{capacity: cmp.Or(max(0, capacity), 4096), kinds: map[kind]*queue{}}
 }
 
 // Append numbers a record and keeps it.
@@ -90,23 +77,11 @@ func (l *DecisionLog) Append(r decision.Record) uint64 {
 	defer l.mu.Unlock()
 	l.last++
 	r.Seq = l.last
-	k := kind{party{r.From.Namespace, r.From.Component}, party{r.To.Namespace, r.To.Component}, r.Verdict}
-	at := l.room()
-	l.slots[at] = slot{record: r, before: l.latest, next: none, nextOfKind: none, queue: l.queueOf(k)}
-	if l.latest == none {
-		l.first = at
-	} else {
-		l.slots[l.latest].next = at
+	if l.records.Len() == l.capacity {
+		l.makeRoom()
 	}
-	l.latest = at
-	q := l.slots[at].queue
-	if q.length == 0 {
-		q.oldest = at
-	} else {
-		l.slots[q.newer].nextOfKind = at
-	}
-	q.newer = at
-	q.length++
+	q := l.queueOf(kind{party{r.From.Namespace, r.From.Component}, party{r.To.Namespace, r.To.Component}, r.Verdict})
+	q.list.PushBack(l.records.PushBack(r))
 	heap.Fix(&l.longest, q.index)
 	if l.changed != nil {
 		close(l.changed)
@@ -115,40 +90,22 @@ func (l *DecisionLog) Append(r decision.Record) uint64 {
 	return l.last
 }
 
-// room returns a free slot.
-func (l *DecisionLog) room() int32 {
-	if l.used < len(l.slots) {
-		l.used++
-		return int32(l.used - 1)
-	}
+// makeRoom gives up the oldest record of the kind that there is most of.
+func (l *DecisionLog) makeRoom() {
 	q := l.longest[0]
-	at := q.oldest
-	s := &l.slots[at]
-	q.oldest = s.nextOfKind
-	q.length--
-	if q.length == 0 {
-		heap.Remove(&l.longest, q.index)
-		delete(l.kinds, q.kind)
-	} else {
+	l.records.Remove(q.list.Remove(q.list.Front()).(*list.Element))
+	if q.list.Len() > 0 {
 		heap.Fix(&l.longest, q.index)
+		return
 	}
-	if s.before == none {
-		l.first = s.next
-	} else {
-		l.slots[s.before].next = s.next
-	}
-	if s.next == none {
-		l.latest = s.before
-	} else {
-		l.slots[s.next].before = s.before
-	}
-	return at
+	heap.Remove(&l.longest, q.index)
+	delete(l.kinds, q.kind)
 }
 
 func (l *DecisionLog) queueOf(k kind) *queue {
 	q := l.kinds[k]
 	if q == nil {
-		q = &queue{kind: k, oldest: none, newer: none}
+		q = &queue{kind: k}
 		l.kinds[k] = q
 		heap.Push(&l.longest, q)
 	}
@@ -160,26 +117,22 @@ func (l *DecisionLog) queueOf(k kind) *queue {
 func (l *DecisionLog) Since(seq uint64, limit int) (records []decision.Record, next uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if seq >= l.last {
-		return []decision.Record{}, l.last
-	}
 	// Who asks has mostly seen all but the latest.
-	from, count := l.latest, 0
-	for at := l.latest; at != none && l.slots[at].record.Seq > seq; at = l.slots[at].before {
-		from = at
+	var first *list.Element
+	count := 0
+	for e := l.records.Back(); e != nil && e.Value.(decision.Record).Seq > seq; e = e.Prev() {
+		first = e
 		count++
 	}
 	if limit > 0 {
 		count = min(count, limit)
 	}
-	records = make([]decision.Record, 0, count)
-	for at := from; len(records) < count; at = l.slots[at].next {
-		records = append(records, l.slots[at].record)
+	records, next = make([]decision.Record, 0, count), l.last
+	for e := first; len(records) < count; e = e.Next() {
+		records = append(records, e.Value.(decision.Record))
+		next = records[len(records)-1].Seq
 	}
-	if count > 0 {
-		return records, records[count-1].Seq
-	}
-	return records, l.last
+	return records, next
 }
 
 // Last returns the number of the latest record, 0 when there is none.

@@ -64,8 +64,11 @@ type Mesh struct {
 	// perPod bounds a pod's connections, each way.
 	perPod int64
 	calls  callCounter
-	ready  readiness
-	next   roundRobin
+	// ready holds the waypoints, by their Ref, that have ever been ready: one that never
+	// was is gone around, one that went away is not
+	// (istio.io/istio pilot/pkg/serviceregistry/ambient/waypoints.go).
+	ready sync.Map
+	next  roundRobin
 
 	mu        sync.Mutex
 	pods      map[topology.Ref]*nodeProxy
@@ -157,7 +160,7 @@ func (m *Mesh) DetachPod(ref topology.Ref) {
 	delete(m.pods, ref)
 	delete(m.external, ref)
 	if s := m.state.Load(); e != nil && s.world.WaypointGateway(ref) == nil {
-		m.ready.forget(ref)
+		m.ready.Delete(ref)
 	}
 	m.mu.Unlock()
 	if e != nil {
@@ -178,7 +181,7 @@ func (m *Mesh) ServeGateway(ln net.Listener, edge Edge) error {
 // and for good afterwards, it behaves as on a cluster: a waypoint that was never
 // ready is gone around, one that went away is waited for in vain.
 func (m *Mesh) SetWaypointReady(ref topology.Ref) {
-	m.ready.set(ref)
+	m.ready.Store(ref, true)
 }
 
 // Source returns the identity of a pod, a waypoint or the gateway of the applied

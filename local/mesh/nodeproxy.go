@@ -94,17 +94,33 @@ func (n *nodeProxy) acceptCaptured() {
 		if err != nil {
 			return
 		}
-		if n.outbound.Add(1) > n.m.perPod {
-			n.outbound.Add(-1)
-			abort(c.Conn)
-			continue
-		}
-		go func() {
-			defer n.outbound.Add(-1)
-			defer n.m.containPanic(c.Conn)
-			n.carryOut(c)
-		}()
+		n.serve(&n.outbound, c.Conn, func() { n.carryOut(c) })
 	}
+}
+
+// acceptPlain takes what comes to the pod in plaintext.
+func (n *nodeProxy) acceptPlain(ln plainListener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		n.serve(&n.inbound, c, func() { n.carryIn(c, ln.port) })
+	}
+}
+
+// serve has a connection carried beside the others, unless too many are open.
+func (n *nodeProxy) serve(open *atomic.Int64, c net.Conn, carry func()) {
+	if open.Add(1) > n.m.perPod {
+		open.Add(-1)
+		abort(c)
+		return
+	}
+	go func() {
+		defer open.Add(-1)
+		defer n.m.containPanic(c)
+		carry()
+	}()
 }
 
 // refuse ends a captured connection whose way is barred. With Drop a refusal by
@@ -145,96 +161,135 @@ func (n *nodeProxy) handle(st *hbone.Stream) {
 		_ = st.Refuse(http.StatusServiceUnavailable)
 		return
 	}
-	remote, caller := addrPort(st.RemoteAddr()), st.Peer().String()
-	r := s.policies.Inbound(pod, caller, remote.Addr(), dst.Port())
-	if !r.Allowed {
-		m.note(s, n.inboundRecord(s, pod, caller, remote, dst.Port(), r))
-		_ = st.Refuse(http.StatusUnauthorized)
-		return
-	}
+	a := arrival{n, st.Peer().String(), addrPort(st.RemoteAddr()), dst.Port()}
+	r := a.decide(s)
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-	app, err := n.pod.DialApp(ctx, remote.Addr(), dst.Port())
-	cancel()
-	if err != nil {
-		m.note(s, unanswered(n.inboundRecord(s, pod, caller, remote, dst.Port(), r), err))
-		_ = st.Refuse(http.StatusServiceUnavailable)
+	app, status := a.open(s, r)
+	if app == nil {
+		_ = st.Refuse(status)
 		return
 	}
 	if err := st.Accept(); err != nil {
 		_ = app.Close()
 		return
 	}
-	out := n.inboundRecord(s, pod, caller, remote, dst.Port(), r)
-	out.DurationUS = time.Since(start).Microseconds()
-	m.note(s, out)
-	l := m.track(s, &n.links, func(now *state) disposition {
+	rec := a.record(s, r)
+	rec.DurationUS = time.Since(start).Microseconds()
+	m.note(s, rec)
+	m.carry(s, &n.links, st, app, func(now *state) disposition {
 		if pod := n.self(now); pod != nil && !pod.Meshed {
 			return leave
 		}
-		return n.reevaluateInbound(now, caller, remote, dst.Port())
-	}, func() { abort(st); abort(app) })
-	defer l.done()
-	l.carry(st, app)
+		return a.reevaluate(now)
+	})
 }
 
-// inboundRecord describes a decision about a connection that arrives at the pod.
-// caller is empty in plaintext.
-func (n *nodeProxy) inboundRecord(
-	s *state, pod *topology.Pod, caller string, remote netip.AddrPort, port uint16, r evaluate.Ruling,
-) decision.Record {
-	to := peerOf(pod)
-	to.Address = netip.AddrPortFrom(n.ip, port).String()
-	out := decision.Record{
-		From: callerOf(s.world, caller, remote), To: to, Hop: r.Hop, Layer: r.Layer, Verdict: decision.Allowed,
-		Encrypted: caller != "", Policy: r.Policy, Rule: r.Rule, Reason: r.Reason,
+// carryIn is the callee's side of a plaintext connection.
+func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
+	m := n.m
+	s := m.state.Load()
+	if n.self(s) == nil {
+		abort(c)
+		return
+	}
+	a := arrival{n: n, remote: addrPort(c.RemoteAddr()), port: port}
+	r := a.decide(s)
+	if before := s.before.Load(); !r.Allowed && before != nil && a.mayArrive(s, before) {
+		s = before
+		r = a.decide(s)
+	}
+	app, _ := a.open(s, r)
+	if app == nil {
+		abort(c)
+		return
+	}
+	if n.self(s).Meshed {
+		m.note(s, a.record(s, r))
+	}
+	m.carry(s, &n.links, c, app, a.reevaluate)
+}
+
+// arrival is a connection that comes to a pod.
+type arrival struct {
+	n      *nodeProxy
+	caller string // who has proven to be it; empty in plaintext
+	remote netip.AddrPort
+	port   uint16
+}
+
+// decide returns what a state's policies make of it; the pod is part of that state.
+func (a arrival) decide(s *state) evaluate.Ruling {
+	return s.policies.Inbound(a.n.self(s), a.caller, a.remote.Addr(), a.port)
+}
+
+// open connects to the pod's program where that is admitted, or records why not and
+// returns the status that says so.
+func (a arrival) open(s *state, r evaluate.Ruling) (app net.Conn, status int) {
+	rec := a.record(s, r)
+	if !r.Allowed {
+		a.n.m.note(s, rec)
+		return nil, http.StatusUnauthorized
+	}
+	app, err := dialApp(a.n.pod, a.remote.Addr(), a.port)
+	if err != nil {
+		rec.Verdict, rec.Reason = decision.Failed, "the program does not answer: "+err.Error()
+		rec.Policy, rec.Rule, rec.Layer = "", "", 0
+		a.n.m.note(s, rec)
+		return nil, http.StatusServiceUnavailable
+	}
+	return app, 0
+}
+
+// dialApp connects to a program in a pod.
+func dialApp(pod capture.Pod, src netip.Addr, port uint16) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	return pod.DialApp(ctx, src, port)
+}
+
+// record describes what was decided.
+func (a arrival) record(s *state, r evaluate.Ruling) decision.Record {
+	to := peerOf(a.n.self(s))
+	to.Address = netip.AddrPortFrom(a.n.ip, a.port).String()
+	rec := decision.Record{
+		From: callerOf(s.world, a.caller, a.remote), To: to, Hop: r.Hop, Layer: r.Layer, Verdict: decision.Allowed,
+		Encrypted: a.caller != "", Policy: r.Policy, Rule: r.Rule, Reason: r.Reason,
 	}
 	if !r.Allowed {
-		out.Verdict = decision.DeniedL4
+		rec.Verdict = decision.DeniedL4
 	}
-	return out
-}
-
-// unanswered makes the record of an admitted connection one of a program that does
-// not take it.
-func unanswered(r decision.Record, err error) decision.Record {
-	r.Verdict, r.Reason = decision.Failed, "the program does not answer: "+err.Error()
-	r.Policy, r.Rule, r.Layer = "", "", 0
-	return r
+	return rec
 }
 
 // mayArrive reports whether a connection in plaintext that a state refuses was under
 // way when that state came, and is of somebody who may call the pod still. It is
 // then let in for the answer, as if it had arrived before.
-func (n *nodeProxy) mayArrive(now, before *state, remote netip.AddrPort, port uint16) bool {
-	pod := n.self(before)
-	return pod != nil && before.policies.Inbound(pod, "", remote.Addr(), port).Allowed && n.mayCall(now, "",
-		remote.Addr())
+func (a arrival) mayArrive(now, before *state) bool {
+	return a.n.self(before) != nil && a.decide(before).Allowed && a.mayCall(now)
 }
 
-// mayCall reports whether a caller could call the pod in any way.
-func (n *nodeProxy) mayCall(s *state, caller string, ip netip.Addr) bool {
-	from, err := callerAt(s.world, caller, ip)
-	return err == nil && s.policies.CouldAdmit(from, n.self(s))
+// mayCall reports whether the caller could call the pod in any way.
+func (a arrival) mayCall(s *state) bool {
+	from, err := callerAt(s.world, a.caller, a.remote.Addr())
+	return err == nil && s.policies.CouldAdmit(from, a.n.self(s))
 }
 
-// reevaluateInbound decides again about a connection that was admitted. One whose
-// caller may call the pod still, in another way, stays for the answer under way:
-// the caller's side takes that other way with the next request.
-func (n *nodeProxy) reevaluateInbound(now *state, caller string, remote netip.AddrPort, port uint16) disposition {
-	pod := n.self(now)
-	if pod == nil {
+// reevaluate decides again about a connection that was admitted. One whose caller may
+// call the pod still, in another way, stays for the answer under way: the caller's
+// side takes that other way with the next request.
+func (a arrival) reevaluate(now *state) disposition {
+	if a.n.self(now) == nil {
 		return closeNow
 	}
-	r := now.policies.Inbound(pod, caller, remote.Addr(), port)
+	r := a.decide(now)
 	if r.Allowed {
 		return keep
 	}
-	if n.mayCall(now, caller, remote.Addr()) {
+	if a.mayCall(now) {
 		return leave
 	}
 	r.Reason = closedByChange + r.Reason
-	n.m.note(now, n.inboundRecord(now, pod, caller, remote, port, r))
+	a.n.m.note(now, a.record(now, r))
 	return closeNow
 }
 
@@ -248,64 +303,6 @@ func callerAt(w *topology.World, identity string, ip netip.Addr) (topology.Calle
 		return w.Identity(identity)
 	}
 	return topology.Outside(ip), nil
-}
-
-func (n *nodeProxy) acceptPlain(ln plainListener) {
-	for {
-		c, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		if n.inbound.Add(1) > n.m.perPod {
-			n.inbound.Add(-1)
-			abort(c)
-			continue
-		}
-		go func() {
-			defer n.inbound.Add(-1)
-			defer n.m.containPanic(c)
-			n.carryIn(c, ln.port)
-		}()
-	}
-}
-
-// carryIn is the callee's side of a plaintext connection.
-func (n *nodeProxy) carryIn(c net.Conn, port uint16) {
-	m := n.m
-	s := m.state.Load()
-	pod := n.self(s)
-	if pod == nil {
-		abort(c)
-		return
-	}
-	remote := addrPort(c.RemoteAddr())
-	r := s.policies.Inbound(pod, "", remote.Addr(), port)
-	if before := s.before.Load(); !r.Allowed && before != nil && n.mayArrive(s, before, remote, port) {
-		s = before
-		pod = n.self(s)
-		r = s.policies.Inbound(pod, "", remote.Addr(), port)
-	}
-	if !r.Allowed {
-		m.note(s, n.inboundRecord(s, pod, "", remote, port, r))
-		abort(c)
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-	app, err := n.pod.DialApp(ctx, remote.Addr(), port)
-	cancel()
-	if err != nil {
-		m.note(s, unanswered(n.inboundRecord(s, pod, "", remote, port, r), err))
-		abort(c)
-		return
-	}
-	if pod.Meshed {
-		m.note(s, n.inboundRecord(s, pod, "", remote, port, r))
-	}
-	l := m.track(s, &n.links, func(now *state) disposition {
-		return n.reevaluateInbound(now, "", remote, port)
-	}, func() { abort(c); abort(app) })
-	defer l.done()
-	l.carry(c, app)
 }
 
 // noteHostile records a connection to a mesh port that came to nothing because

@@ -56,7 +56,7 @@ func (r *roundRobin) pick(b []topology.Backend) topology.Backend {
 // live is what the topology asks a running mesh for.
 func (m *Mesh) live() topology.Live {
 	return topology.Live{
-		Ready: func(w *topology.WaypointGateway) bool { return m.ready.is(w.Pod.Ref) },
+		Ready: func(w *topology.WaypointGateway) bool { _, ever := m.ready.Load(w.Pod.Ref); return ever },
 		Pick:  m.next.pick,
 	}
 }

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,35 +33,6 @@ func (s *state) follows(before *state) {
 
 func compile(stage string, w *topology.World) *state {
 	return &state{stage: stage, world: w, policies: evaluate.New(w)}
-}
-
-// readiness remembers which waypoints have ever been ready: one that never was
-// is gone around, one that went away is not
-// (istio.io/istio pilot/pkg/serviceregistry/ambient/waypoints.go).
-type readiness struct {
-	mu   sync.RWMutex
-	ever map[topology.Ref]bool
-}
-
-func (r *readiness) set(ref topology.Ref) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ever == nil {
-		r.ever = map[topology.Ref]bool{}
-	}
-	r.ever[ref] = true
-}
-
-func (r *readiness) forget(ref topology.Ref) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.ever, ref)
-}
-
-func (r *readiness) is(ref topology.Ref) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.ever[ref]
 }
 
 func peerOf(p *topology.Pod) decision.Peer {

@@ -31,7 +31,7 @@ func (m *Mesh) startWaypoints(w *topology.World) error {
 	for ref, wp := range m.waypoints {
 		if w.WaypointGateway(ref) == nil {
 			wp.stop()
-			m.ready.forget(ref)
+			m.ready.Delete(ref)
 			delete(m.waypoints, ref)
 		}
 	}
@@ -68,7 +68,7 @@ func (w *waypoint) start(pod *topology.Pod) error {
 		Failed:   func(remote net.Addr, err error) { w.m.noteHostile(w.ref, decision.HopWaypoint, remote, err) },
 	}
 	w.server = server
-	w.m.ready.set(w.ref)
+	w.m.ready.Store(w.ref, true)
 	go func() { _ = server.Serve(ln) }()
 	return nil
 }

@@ -17,58 +17,40 @@ const AccessLogFormat = `{"artemis":"access","at":"%START_TIME(%s.%6f)%","xfcc":
 	`"traceparent":"%REQ(TRACEPARENT)%","status":"%RESPONSE_CODE%","details":"%RESPONSE_CODE_DETAILS%",` +
 	`"termination":"%CONNECTION_TERMINATION_DETAILS%","flags":"%RESPONSE_FLAGS%","ms":"%DURATION%"}`
 
-type accessLine struct {
-	Artemis     string `json:"artemis"`
-	At          any    `json:"at"`
-	XFCC        any    `json:"xfcc"`
-	Caller      any    `json:"caller"`
-	To          any    `json:"to"`
-	Method      any    `json:"method"`
-	Path        any    `json:"path"`
-	Traceparent any    `json:"traceparent"`
-	Status      any    `json:"status"`
-	Details     any    `json:"details"`
-	Termination any    `json:"termination"`
-	Flags       any    `json:"flags"`
-	MS          any    `json:"ms"`
-}
-
 // ParseAccess reads one line of an Envoy's output; ok is false where it is none
 // of the access log.
 func ParseAccess(line []byte) (_ decision.Access, ok bool, err error) {
-	if len(line) == 0 || line[0] != '{' {
+	var l map[string]any
+	if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &l) != nil || l["artemis"] != "access" {
 		return decision.Access{}, false, nil
 	}
-	var l accessLine
-	if err := json.Unmarshal(line, &l); err != nil || l.Artemis != "access" {
-		return decision.Access{}, false, nil
-	}
-	a := decision.Access{Method: text(l.Method), Trace: text(l.Traceparent), Details: text(l.Details)}
-	a.Path, _, _ = strings.Cut(text(l.Path), "?")
-	a.Caller = callerOf(text(l.XFCC))
+	field := func(name string) string { return text(l[name]) }
+	a := decision.Access{Method: field("method"), Trace: field("traceparent"), Details: field("details")}
+	a.Path, _, _ = strings.Cut(field("path"), "?")
+	a.Caller = callerOf(field("xfcc"))
 	// Addresses that are none, such as that of an internal listener, stay zero.
-	a.Remote, _ = netip.ParseAddrPort(text(l.Caller))
-	a.To, _ = netip.ParseAddrPort(text(l.To))
+	a.Remote, _ = netip.ParseAddrPort(field("caller"))
+	a.To, _ = netip.ParseAddrPort(field("to"))
 	var seconds, ms float64
-	if _, err := fmt.Sscan(text(l.At), &seconds); err != nil {
-		return a, true, fmt.Errorf("access log: the time %q: %w", text(l.At), err)
+	if _, err := fmt.Sscan(field("at"), &seconds); err != nil {
+		return a, true, fmt.Errorf("access log: the time %q: %w", field("at"), err)
 	}
 	a.At = time.UnixMicro(int64(seconds * 1e6))
-	if _, err := fmt.Sscan(text(l.MS), &ms); err == nil {
+	if _, err := fmt.Sscan(field("ms"), &ms); err == nil {
 		a.Duration = time.Duration(ms * float64(time.Millisecond))
 	}
-	if s := text(l.Status); s != "" {
+	if s := field("status"); s != "" {
 		if _, err := fmt.Sscan(s, &a.Status); err != nil {
 			return a, true, fmt.Errorf("access log: the status %q: %w", s, err)
 		}
 	}
 	if a.Method == "" {
 		a.Status = 0
-		a.Details = text(l.Termination)
+		a.Details = field("termination")
 	}
 	a.Denied = strings.HasPrefix(a.Details, "rbac_access_denied")
 	if a.Details == "" {
-		a.Details = text(l.Flags)
+		a.Details = field("flags")
 	}
 	return a, true, nil
 }

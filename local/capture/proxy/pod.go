@@ -19,17 +19,13 @@ type Pod struct {
 	spec     capture.PodSpec
 	outbound net.Listener
 	ports    map[uint16]uint16 // by the port that the manifests name
-	captured chan capture.Captured
-	closed   chan struct{}
+	captured *capture.Handed   // their local address is where they are to go
 	closing  sync.Once
 	serving  sync.WaitGroup
 }
 
 func newPod(n *Node, spec capture.PodSpec) (*Pod, error) {
-	p := &Pod{
-		node: n, spec: spec, ports: map[uint16]uint16{},
-		captured: make(chan capture.Captured), closed: make(chan struct{}),
-	}
+	p := &Pod{node: n, spec: spec, ports: map[uint16]uint16{}, captured: capture.NewHanded(nil)}
 	for _, port := range spec.Ports {
 		actual, err := n.reserve()
 		if err != nil {
@@ -57,12 +53,11 @@ func (p *Pod) acceptOutbound() {
 
 // Accept returns the next connection that a program of the pod asks for.
 func (p *Pod) Accept() (capture.Captured, error) {
-	select {
-	case c := <-p.captured:
-		return c, nil
-	case <-p.closed:
-		return capture.Captured{}, net.ErrClosed
+	c, err := p.captured.Accept()
+	if err != nil {
+		return capture.Captured{}, err
 	}
+	return capture.Captured{Conn: c, Dst: c.LocalAddr().(*net.TCPAddr).AddrPort()}, nil
 }
 
 // DialApp connects to the pod's program. It sees 127.0.0.1 as its peer.
@@ -105,22 +100,11 @@ func (p *Pod) Close() error {
 		for _, port := range p.ports {
 			p.node.free(port)
 		}
-		close(p.closed)
-		err = p.outbound.Close()
+		err = errors.Join(p.captured.Close(), p.outbound.Close())
 		p.serving.Wait()
 	})
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
-}
-
-// offer hands a connection to the node proxy.
-func (p *Pod) offer(c net.Conn, dst netip.AddrPort) bool {
-	select {
-	case p.captured <- capture.Captured{Conn: c, Dst: dst}:
-		return true
-	case <-p.closed:
-		return false
-	}
 }

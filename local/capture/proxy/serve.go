@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -173,8 +174,8 @@ func (s *session) reach(hostport string) error {
 	if err != nil {
 		return err
 	}
-	if !s.pod.offer(theirs, dst) {
-		return net.ErrClosed
+	if err := s.pod.captured.Hand(context.Background(), theirs); err != nil {
+		return err
 	}
 	s.server, s.out, s.dst = ours, http1.NewReader(ours), hostport
 	return nil

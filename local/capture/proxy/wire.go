@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -24,17 +25,14 @@ func newWire(pod netip.Addr, dst netip.AddrPort) (ours, theirs *wire, err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	ends := [2]*net.UnixConn{}
+	var ends [2]*net.UnixConn
 	for i, fd := range fds {
 		syscall.CloseOnExec(fd)
 		f := os.NewFile(uintptr(fd), "wire")
+		defer f.Close() // the connection has a copy
 		conn, cerr := net.FileConn(f)
-		_ = f.Close()
-		if cerr != nil {
-			err = cerr
-			continue
-		}
-		ends[i] = conn.(*net.UnixConn)
+		err = errors.Join(err, cerr)
+		ends[i], _ = conn.(*net.UnixConn)
 	}
 	if err != nil {
 		for _, e := range ends {

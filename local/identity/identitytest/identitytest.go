@@ -11,11 +11,9 @@ import (
 	"math/big"
 	"testing"
 	"time"
-
-	"artemis.example/local/identity"
 )
 
-// Signer is what makes a certificate out of a template.
+// Signer is what makes a certificate out of a template, such as *identity.CA.
 type Signer interface {
 	SignTemplate(template *x509.Certificate, key *ecdsa.PublicKey) ([]byte, error)
 }
@@ -50,19 +48,8 @@ func (a *Authority) SignTemplate(template *x509.Certificate, key *ecdsa.PublicKe
 	return x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)
 }
 
-// Issue makes a certificate of the Authority.
-func (a *Authority) Issue(t testing.TB, template x509.Certificate) *tls.Certificate {
-	t.Helper()
-	return sign(t, a, template)
-}
-
-// Sign has a real CA sign whatever the template says.
-func Sign(t testing.TB, ca *identity.CA, template x509.Certificate) *tls.Certificate {
-	t.Helper()
-	return sign(t, ca, template)
-}
-
-func sign(t testing.TB, s Signer, template x509.Certificate) *tls.Certificate {
+// Sign has a real CA, or an Authority, sign whatever the template says.
+func Sign(t testing.TB, s Signer, template x509.Certificate) *tls.Certificate {
 	t.Helper()
 	key := newKey(t)
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())

@@ -5,6 +5,13 @@
 // does, when the program is started under Name; so it imports as little as it can.
 package inside
 
+import (
+	"errors"
+	"io/fs"
+	"os/exec"
+	"syscall"
+)
+
 // Name is the name, as first argument, that has a program run this package
 // instead of itself. Args says what follows it.
 const Name = "artemis-inside"
@@ -34,6 +41,27 @@ const (
 	ExitNotExecuted = 126
 	ExitNotFound    = 127
 )
+
+// StartCode returns the exit code of a command that could not be started.
+func StartCode(err error) int {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
+		return ExitNotFound
+	}
+	return ExitNotExecuted
+}
+
+// ExitCode returns the exit code of a command, given what Wait returned: of one that a
+// signal has ended as a shell says it. It fails where Wait has failed.
+func ExitCode(cmd *exec.Cmd, err error) (int, error) {
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return 0, err
+	}
+	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+		return 128 + int(s.Signal()), nil
+	}
+	return cmd.ProcessState.ExitCode(), nil
+}
 
 // Args returns the arguments that start the program at path with argv in dir, or
 // in / where the pod has no such directory.

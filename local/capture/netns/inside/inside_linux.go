@@ -51,9 +51,8 @@ func notStarted(path string, err error) int {
 	if errors.Is(err, os.ErrNotExist) {
 		fmt.Fprintln(os.Stderr, "a pod sees the system's directories only (docs/how-it-works.md): a program to run "+
 			"in it lies in /usr, /opt or /nix")
-		return ExitNotFound
 	}
-	return ExitNotExecuted
+	return StartCode(err)
 }
 
 func confine() error {

@@ -1,7 +1,6 @@
 package inside
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,14 +32,10 @@ func superviseCommand(terminal bool, path string, argv []string) int {
 			_ = cmd.Process.Signal(s)
 		}
 	}()
-	err := cmd.Wait()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	code, err := ExitCode(cmd, cmd.Wait())
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "artemis:", err)
 		return ExitNotExecuted
 	}
-	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
-		return 128 + int(s.Signal()) // as a shell says it
-	}
-	return cmd.ProcessState.ExitCode()
+	return code
 }
