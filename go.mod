@@ -20,6 +20,7 @@ require (
 	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/proto/otlp v1.11.0
 	golang.org/x/net v0.59.0
+	golang.org/x/sync v0.23.0
 	golang.org/x/sys v0.48.0
 	istio.io/api v1.31.4
 	istio.io/client-go v1.31.4
@@ -31,10 +32,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require (
-	github.com/mdlayher/socket v0.6.0 // indirect
-	golang.org/x/sync v0.23.0 // indirect
-)
+require github.com/mdlayher/socket v0.6.0 // indirect
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

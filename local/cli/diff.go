@@ -2,6 +2,7 @@ package cli
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -34,44 +35,37 @@ func newDiffCommand(at *place) *cobra.Command {
 		Example: "  artemis diff deploy-old/ deploy/\n  artemis diff origin/main HEAD -f deploy --no-new-access -o " +
 			"markdown",
 		Args: usageArgs(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: out.judges(func(cmd *cobra.Command, args []string) (*answer, error) {
 			var states [2]analysis.Input
 			for i, arg := range args {
 				dirs, clean, err := src.state(cmd, at, arg)
 				if err != nil {
-					return usageError{err}
+					return nil, err
 				}
 				defer clean()
 				read, err := manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: src.namespace},
 					dirs...)
 				if err != nil {
-					return usageError{err}
+					return nil, err
 				}
 				if read.Objects() == 0 {
-					return usageError{fmt.Errorf("%s: %w", arg, nothingJudged(read))}
+					return nil, fmt.Errorf("%s: %w", arg, nothingJudged(read))
 				}
 				if states[i], err = analysis.Of(read); err != nil {
-					return usageError{fmt.Errorf("%s: %w", arg, err)}
+					return nil, fmt.Errorf("%s: %w", arg, err)
 				}
 			}
 			c := analysis.Diff(states[0], states[1], analysis.Options{})
-			var err error
-			switch out.name {
-			case "text":
-				err = writeComparison(cmd.OutOrStdout(), c)
-			case "markdown":
-				err = writeComparisonMarkdown(cmd.OutOrStdout(), c)
-			default:
-				err = out.write(cmd.OutOrStdout(), struct {
-					document
-					*analysis.Comparison
-				}{document{apiVersion, "Diff"}, c})
+			said := &answer{kind: "Diff", value: c, text: func(w *bufio.Writer) { writeComparison(w, c) }}
+			said.others = map[string]func(io.Writer) error{"markdown": func(w io.Writer) error {
+				writeComparisonMarkdown(w, c)
+				return nil
+			}}
+			if c.Opens > 0 || c.Closes > 0 && !noNewAccess || len(c.NotJudged) > 0 {
+				said.code = 1
 			}
-			if err == nil && (c.Opens > 0 || c.Closes > 0 && !noNewAccess || len(c.NotJudged) > 0) {
-				err = exitError(1)
-			}
-			return err
-		},
+			return said, nil
+		}),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&noNewAccess, "no-new-access", false, "fail only where something is opened, or cannot be judged")
@@ -175,10 +169,8 @@ func comparisonSentence(c *analysis.Comparison) string {
 	return fmt.Sprintf("no difference: every call is decided as before (%s)", about)
 }
 
-func writeComparison(w io.Writer, c *analysis.Comparison) error {
-	if _, err := fmt.Fprintln(w, comparisonSentence(c)); err != nil {
-		return err
-	}
+func writeComparison(w *bufio.Writer, c *analysis.Comparison) {
+	fmt.Fprintln(w, comparisonSentence(c))
 	for i := range c.Changes {
 		x := &c.Changes[i]
 		sign := "+"
@@ -197,14 +189,11 @@ func writeComparison(w io.Writer, c *analysis.Comparison) error {
 		}
 		fmt.Fprintf(w, "not judged: %s\n", n)
 	}
-	return nil
 }
 
 // writeComparisonMarkdown writes the comment of a pull request.
-func writeComparisonMarkdown(w io.Writer, c *analysis.Comparison) error {
-	if _, err := fmt.Fprintf(w, "### Who can call whom: %s\n", comparisonSentence(c)); err != nil {
-		return err
-	}
+func writeComparisonMarkdown(w io.Writer, c *analysis.Comparison) {
+	fmt.Fprintf(w, "### Who can call whom: %s\n", comparisonSentence(c))
 	if len(c.Changes) > 0 {
 		fmt.Fprint(w, "\n| | workload | requests | for | by | a request |\n|---|---|---|---|---|---|\n")
 	}
@@ -224,7 +213,6 @@ func writeComparisonMarkdown(w io.Writer, c *analysis.Comparison) error {
 		}
 		fmt.Fprintf(w, "- %s\n", cell(n))
 	}
-	return nil
 }
 
 // cell writes a text into a table of Markdown.

@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -12,12 +12,6 @@ import (
 	"artemis.example/policy/explain"
 	"github.com/spf13/cobra"
 )
-
-// explanation is the JSON form of an answer.
-type explanation struct {
-	document
-	*explain.Answer
-}
 
 // newExplainCommand makes `artemis explain`. Its exit code is 0 when the call
 // would be allowed, 1 when it would not, 2 when that was not judged.
@@ -38,43 +32,33 @@ func newExplainCommand(at *place) *cobra.Command {
 		Example: "  artemis explain --from orion/comms-system --to orion/guidance-nav GET /position\n" +
 			"  artemis explain --from houston/capcom --to pod:orion/guidance-nav POST /maneuver --stage mtls\n" +
 			clusterExample("explain -f - --from default/curl --to http://web.shop/cart"),
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Args: usageArgs(cobra.MaximumNArgs(2)),
+		RunE: out.judges(func(cmd *cobra.Command, args []string) (*answer, error) {
 			if err := readQuestion(&q, args, headers); err != nil {
-				return usageError{err}
+				return nil, err
 			}
 			in, stage, err := from.read(cmd, at)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			x, err := explain.Open(stage, in)
 			if err != nil {
-				return usageError{err}
+				return nil, err
 			}
-			answer, err := x.Ask(q)
+			a, err := x.Ask(q)
 			if err != nil {
-				return usageError{err}
+				return nil, err
 			}
-			if out.name == "text" {
-				err = writeAnswer(cmd.OutOrStdout(), answer)
-			} else {
-				err = out.write(cmd.OutOrStdout(), explanation{document{apiVersion, "Explanation"}, answer})
+			said := &answer{kind: "Explanation", value: a, text: func(w *bufio.Writer) { writeAnswer(w, a) }}
+			switch a.Verdict {
+			case decision.Allowed:
+			case explain.NotJudged:
+				said.code = 2
+			default:
+				said.code = 1
 			}
-			switch {
-			case err != nil:
-				return err
-			case answer.Verdict == explain.NotJudged:
-				return exitError(2)
-			case answer.Verdict != decision.Allowed:
-				return exitError(1)
-			}
-			return nil
-		},
+			return said, nil
+		}),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&q.From, "from", "", "who calls")
@@ -111,7 +95,7 @@ func readQuestion(q *explain.Question, args, headers []string) error {
 	return nil
 }
 
-func writeAnswer(w io.Writer, a *explain.Answer) error {
+func writeAnswer(w *bufio.Writer, a *explain.Answer) {
 	stage := ""
 	if a.Stage != "" {
 		stage = ", stage " + a.Stage
@@ -153,5 +137,4 @@ func writeAnswer(w io.Writer, a *explain.Answer) error {
 	for _, n := range a.Notes {
 		fmt.Fprintf(w, "note: %s\n", n)
 	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"cmp"
 	"fmt"
 	"io"
@@ -44,14 +45,14 @@ func newLintCommand(at *place) *cobra.Command {
 			"Exit code: 0 nothing of severity error, 1 at least one, 2 nothing was judged.",
 		Example: "  artemis lint\n  artemis lint deploy/ policies/ -o sarif\n" +
 			"  helm template shop | artemis lint - --namespace shop\n" + clusterExample("lint -"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: out.judges(func(cmd *cobra.Command, args []string) (*answer, error) {
 			if checks {
-				return writeChecks(cmd.OutOrStdout(), &out)
+				return listChecks(), nil
 			}
 			args = append(args, files...)
 			if len(args) == 0 {
 				if err := at.resolve(); err != nil {
-					return usageError{fmt.Errorf("%w; or say what to read: artemis lint DIR, FILE or -", err)}
+					return nil, fmt.Errorf("%w; or say what to read: artemis lint DIR, FILE or -", err)
 				}
 				root := at.root
 				if dir, err := os.Getwd(); err == nil {
@@ -65,30 +66,32 @@ func newLintCommand(at *place) *cobra.Command {
 			}
 			in, err := manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: namespace}, args...)
 			if err != nil {
-				return usageError{err}
+				return nil, err
 			}
 			for _, file := range silences {
 				more, err := manifest.ReadSilences(file)
 				if err != nil {
-					return usageError{err}
+					return nil, err
 				}
 				in.Silences = append(in.Silences, more...)
 			}
 			report, err := lint.Check(in)
 			if err != nil {
-				return usageError{err}
+				return nil, err
 			}
-			if err := writeLint(cmd.OutOrStdout(), cmd.Root().Version, &out, report, strict); err != nil {
-				return err
+			said := &answer{kind: "LintReport", value: report, text: func(w *bufio.Writer) { writeReport(w, report) }}
+			said.others = map[string]func(io.Writer) error{
+				"sarif": func(w io.Writer) error { return writeSARIF(w, cmd.Root().Version, report) },
+				"junit": func(w io.Writer) error { return writeJUnit(w, report, strict) },
 			}
 			switch {
 			case report.Count(lint.Error) > 0, strict && report.Count(lint.Warning) > 0:
-				return exitError(1)
+				said.code = 1
 			case in.Objects() == 0:
-				return usageError{nothingJudged(in)}
+				said.nothing = nothingJudged(in)
 			}
-			return nil
-		},
+			return said, nil
+		}),
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 for warnings, too")
 	cmd.Flags().BoolVar(&checks, "checks", false, "list the checks, and what each means")
@@ -101,28 +104,10 @@ func newLintCommand(at *place) *cobra.Command {
 	return cmd
 }
 
-// lintReport is the JSON form of a report.
-type lintReport struct {
-	document
-	*lint.Report
-}
-
-func writeLint(w io.Writer, version string, out *format, r *lint.Report, strict bool) error {
-	switch out.name {
-	case "text":
-		return writeReport(w, r)
-	case "sarif":
-		return writeSARIF(w, version, r)
-	case "junit":
-		return writeJUnit(w, r, strict)
-	}
-	return out.write(w, lintReport{document{apiVersion, "LintReport"}, r})
-}
-
 // maxNotJudged bounds the lines about what was not judged; the JSON has all.
 const maxNotJudged = 20
 
-func writeReport(w io.Writer, r *lint.Report) error {
+func writeReport(w *bufio.Writer, r *lint.Report) {
 	for _, f := range r.Findings {
 		subject := ""
 		if f.Object != "" {
@@ -151,21 +136,19 @@ func writeReport(w io.Writer, r *lint.Report) error {
 		fmt.Fprintf(w, "%d %s, first in %s:%d: %s\n", len(l.Places), l.What, first.File, first.Line, l.Why)
 	}
 	if r.Assumed > 0 {
-		fmt.Fprintf(w, "%s no namespace: judged as of namespace %s (--namespace)\n", count(r.Assumed, "object names",
-			"objects name"), r.Namespace)
+		fmt.Fprintln(w, assumed(r.Assumed, r.Namespace))
 	}
 	silenced := ""
 	if n := len(r.Silenced); n > 0 {
 		silenced = fmt.Sprintf(", %d silenced", n)
 	}
-	_, err := fmt.Fprintf(w, "%s, %s: %d errors, %d warnings, %d notes%s, %d not judged\n", count(r.Files, "file",
+	fmt.Fprintf(w, "%s, %s: %d errors, %d warnings, %d notes%s, %d not judged\n", count(r.Files, "file",
 		"files"), count(r.Objects, "object", "objects"),
 		r.Count(lint.Error), r.Count(lint.Warning), r.Count(lint.Note), silenced, len(r.NotJudged))
-	return err
 }
 
-// writeChecks lists the checks.
-func writeChecks(w io.Writer, out *format) error {
+// listChecks answers with the checks.
+func listChecks() *answer {
 	type row struct {
 		Name     string   `json:"name"`
 		Severity string   `json:"severity"`
@@ -177,92 +160,50 @@ func writeChecks(w io.Writer, out *format) error {
 	for _, c := range lint.Checks() {
 		rows = append(rows, row{c.Name, string(c.Severity), c.Summary, c.Why, c.Threads})
 	}
-	if out.name != "text" {
-		return out.write(w, struct {
-			document
-			Checks []row `json:"checks"`
-		}{document{apiVersion, "LintChecks"}, rows})
-	}
-	for _, r := range rows {
-		fmt.Fprintf(w, "%-29s %-8s %s\n", r.Name, r.Severity, r.Summary)
-	}
-	return nil
+	return &answer{kind: "LintChecks", value: map[string]any{"checks": rows}, text: func(w *bufio.Writer) {
+		for _, r := range rows {
+			fmt.Fprintf(w, "%-29s %-8s %s\n", r.Name, r.Severity, r.Summary)
+		}
+	}}
 }
 
-// The parts of SARIF 2.1.0 that viewers need
-// (https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html).
-type (
-	sarifLog struct {
-		Schema  string     `json:"$schema"`
-		Version string     `json:"version"`
-		Runs    []sarifRun `json:"runs"`
-	}
-	sarifRun struct {
-		Tool struct {
-			Driver struct {
-				Name    string      `json:"name"`
-				Version string      `json:"version"`
-				Rules   []sarifRule `json:"rules"`
-			} `json:"driver"`
-		} `json:"tool"`
-		Results []sarifResult `json:"results"`
-	}
-	sarifText struct {
-		Text string `json:"text"`
-	}
-	sarifRule struct {
-		ID               string    `json:"id"`
-		ShortDescription sarifText `json:"shortDescription"`
-		FullDescription  sarifText `json:"fullDescription"`
-	}
-	sarifResult struct {
-		RuleID       string             `json:"ruleId"`
-		Level        string             `json:"level"`
-		Message      sarifText          `json:"message"`
-		Locations    []sarifLocation    `json:"locations"`
-		Suppressions []sarifSuppression `json:"suppressions,omitempty"`
-	}
-	sarifLocation struct {
-		PhysicalLocation struct {
-			ArtifactLocation struct {
-				URI string `json:"uri"`
-			} `json:"artifactLocation"`
-			Region struct {
-				StartLine int `json:"startLine"`
-			} `json:"region"`
-		} `json:"physicalLocation"`
-	}
-	sarifSuppression struct {
-		Kind          string `json:"kind"`
-		Justification string `json:"justification"`
-	}
-)
+type object = map[string]any
 
+// writeSARIF writes the parts of SARIF 2.1.0 that viewers need
+// (https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html).
 func writeSARIF(w io.Writer, version string, r *lint.Report) error {
-	run := sarifRun{Results: []sarifResult{}}
-	run.Tool.Driver.Name, run.Tool.Driver.Version = "artemis lint", version
+	rules, results := []object{}, []object{}
 	for _, c := range lint.Checks() {
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{c.Name, sarifText{c.Summary}, sarifText{c.Why}})
+		rules = append(rules, object{"id": c.Name, "shortDescription": object{"text": c.Summary},
+			"fullDescription": object{"text": c.Why}})
 	}
 	for _, f := range slices.Concat(r.Findings, r.Silenced) {
 		text := f.Object + ": " + f.Message
 		if f.Fix != "" {
 			text += ". Fix: " + f.Fix
 		}
-		res := sarifResult{RuleID: f.Check, Level: string(f.Severity), Message: sarifText{strings.TrimPrefix(text,
-			": ")}, Locations: make([]sarifLocation, 1)}
-		res.Locations[0].PhysicalLocation.ArtifactLocation.URI = filepath.ToSlash(f.File)
-		res.Locations[0].PhysicalLocation.Region.StartLine = max(f.Line, 1)
+		result := object{
+			"ruleId": f.Check, "level": f.Severity, "message": object{"text": strings.TrimPrefix(text, ": ")},
+			"locations": []object{{"physicalLocation": object{
+				"artifactLocation": object{"uri": filepath.ToSlash(f.File)},
+				"region":           object{"startLine": max(f.Line, 1)},
+			}}},
+		}
 		if f.Reason != "" {
 			kind := "external"
 			if strings.HasPrefix(f.SilencedAt, f.File+":") {
 				kind = "inSource"
 			}
-			res.Suppressions = []sarifSuppression{{kind, f.Reason}}
+			result["suppressions"] = []object{{"kind": kind, "justification": f.Reason}}
 		}
-		run.Results = append(run.Results, res)
+		results = append(results, result)
 	}
-	return writeJSON(w, sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
+	return writeJSON(w, object{
+		"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": []object{{
+			"tool":    object{"driver": object{"name": "artemis lint", "version": version, "rules": rules}},
+			"results": results,
+		}},
+	})
 }
 
 // writeJUnit writes a case for every check that found nothing, and one for every

@@ -231,21 +231,22 @@ func TestWhatIsSilencedIsShown(t *testing.T) {
 		}
 		return out
 	}
+	type suppression struct{ Kind, Justification string }
 	var sarif struct {
 		Runs []struct {
 			Results []struct {
-				Suppressions []sarifSuppression
+				Suppressions []suppression
 			}
 		}
 	}
 	if err := json.Unmarshal([]byte(lintAs("sarif")), &sarif); err != nil {
 		t.Fatal(err)
 	}
-	var got []sarifSuppression
+	var got []suppression
 	for _, r := range sarif.Runs[0].Results {
 		got = append(got, r.Suppressions...)
 	}
-	if diff := cmp.Diff([]sarifSuppression{{"inSource", "raw paths"}, {"external", "raw as well"}}, got); diff != "" {
+	if diff := cmp.Diff([]suppression{{"inSource", "raw paths"}, {"external", "raw as well"}}, got); diff != "" {
 		t.Errorf("SARIF (-want +got)\n%s", diff)
 	}
 	if out := lintAs("junit"); strings.Count(out, "<skipped message=") != 2 || !strings.Contains(out, `skipped="2"`) {

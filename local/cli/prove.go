@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -30,47 +30,40 @@ func newProveCommand(at *place) *cobra.Command {
 			"judged.",
 		Example: "  artemis prove\n  artemis prove --stage open\n  artemis prove claims.yaml -f deploy/",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: out.judges(func(cmd *cobra.Command, args []string) (*answer, error) {
 			claims, title := analysis.Mission(), "the mission's table of who may call whom"
 			if len(args) == 1 {
 				data, err := os.ReadFile(args[0])
 				if err != nil {
-					return usageError{err}
+					return nil, err
 				}
 				if claims, err = analysis.ReadClaims(args[0], data); err != nil {
-					return usageError{err}
+					return nil, err
 				}
 				title = args[0]
 			} else if len(src.files) > 0 {
-				return usageError{errors.New("somebody else's manifests need claims of their own: artemis prove " +
-					"CLAIMS.yaml -f DIR")}
+				return nil, errors.New("somebody else's manifests need claims of their own: artemis prove " +
+					"CLAIMS.yaml -f DIR")
 			}
 			if present {
 				if err := src.present(cmd, at); err != nil {
-					return err
+					return nil, err
 				}
 			}
 			in, options, err := src.judged(cmd, at, false)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			p, err := analysis.Prove(in, claims, options)
 			if err != nil {
-				return usageError{err}
+				return nil, err
 			}
-			if out.name != "text" {
-				err = out.write(cmd.OutOrStdout(), struct {
-					document
-					*analysis.Proof
-				}{document{apiVersion, "Proof"}, p})
-			} else {
-				err = writeProof(cmd.OutOrStdout(), title, p)
+			said := &answer{kind: "Proof", value: p, text: func(w *bufio.Writer) { writeProof(w, title, p) }}
+			if p.Verdict != analysis.Proven {
+				said.code = 1
 			}
-			if err == nil && p.Verdict != analysis.Proven {
-				err = exitError(1)
-			}
-			return err
-		},
+			return said, nil
+		}),
 	}
 	cmd.Flags().BoolVar(&present, "present", false, "at the stage that the running suite is at")
 	src.addFlags(cmd)
@@ -112,10 +105,8 @@ func proveBeside(cmd *cobra.Command, at *place) error {
 // shownBreaks bounds what is shown of one claim, and of all.
 const shownBreaks, shownClaims = 2, 6
 
-func writeProof(w io.Writer, title string, p *analysis.Proof) error {
-	if _, err := fmt.Fprintln(w, proofSentence(title, p)); err != nil {
-		return err
-	}
+func writeProof(w *bufio.Writer, title string, p *analysis.Proof) {
+	fmt.Fprintln(w, proofSentence(title, p))
 	broken, left := 0, 0
 	for i := range p.Claims {
 		c := &p.Claims[i]
@@ -154,8 +145,7 @@ func writeProof(w io.Writer, title string, p *analysis.Proof) error {
 		fmt.Fprintf(w, "\n%d more claims are broken, by %d more classes of callers; -o json has all\n",
 			broken-shownClaims, left)
 	}
-	_, err := fmt.Fprintf(w, "\nnot covered: %s\n", strings.Join(p.Not, "; "))
-	return err
+	fmt.Fprintf(w, "\nnot covered: %s\n", strings.Join(p.Not, "; "))
 }
 
 // proofSentence says in a line what became of all claims.

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -30,30 +33,43 @@ func (s *source) addFlags(cmd *cobra.Command) {
 }
 
 // read returns the manifests, and the stage where they are this project's. It
-// fails where there is nothing to judge, which is exit code 2.
+// fails where there is nothing to judge.
 func (s *source) read(cmd *cobra.Command, at *place) (in *manifest.Input, stage string, err error) {
 	if len(s.files) == 0 {
-		if err := at.resolve(); err != nil {
-			return nil, "", usageError{fmt.Errorf("%w; or say which manifests: -f FILE, -f DIR or -f -", err)}
+		if err := s.locate(at); err != nil {
+			return nil, "", err
 		}
 		set, err := manifest.LoadStage(at.root, s.stage, true)
 		if err != nil {
-			return nil, "", usageError{err}
+			return nil, "", err
 		}
 		return manifest.Known(set), s.stage, nil
 	}
 	in, err = manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: s.namespace}, s.files...)
 	if err != nil {
-		return nil, "", usageError{err}
+		return nil, "", err
 	}
 	if in.Objects() == 0 {
-		return nil, "", usageError{nothingJudged(in)}
+		return nil, "", nothingJudged(in)
 	}
 	if in.Assumed > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s no namespace: judged as of namespace %s (--namespace)\n",
-			count(in.Assumed, "object names", "objects name"), in.Namespace)
+		fmt.Fprintln(cmd.ErrOrStderr(), assumed(in.Assumed, in.Namespace))
 	}
 	return in, "", nil
+}
+
+// locate finds this project, where no other manifests are given.
+func (s *source) locate(at *place) error {
+	if err := at.resolve(); err != nil {
+		return fmt.Errorf("%w; or say which manifests: -f FILE, -f DIR or -f -", err)
+	}
+	return nil
+}
+
+// assumed says of how many objects the namespace is not their own word.
+func assumed(objects int, namespace string) string {
+	return fmt.Sprintf("%s no namespace: judged as of namespace %s (--namespace)",
+		count(objects, "object names", "objects name"), namespace)
 }
 
 // nothingJudged says why there is no object to judge.
@@ -118,16 +134,68 @@ func (v *jsonValue) Type() string     { return "bool" }
 func (v *jsonValue) IsBoolFlag() bool { return true }
 func (v *jsonValue) Set(string) error { v.name = "json"; return nil }
 
-// write writes a value as JSON or YAML.
-func (f *format) write(w io.Writer, value any) error {
-	if f.name != "yaml" {
-		return writeJSON(w, value)
+// answer is what a command says that judges manifests.
+type answer struct {
+	code    int
+	nothing error // why nothing was judged, where it says something all the same
+	text    func(w *bufio.Writer)
+	kind    string                             // of the document that -o json and yaml write
+	value   any                                // what else is in it
+	others  map[string]func(w io.Writer) error // the formats that are the command's own
+}
+
+// apiVersion changes when a field changes its meaning or goes; new fields may
+// come at any time.
+const apiVersion = "artemis.example/v1"
+
+// document returns what every JSON answer is: the version of its form, which docs
+// describe, what it is, and the value's fields.
+func (a *answer) document() (json.RawMessage, error) {
+	fields, err := json.Marshal(a.value)
+	head := fmt.Sprintf(`{"apiVersion":%q,"kind":%q,`, apiVersion, a.kind)
+	return append([]byte(head), bytes.TrimPrefix(fields, []byte("{"))...), err
+}
+
+// judges returns what such a command does: it answers in the format that was asked for
+// and ends with the answer's code, or with 2 and the reason where nothing was judged.
+func (f *format) judges(ask func(cmd *cobra.Command, args []string) (*answer, error)) func(*cobra.Command,
+	[]string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		a, err := ask(cmd, args)
+		if err != nil {
+			return usageError{err}
+		}
+		w := bufio.NewWriter(cmd.OutOrStdout())
+		switch other := a.others[f.name]; {
+		case other != nil:
+			err = other(w)
+		case f.name == "text":
+			a.text(w)
+		default:
+			err = f.write(w, a)
+		}
+		if err := errors.Join(err, w.Flush()); err != nil {
+			return err
+		}
+		switch {
+		case a.nothing != nil:
+			return usageError{a.nothing}
+		case a.code != 0:
+			return exitError(a.code)
+		}
+		return nil
 	}
-	data, err := yaml.Marshal(value)
-	if err == nil {
-		_, err = w.Write(data)
+}
+
+// write writes an answer as JSON or YAML.
+func (f *format) write(w io.Writer, a *answer) error {
+	document, err := a.document()
+	if err != nil || f.name != "yaml" {
+		return errors.Join(err, writeJSON(w, document))
 	}
-	return err
+	data, err := yaml.Marshal(document)
+	_, writeErr := w.Write(data)
+	return errors.Join(err, writeErr)
 }
 
 // writeJSON writes a value as JSON for people.
@@ -136,14 +204,3 @@ func writeJSON(w io.Writer, value any) error {
 	out.SetIndent("", "  ")
 	return out.Encode(value)
 }
-
-// document is what every JSON answer begins with: the version of its form, which
-// docs describe, and what it is.
-type document struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-}
-
-// apiVersion changes when a field changes its meaning or goes; new fields may
-// come at any time.
-const apiVersion = "artemis.example/v1"

@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -32,38 +32,31 @@ func newWhoCanCommand(at *place) *cobra.Command {
 		Example: "  artemis who-can orion/guidance-nav\n  artemis who-can orion/guidance-nav --from " +
 			"orion/life-support --stage mtls\n  artemis who-can shop/cart -f deploy/ -o json",
 		Args: usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: out.judges(func(cmd *cobra.Command, args []string) (*answer, error) {
 			in, options, err := src.judged(cmd, at, true)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if len(args) == 0 {
 				args = analysis.Workloads(in)
 			}
 			questions := analysis.Ask(in, options)
 			var answers []*analysis.Answer
-			unsure := false
+			said := &answer{kind: "WhoCan"}
 			for _, to := range args {
 				a, err := questions.WhoCan(to, from)
 				if err != nil {
-					return usageError{err}
+					return nil, err
 				}
-				unsure = unsure || a.Verdict != "proven"
+				if a.Verdict != "proven" {
+					said.code = 1
+				}
 				answers = append(answers, a)
 			}
-			if out.name != "text" {
-				err = out.write(cmd.OutOrStdout(), struct {
-					document
-					Answers []*analysis.Answer `json:"answers"`
-				}{document{apiVersion, "WhoCan"}, answers})
-			} else {
-				err = writeWhoCan(cmd.OutOrStdout(), answers)
-			}
-			if err == nil && unsure {
-				err = exitError(1)
-			}
-			return err
-		},
+			said.text = func(w *bufio.Writer) { writeWhoCan(w, answers) }
+			said.value = map[string]any{"answers": answers}
+			return said, nil
+		}),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "tell of this caller only")
 	src.addFlags(cmd)
@@ -92,15 +85,14 @@ func (s *source) judged(cmd *cobra.Command, at *place, withAdversary bool) (anal
 		in, err := analysis.Of(read)
 		return in, analysis.Options{Stage: stage}, err
 	}
-	if err := at.resolve(); err != nil {
-		return analysis.Input{}, analysis.Options{}, usageError{
-			fmt.Errorf("%w; or say which manifests: -f FILE, -f DIR or -f -", err)}
+	if err := s.locate(at); err != nil {
+		return analysis.Input{}, analysis.Options{}, err
 	}
 	alloc := topology.NewAllocator() // one, so that addresses are those of the running suite
 	build := func(adversary bool) (*topology.World, error) {
 		set, err := manifest.LoadStage(at.root, s.stage, adversary)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, err
 		}
 		return topology.Build(set, alloc)
 	}
@@ -140,7 +132,7 @@ func (p *place) gatewayPort(cmd *cobra.Command) string {
 	return port
 }
 
-func writeWhoCan(w io.Writer, answers []*analysis.Answer) error {
+func writeWhoCan(w *bufio.Writer, answers []*analysis.Answer) {
 	for i, a := range answers {
 		if i > 0 {
 			fmt.Fprintln(w)
@@ -150,29 +142,24 @@ func writeWhoCan(w io.Writer, answers []*analysis.Answer) error {
 			at = ", stage " + a.Stage
 		}
 		fmt.Fprintf(w, "%s%s: %s\n", a.To, at, a.Sentence)
-		if err := writeCallers(w, alike(a.Callers)); err != nil {
-			return err
-		}
+		writeCallers(w, alike(a.Callers))
 		for _, n := range a.NotJudged {
 			fmt.Fprintf(w, "not judged: %s\n", n)
 		}
 		fmt.Fprintf(w, "for every request, by %d ways; not covered: %s\n", len(a.Extent.Ways),
 			strings.Join(a.Extent.Not, "; "))
 	}
-	return nil
 }
 
 // maxName bounds what stands in the column of names; more gets lines of its own.
 const maxName = 44
 
-func writeCallers(w io.Writer, groups []likeCallers) error {
+func writeCallers(w *bufio.Writer, groups []likeCallers) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, g := range groups {
 		name, long := "  "+g.names, len(g.names) > maxName
 		if long {
-			if err := t.Flush(); err != nil {
-				return err
-			}
+			_ = t.Flush() // whoever flushes w hears of an error
 			for _, line := range wrapped(g.names, 110) {
 				fmt.Fprintf(w, "  %s\n", line)
 			}
@@ -191,12 +178,10 @@ func writeCallers(w io.Writer, groups []likeCallers) error {
 			fmt.Fprintf(t, "%s\tby %s%s\n", brief(r.Words), strings.Join(r.Ways, ", "), mark)
 		}
 		if long {
-			if err := t.Flush(); err != nil {
-				return err
-			}
+			_ = t.Flush()
 		}
 	}
-	return t.Flush()
+	_ = t.Flush()
 }
 
 // wrapped breaks a text at spaces.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -150,10 +151,7 @@ func (c *conn) close(err error, code http2.ErrCode) {
 		return
 	}
 	c.err, c.leaving = err, true
-	streams := make([]*Stream, 0, len(c.streams))
-	for _, s := range c.streams {
-		streams = append(streams, s)
-	}
+	streams := slices.Collect(maps.Values(c.streams))
 	clear(c.streams)
 	last := c.last
 	if c.timer != nil {
@@ -240,8 +238,8 @@ func (c *conn) frames() error {
 }
 
 func (c *conn) streamError(se http2.StreamError) error {
-	if !c.calm.take() {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	if err := c.calm.take(); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	if c.serve != nil && se.StreamID%2 == 1 && se.StreamID > c.last {
@@ -292,8 +290,8 @@ func (c *conn) closed(id uint32) error {
 	if c.late(id) {
 		return nil
 	}
-	if !c.calm.take() {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	if err := c.calm.take(); err != nil {
+		return err
 	}
 	c.w.reset(id, http2.ErrCodeStreamClosed)
 	return nil
@@ -330,8 +328,8 @@ func (c *conn) frame(f http2.Frame) error {
 		c.goAway(f)
 		return nil
 	case *http2.RSTStreamFrame:
-		if !c.calm.take() {
-			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+		if err := c.calm.take(); err != nil {
+			return err
 		}
 		c.mu.Lock()
 		s := c.streams[f.StreamID]
@@ -359,10 +357,7 @@ func (c *conn) frame(f http2.Frame) error {
 			return c.streamError(http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol})
 		}
 	}
-	if !c.calm.take() {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
-	return nil
+	return c.calm.take()
 }
 
 // isIdle reports whether a stream of that number was never opened.
@@ -375,8 +370,10 @@ func (c *conn) isIdle(id uint32) bool {
 
 func (c *conn) data(f *http2.DataFrame) error {
 	size := int(f.Length)
-	if size == 0 && !f.StreamEnded() && !c.calm.take() {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	if size == 0 && !f.StreamEnded() {
+		if err := c.calm.take(); err != nil {
+			return err
+		}
 	}
 	c.mu.Lock()
 	s := c.streams[f.StreamID]
@@ -423,8 +420,8 @@ func (c *conn) headers(f *http2.MetaHeadersFrame) error {
 	if c.leaving || c.handlers >= maxHandlers || len(c.streams) >= maxStreams {
 		c.remember(f.StreamID)
 		c.mu.Unlock()
-		if !c.calm.take() {
-			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+		if err := c.calm.take(); err != nil {
+			return err
 		}
 		c.w.reset(f.StreamID, http2.ErrCodeRefusedStream)
 		return nil
@@ -532,8 +529,8 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
 	}
-	if !c.calm.take() {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	if err := c.calm.take(); err != nil {
+		return err
 	}
 	var table uint32
 	resized := false
@@ -580,8 +577,8 @@ func (c *conn) ping(f *http2.PingFrame) error {
 		c.mu.Unlock()
 		return nil
 	}
-	if !c.calm.take() {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	if err := c.calm.take(); err != nil {
+		return err
 	}
 	c.w.ping(true, f.Data)
 	return nil
@@ -618,7 +615,8 @@ const (
 	controlFramesBurst     = 2000
 )
 
-func (l *controlFrameLimiter) take() bool {
+// take fails when there were too many.
+func (l *controlFrameLimiter) take() error {
 	now := time.Now()
 	if l.at.IsZero() {
 		l.tokens = controlFramesBurst
@@ -626,6 +624,8 @@ func (l *controlFrameLimiter) take() bool {
 		l.tokens = min(controlFramesBurst, l.tokens+now.Sub(l.at).Seconds()*controlFramesPerSecond)
 	}
 	l.at = now
-	l.tokens--
-	return l.tokens >= 0
+	if l.tokens--; l.tokens < 0 {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	return nil
 }

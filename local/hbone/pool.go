@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"artemis.example/local/identity"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sync/singleflight"
 )
 
 // Dialer opens the connection under a tunnel.
@@ -44,10 +46,10 @@ type Pool struct {
 }
 
 type entry struct {
-	mu      sync.Mutex
-	conns   []*conn
-	dialing chan struct{} // closed when a dial in progress is over
-	err     error         // of that dial
+	dialing singleflight.Group // of several callers one dials
+
+	mu    sync.Mutex
+	conns []*conn
 }
 
 // NewPool returns an empty pool.
@@ -97,65 +99,50 @@ func (p *Pool) Open(ctx context.Context, t Target, authority, forwarded string) 
 	}
 }
 
-// connection returns one with room, or dials; of several callers one dials.
+// connection returns one with room, or dials.
 func (p *Pool) connection(ctx context.Context, e *entry, t Target) (*conn, error) {
 	for {
-		e.mu.Lock()
-		for _, c := range e.conns {
-			if c.hasRoom() {
-				e.mu.Unlock()
-				return c, nil
+		if c := e.withRoom(); c != nil {
+			return c, nil
+		}
+		dialled := e.dialing.DoChan("", func() (any, error) { return nil, p.connect(ctx, e, t) })
+		select {
+		case r := <-dialled:
+			if r.Err != nil {
+				return nil, r.Err
 			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		if wait := e.dialing; wait != nil {
-			e.mu.Unlock()
-			select {
-			case <-wait:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-			e.mu.Lock()
-			err := e.err
-			e.mu.Unlock()
-			if err != nil {
-				return nil, err
-			}
-			continue
-		}
-		done := make(chan struct{})
-		e.dialing, e.err = done, nil
-		e.mu.Unlock()
-
-		c, err := p.connect(ctx, e, t)
-		e.mu.Lock()
-		e.dialing, e.err = nil, err
-		if err == nil {
-			e.conns = append(e.conns, c)
-		}
-		e.mu.Unlock()
-		close(done)
-		if err != nil {
-			return nil, err
-		}
-		return c, nil
 	}
 }
 
-func (p *Pool) connect(ctx context.Context, e *entry, t Target) (*conn, error) {
+// withRoom returns a connection that takes one more stream, nil where there is none.
+func (e *entry) withRoom() *conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if i := slices.IndexFunc(e.conns, (*conn).hasRoom); i >= 0 {
+		return e.conns[i]
+	}
+	return nil
+}
+
+// connect adds a connection to an entry.
+func (p *Pool) connect(ctx context.Context, e *entry, t Target) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	raw, err := p.dial(ctx, t.SourceIP, t.Address)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	nc := tls.Client(raw, t.Source.ClientConfig(t.Peer))
 	if err := nc.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		return nil, fmt.Errorf("hbone: handshake with %s: %w", t.Address, err)
+		return fmt.Errorf("hbone: handshake with %s: %w", t.Address, err)
 	}
 	if nc.ConnectionState().NegotiatedProtocol != "h2" {
 		raw.Close()
-		return nil, fmt.Errorf("hbone: %s speaks no HTTP/2", t.Address)
+		return fmt.Errorf("hbone: %s speaks no HTTP/2", t.Address)
 	}
 	c := newConn(nc, t.Peer, nil)
 	c.ended = func(c *conn) { e.drop(c) }
@@ -166,11 +153,14 @@ func (p *Pool) connect(ctx context.Context, e *entry, t Target) (*conn, error) {
 	p.mu.Unlock()
 	if closed {
 		raw.Close()
-		return nil, net.ErrClosed
+		return net.ErrClosed
 	}
 	c.start()
+	e.mu.Lock()
+	e.conns = append(e.conns, c)
+	e.mu.Unlock()
 	go func() { _ = c.read() }()
-	return c, nil
+	return nil
 }
 
 func (c *conn) hasRoom() bool {
@@ -183,12 +173,7 @@ func (c *conn) hasRoom() bool {
 func (e *entry) drop(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i, x := range e.conns {
-		if x == c {
-			e.conns = append(e.conns[:i], e.conns[i+1:]...)
-			return
-		}
-	}
+	e.conns = slices.DeleteFunc(e.conns, func(x *conn) bool { return x == c })
 }
 
 // Connections says how many connections are open.

@@ -1,13 +1,16 @@
 package hbone
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,11 +71,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		if err != nil {
 			return err
 		}
-		if s.Admit != nil && !s.Admit(nc) {
-			abort(nc)
-			continue
-		}
-		if !s.enqueue(nc) {
+		if s.Admit != nil && !s.Admit(nc) || !s.enqueue(nc) {
 			abort(nc)
 			continue
 		}
@@ -98,13 +97,9 @@ func (s *Server) enqueue(nc net.Conn) bool {
 func (s *Server) dequeue(nc net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, x := range s.pending {
-		if x == nc {
-			s.pending = append(s.pending[:i:i], s.pending[i+1:]...)
-			return true
-		}
-	}
-	return false
+	waiting := len(s.pending)
+	s.pending = slices.DeleteFunc(s.pending, func(x net.Conn) bool { return x == nc })
+	return len(s.pending) < waiting
 }
 
 func (s *Server) failed(nc net.Conn, err error) {
@@ -139,11 +134,7 @@ func (s *Server) serve(raw net.Conn) {
 func (s *Server) handle(st *Stream) {
 	defer func() {
 		if v := recover(); v != nil {
-			log := s.Logger
-			if log == nil {
-				log = slog.Default()
-			}
-			log.Error("the handler of a tunnel panicked", "peer", st.Peer().String(), "authority", st.Authority(),
+			cmp.Or(s.Logger, slog.Default()).Error("the handler of a tunnel panicked", "peer", st.Peer().String(), "authority", st.Authority(),
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			_ = st.Reset()
 		}
@@ -242,10 +233,7 @@ func (s *Server) Close() {
 	s.closed = true
 	lns, pending := s.lns, s.pending
 	s.lns, s.pending = nil, nil
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
+	conns := slices.Collect(maps.Keys(s.conns))
 	s.mu.Unlock()
 	for ln := range lns {
 		_ = ln.Close()

@@ -26,16 +26,15 @@ type Stream struct {
 	method, authority string
 	malformed         bool
 
-	mu         sync.Mutex
-	readable   sync.Cond
-	buf        []byte // received, from off on not yet read
-	off        int
-	window     int // what the peer may still send
-	consumed   int // read but not yet given back
-	readErr    error
-	status     int
-	deadline   time.Time
-	deadlineAt *time.Timer
+	mu        sync.Mutex
+	readable  sync.Cond
+	buf       []byte // received, from off on not yet read
+	off       int
+	window    int // what the peer may still send
+	consumed  int // read but not yet given back
+	readErr   error
+	status    int
+	readUntil deadline
 	// What Forward writes to: while its reader waits, arriving bytes go there
 	// without waking it.
 	sink    syscall.RawConn
@@ -47,8 +46,7 @@ type Stream struct {
 	sendable   sync.Cond
 	sendWindow int64
 	sendErr    error
-	writeUntil time.Time
-	writeTimer *time.Timer
+	writeUntil deadline
 	ended      bool // both directions are over
 	sent       bool // our END_STREAM
 	received   bool // the peer's
@@ -247,17 +245,7 @@ func (s *Stream) OnBreak(f func()) {
 // Read reads what the peer sent.
 func (s *Stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
-	for s.off == len(s.buf) && s.readErr == nil {
-		if !s.deadline.IsZero() && !time.Now().Before(s.deadline) {
-			s.mu.Unlock()
-			return 0, os.ErrDeadlineExceeded
-		}
-		s.waiting = true
-		s.readable.Wait()
-		s.waiting = false
-	}
-	if s.off == len(s.buf) {
-		err := s.readErr
+	if err := s.await(); err != nil {
 		s.mu.Unlock()
 		return 0, err
 	}
@@ -350,7 +338,7 @@ func (s *Stream) reserve(n int) (int, error) {
 			s.sendWindow -= int64(n)
 			c.sendWindow -= int64(n)
 			return n, nil
-		case !s.writeUntil.IsZero() && !time.Now().Before(s.writeUntil):
+		case s.writeUntil.passed():
 			return 0, os.ErrDeadlineExceeded
 		}
 		s.sendable.Wait()
@@ -393,9 +381,7 @@ func (s *Stream) end(code http2.ErrCode) error {
 	}
 	s.sent = true
 	s.sendable.Broadcast()
-	if s.writeTimer != nil {
-		s.writeTimer.Stop()
-	}
+	s.writeUntil.stop()
 	if abort && !s.received {
 		c.remember(s.id)
 	}
@@ -407,9 +393,7 @@ func (s *Stream) end(code http2.ErrCode) error {
 	s.readErr = ErrClosed
 	unread := len(s.buf) - s.off
 	s.buf, s.off = nil, 0
-	if s.deadlineAt != nil {
-		s.deadlineAt.Stop()
-	}
+	s.readUntil.stop()
 	s.readable.Broadcast()
 	s.mu.Unlock()
 	s.gaveBack(unread, 0)
@@ -421,11 +405,18 @@ func (s *Stream) end(code http2.ErrCode) error {
 func (s *Stream) Await() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.await()
+}
+
+// await is Await with the lock held.
+func (s *Stream) await() error {
 	for s.off == len(s.buf) && s.readErr == nil {
-		if !s.deadline.IsZero() && !time.Now().Before(s.deadline) {
+		if s.readUntil.passed() {
 			return os.ErrDeadlineExceeded
 		}
+		s.waiting = true
 		s.readable.Wait()
+		s.waiting = false
 	}
 	if s.off < len(s.buf) {
 		return nil
@@ -448,43 +439,43 @@ func (s *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline bounds waiting in Read.
 func (s *Stream) SetReadDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deadline = t
-	if s.deadlineAt != nil {
-		s.deadlineAt.Stop()
-		s.deadlineAt = nil
-	}
-	if !t.IsZero() {
-		s.deadlineAt = time.AfterFunc(time.Until(t), s.wakeReader)
-	}
+	s.readUntil.set(t, &s.readable)
 	return nil
-}
-
-func (s *Stream) wakeReader() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.readable.Broadcast()
 }
 
 // SetWriteDeadline bounds waiting in Write for the peer to take more.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	s.writeUntil = t
-	if s.writeTimer != nil {
-		s.writeTimer.Stop()
-		s.writeTimer = nil
-	}
-	if !t.IsZero() {
-		s.writeTimer = time.AfterFunc(time.Until(t), func() {
-			s.c.mu.Lock()
-			defer s.c.mu.Unlock()
-			s.sendable.Broadcast()
-		})
-	}
+	s.writeUntil.set(t, &s.sendable)
 	return nil
 }
+
+// deadline bounds waiting on a condition, whose lock guards it.
+type deadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+func (d *deadline) set(t time.Time, waiting *sync.Cond) {
+	waiting.L.Lock()
+	defer waiting.L.Unlock()
+	d.stop()
+	d.at = t
+	if !t.IsZero() {
+		d.timer = time.AfterFunc(time.Until(t), func() {
+			waiting.L.Lock()
+			defer waiting.L.Unlock()
+			waiting.Broadcast()
+		})
+	}
+}
+
+func (d *deadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
 // openStream asks the server of a client's connection for a tunnel.
 func (c *conn) openStream(ctx context.Context, authority string, extra []hpack.HeaderField) (*Stream, error) {

@@ -38,13 +38,13 @@ func newAttacks(l *launcher, dial campaign.Dial) (*attacks, error) {
 		return nil, err
 	}
 	suite := campaign.SuiteBehind(net.JoinHostPort(control.GatewayHost, portOf(l.options.Gateway)), dial)
-	if tapper, ok := l.node.(capture.Tapper); ok {
+	if tapper, ok := l.resources.Node.(capture.Tapper); ok {
 		suite.Tap = tapper.Tap
 	}
 	return &attacks{
 		campaign: c,
-		player: campaign.Player{Suite: suite, Campaign: c, Capture: l.node.Name(), Stage: l.currentStage,
-			Decisions: l.log},
+		player: campaign.Player{Suite: suite, Campaign: c, Capture: l.resources.Node.Name(), Stage: l.stage,
+			Decisions: l.mesh.Decisions()},
 		listeners: map[chan control.AttackEvent]struct{}{},
 	}, nil
 }

@@ -75,30 +75,6 @@ func (l *launcher) makeWorld(p *manifest.Project, stage string) (*topology.World
 	return w, append(loads, l.envoys.workloads(w)...), err
 }
 
-func (l *launcher) start(ctx context.Context) error {
-	p, losses, err := l.read(l.options.AcceptLoss)
-	if err != nil {
-		return err
-	}
-	w, loads, err := l.makeWorld(p, l.stage)
-	if err != nil {
-		return err
-	}
-	configs, err := l.envoys.generate(ctx, l.stage, p)
-	if err != nil {
-		return err
-	}
-	if err := l.mesh.Apply(l.stage, w); err != nil {
-		return err
-	}
-	l.inForce(p, w, l.stage, nil)
-	sayLosses(losses)
-	if err := l.envoys.set(ctx, configs, l.runs); err != nil {
-		return err
-	}
-	return l.reconcile(ctx, w, loads)
-}
-
 // SetStage makes the manifests of a stage the ones in force.
 func (l *launcher) SetStage(ctx context.Context, stage string) error {
 	return l.apply(ctx, change{stage: stage})
@@ -115,10 +91,10 @@ func (l *launcher) Apply(ctx context.Context, acceptLoss bool) error {
 func (l *launcher) apply(ctx context.Context, c change) error {
 	l.applying.Lock()
 	defer l.applying.Unlock()
-	stage := cmp.Or(c.stage, l.currentStage())
+	stage := cmp.Or(c.stage, l.stage())
 	p, losses, bad := l.read(c.acceptLoss)
 	if bad != nil {
-		if c.stage == "" {
+		if c.stage == "" || l.project == nil {
 			return bad
 		}
 		p = l.project
@@ -142,7 +118,7 @@ func (l *launcher) apply(ctx context.Context, c change) error {
 	if err := l.mesh.Apply(stage, w); err != nil {
 		return fmt.Errorf("put the manifests in force: %w", err)
 	}
-	l.inForce(p, w, stage, bad)
+	l.inForce(p, stage, bad)
 	sayLosses(losses)
 	if !through {
 		if err := l.envoys.set(ctx, configs, l.runs); err != nil {
@@ -155,12 +131,12 @@ func (l *launcher) apply(ctx context.Context, c change) error {
 }
 
 // inForce notes what is in force from now on, and what is wrong on disk.
-func (l *launcher) inForce(p *manifest.Project, w *topology.World, stage string, bad error) {
+func (l *launcher) inForce(p *manifest.Project, stage string, bad error) {
 	l.project = p
 	missing, _ := p.Missing(stage) // it has loaded that stage
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.world, l.stage, l.problem, l.unprotected = w, stage, "", nil
+	l.problem, l.unprotected = "", nil
 	if bad != nil {
 		l.problem = bad.Error()
 	}

@@ -70,8 +70,6 @@ type Resources struct {
 type launcher struct {
 	options   Options
 	resources Resources
-	node      capture.Node
-	log       control.Decisions
 	mesh      *mesh.Mesh
 	envoys    *envoys // nil when the mesh itself is the waypoints
 	alloc     *topology.Allocator
@@ -79,8 +77,6 @@ type launcher struct {
 	applying    sync.Mutex        // one change of the world at a time
 	project     *manifest.Project // in force; changed while applying
 	mu          sync.Mutex
-	world       *topology.World
-	stage       string
 	problem     string
 	unprotected []string // what Cells lack, on purpose
 	processes   []*process
@@ -94,9 +90,8 @@ func Run(ctx context.Context, o Options, r Resources) error {
 	if err != nil {
 		return fmt.Errorf("make the certificate authority: %w", err)
 	}
-	decisions := mesh.NewDecisionLog(keptDecisions)
 	m, err := mesh.New(mesh.Config{
-		Node: r.Node, CA: ca, Log: decisions,
+		Node: r.Node, CA: ca, Log: mesh.NewDecisionLog(keptDecisions),
 		Logger:              slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		NetworkPolicyAction: mesh.Action(o.NetworkPolicyAction),
 		ExternalWaypoints:   o.Waypoint == "envoy",
@@ -106,8 +101,7 @@ func Run(ctx context.Context, o Options, r Resources) error {
 	}
 	defer m.Close()
 	l := &launcher{
-		options: o, resources: r, node: r.Node, stage: o.Stage, mesh: m,
-		log: decisions, alloc: topology.NewAllocator(), changed: make(chan struct{}),
+		options: o, resources: r, mesh: m, alloc: topology.NewAllocator(), changed: make(chan struct{}),
 	}
 	if _, err := os.Stat(filepath.Join(r.Root, "adversary", "manifests")); err != nil {
 		l.options.Adversary = false
@@ -118,13 +112,11 @@ func Run(ctx context.Context, o Options, r Resources) error {
 			servers: map[topology.Ref]*xds.Server{}, now: map[topology.Ref]xds.Config{},
 		}
 	}
-	// The suite outlives ctx by its drain.
-	living, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err := l.start(living); err != nil {
+	// The suite outlives ctx by its drain.
+	if err := l.apply(context.WithoutCancel(ctx), change{stage: o.Stage, acceptLoss: o.AcceptLoss}); err != nil {
 		l.stopAll()
 		return err
 	}
@@ -200,9 +192,9 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 	if pod == nil {
 		return nil, fmt.Errorf("pod %v has no place in the world", ref)
 	}
-	network, err := l.node.AddPod(capture.PodSpec{
+	network, err := l.resources.Node.AddPod(capture.PodSpec{
 		Namespace: load.Namespace, Name: load.Deployment, IP: pod.IP, Ports: load.Ports,
-		Resolve: func(name string) ([]netip.Addr, bool) { return l.currentWorld().Resolve(load.Namespace, name) },
+		Resolve: func(name string) ([]netip.Addr, bool) { return l.world().Resolve(load.Namespace, name) },
 	})
 	if err != nil {
 		return nil, err
@@ -213,7 +205,7 @@ func (l *launcher) add(w *topology.World, load workload) (*process, error) {
 		output:  func(log io.Writer, from io.Reader) { _, _ = io.Copy(log, from) }, // it ends with the pipe
 		ready:   func() {},
 	}
-	if n, ok := l.node.(capture.HostPIDs); ok {
+	if n, ok := l.resources.Node.(capture.HostPIDs); ok {
 		p.hostPID = n.HostPID
 	}
 	if load.Role == roleWaypoint {
@@ -279,7 +271,7 @@ func (l *launcher) serve() (stop func(), err error) {
 	}
 	operator := &control.Operator{
 		Token: l.resources.Token, Port: portOf(l.options.Gateway),
-		Control: control.NewHandler(l, l.log, attacks), Dial: dial,
+		Control: control.NewHandler(l, l.mesh.Decisions(), attacks), Dial: dial,
 	}
 	// Whoever may open the socket is the operator.
 	inside := http.NewServeMux()
@@ -337,16 +329,14 @@ func (c controlListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *launcher) currentWorld() *topology.World {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.world
+func (l *launcher) world() *topology.World {
+	_, w := l.mesh.World()
+	return w
 }
 
-func (l *launcher) currentStage() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.stage
+func (l *launcher) stage() string {
+	stage, _ := l.mesh.World()
+	return stage
 }
 
 func (l *launcher) setProblem(text string) {
@@ -387,11 +377,7 @@ func (l *launcher) notify() {
 }
 
 // InForce returns the world that calls are judged by, and its stage.
-func (l *launcher) InForce() (stage string, w *topology.World) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.stage, l.world
-}
+func (l *launcher) InForce() (stage string, w *topology.World) { return l.mesh.World() }
 
 // Changed is closed at the next change of the State.
 func (l *launcher) Changed() <-chan struct{} {
@@ -402,13 +388,14 @@ func (l *launcher) Changed() <-chan struct{} {
 
 // State shows the suite as it is.
 func (l *launcher) State() control.State {
+	stage, world := l.mesh.World()
 	l.mu.Lock()
 	s := control.State{
-		Stage: l.stage, Capture: l.node.Name(), CaptureNote: l.options.CaptureNote, Waypoint: l.options.Waypoint,
+		Stage: stage, Capture: l.resources.Node.Name(), CaptureNote: l.options.CaptureNote, Waypoint: l.options.Waypoint,
 		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Unprotected: l.unprotected,
 		Pods: []control.Pod{},
 	}
-	processes, world := slices.Clone(l.processes), l.world
+	processes := slices.Clone(l.processes)
 	l.mu.Unlock()
 	for _, p := range processes {
 		view := p.snapshot()

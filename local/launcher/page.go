@@ -30,7 +30,7 @@ const (
 func (l *launcher) NewFlight(ctx context.Context) error {
 	l.applying.Lock()
 	defer l.applying.Unlock()
-	w, loads, err := l.makeWorld(l.project, l.currentStage())
+	w, loads, err := l.makeWorld(l.project, l.stage())
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (l *launcher) NewFlight(ctx context.Context) error {
 
 // Calls returns what the mesh has counted, by the pods' names.
 func (l *launcher) Calls() []control.Calls {
-	w := l.currentWorld()
+	w := l.world()
 	var calls []control.Calls
 	for _, c := range l.mesh.Calls() {
 		if from, to := podName(w, c.From), podName(w, c.To); from != "" && to != "" && c.Answered > 0 {
@@ -74,11 +74,11 @@ func nameOf(p *topology.Pod) string { return cmp.Or(p.Cell, p.Namespace) + "/" +
 
 // Listen taps the node's network for a moment and returns what concerned a pod.
 func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, error) {
-	tapper, ok := l.node.(capture.Tapper)
+	tapper, ok := l.resources.Node.(capture.Tapper)
 	if !ok {
 		return control.Heard{}, errors.New("this capture has nothing to listen to")
 	}
-	w := l.currentWorld()
+	w := l.world()
 	var pod *topology.Pod
 	for _, p := range w.Pods {
 		if nameOf(p) == name && p.Kind == topology.App {
@@ -88,7 +88,7 @@ func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, erro
 	if pod == nil {
 		return control.Heard{}, errors.New("there is no such pod")
 	}
-	heard := control.Heard{Stage: l.currentStage(), Pod: name, Source: tapper.TapSource(), Pieces: []control.Piece{}}
+	heard := control.Heard{Stage: l.stage(), Pod: name, Source: tapper.TapSource(), Pieces: []control.Piece{}}
 	ctx, cancel := context.WithTimeout(ctx, listenFor)
 	defer cancel()
 	var mu sync.Mutex // a tap may see several connections at once

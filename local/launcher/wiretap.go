@@ -11,7 +11,7 @@ import (
 // wiretap sends what goes over the node's network, a segment a line, until the
 // client goes. It is served on the control socket only.
 func (l *launcher) wiretap(w http.ResponseWriter, r *http.Request) {
-	tapper, ok := l.node.(capture.Tapper)
+	tapper, ok := l.resources.Node.(capture.Tapper)
 	if !ok {
 		http.Error(w, "this capture has nothing to listen to", http.StatusNotImplemented)
 		return

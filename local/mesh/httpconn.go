@@ -1,11 +1,13 @@
 package mesh
 
 import (
+	"cmp"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	"artemis.example/local/http1"
 	"artemis.example/policy/decision"
 	"artemis.example/policy/message"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -193,25 +197,22 @@ func (x *httpConn) reply(r *localReply) bool {
 	if x.request.Body != message.NoBody || x.request.Close || r.closes || x.request.Method == http.MethodConnect {
 		x.closing = true
 	}
-	b := append(x.back[:0], "HTTP/1.1 "...)
+	b := x.back[:0]
 	if status, ok := grpcStatus(&x.request, r.status); ok {
-		b = append(b, "200 OK\r\ncontent-length: 0\r\ncontent-type: application/grpc\r\ngrpc-status: "...)
-		b = append(strconv.AppendInt(b, int64(status), 10), "\r\n"...)
+		b = fmt.Appendf(b, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-type: application/grpc\r\n"+
+			"grpc-status: %d\r\n", status)
 		if r.body != "" {
-			b = append(append(append(b, "grpc-message: "...), grpcMessage(r.body)...), "\r\n"...)
+			b = appendField(b, "grpc-message", grpcMessage(r.body))
 		}
 		r = &localReply{}
 	} else {
-		b = strconv.AppendInt(b, int64(r.status), 10)
-		b = append(append(append(b, ' '), http.StatusText(r.status)...), "\r\n"...)
-		b = append(strconv.AppendInt(append(b, "content-length: "...), int64(len(r.body)), 10), "\r\n"...)
+		b = fmt.Appendf(b, "HTTP/1.1 %d %s\r\ncontent-length: %d\r\n", r.status, http.StatusText(r.status), len(r.body))
 		if r.body != "" {
-			b = append(append(append(b, "content-type: "...), r.contentType...), "\r\n"...)
+			b = appendField(b, "content-type", r.contentType)
 		}
 	}
-	b = append(b, "date: "...)
-	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
-	b = append(b, "\r\nserver: istio-envoy\r\n"...)
+	b = appendField(b, "date", time.Now().UTC().Format(http.TimeFormat))
+	b = append(b, "server: istio-envoy\r\n"...)
 	if x.closing {
 		b = append(b, "connection: close\r\n"...)
 	}
@@ -231,19 +232,18 @@ func grpcStatus(req *message.Head, status int) (int, bool) {
 	if rest, ok := strings.CutPrefix(kind, "application/grpc"); !ok || rest != "" && rest[0] != '+' {
 		return 0, false
 	}
-	switch status {
-	case http.StatusBadRequest:
-		return 13, true // INTERNAL
-	case http.StatusUnauthorized:
-		return 16, true // UNAUTHENTICATED
-	case http.StatusForbidden:
-		return 7, true // PERMISSION_DENIED
-	case http.StatusNotFound:
-		return 12, true // UNIMPLEMENTED
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return 14, true // UNAVAILABLE
-	}
-	return 2, true // UNKNOWN
+	return cmp.Or(grpcStatuses[status], 2), true // else UNKNOWN
+}
+
+var grpcStatuses = map[int]int{
+	http.StatusBadRequest:         13, // INTERNAL
+	http.StatusUnauthorized:       16, // UNAUTHENTICATED
+	http.StatusForbidden:          7,  // PERMISSION_DENIED
+	http.StatusNotFound:           12, // UNIMPLEMENTED
+	http.StatusTooManyRequests:    14, // UNAVAILABLE
+	http.StatusBadGateway:         14,
+	http.StatusServiceUnavailable: 14,
+	http.StatusGatewayTimeout:     14,
 }
 
 // grpcMessage escapes as gRPC does (its protocol over HTTP/2, Percent-Encoded).
@@ -261,30 +261,14 @@ func grpcMessage(s string) string {
 }
 
 // traceID returns the trace of a traceparent, nothing where it is not what W3C's
-// Trace Context calls one: version, trace and span in lower-case hexadecimal.
+// Trace Context calls one.
 func traceID(traceparent string) string {
-	const length = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	version, rest, _ := strings.Cut(traceparent, "-")
-	trace, rest, _ := strings.Cut(rest, "-")
-	span, flags, _ := strings.Cut(rest, "-")
-	if version != "00" && len(flags) > 2 && flags[2] == '-' { // later versions may say more
-		flags = flags[:2]
+	ctx := propagation.TraceContext{}.Extract(context.Background(),
+		propagation.MapCarrier{"traceparent": traceparent})
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		return span.TraceID().String()
 	}
-	if len(traceparent) < length || version == "ff" ||
-		!lowerHex(version, 2) || !lowerHex(trace, 32) || !lowerHex(span, 16) || !lowerHex(flags, 2) ||
-		strings.Trim(trace, "0") == "" || strings.Trim(span, "0") == "" {
-		return ""
-	}
-	return trace
-}
-
-func lowerHex(s string, length int) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return len(s) == length
+	return ""
 }
 
 // errorReply is the answer for a backend that cannot be reached or does not answer.
