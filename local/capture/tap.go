@@ -1,10 +1,12 @@
 package capture
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"net/netip"
 	"time"
+	"unicode/utf8"
 )
 
 // Segment is what went over the node's network in one piece, as a listener on
@@ -79,4 +81,27 @@ func (f TLSFlows) Record(s Segment) string {
 	}
 	rest -= len(b)
 	return kind
+}
+
+// looksAt is how much of a piece tells what it is.
+const looksAt = 1200
+
+// Plaintext is the Kind of a piece that a listener can read.
+const Plaintext = "plaintext"
+
+// Kind returns what the next piece of a flow is: Plaintext, "TLS " and the kind of its
+// record, or "binary", such as the rest of a record whose beginning nobody has heard.
+func (f TLSFlows) Kind(s Segment) string {
+	record := f.Record(s)
+	begins := s.Data[:min(len(s.Data), looksAt)]
+	begins = begins[:max(0, len(begins)-utf8.UTFMax)] // the last character may be cut
+	switch {
+	case record != "":
+		return "TLS " + record
+	case bytes.ContainsFunc(begins, func(r rune) bool {
+		return r == utf8.RuneError || r < ' ' && r != '\r' && r != '\n' && r != '\t'
+	}):
+		return "binary"
+	}
+	return Plaintext
 }

@@ -45,3 +45,21 @@ func FuzzTCPSegment(f *testing.F) {
 		}
 	})
 }
+
+// TestAPieceIsCalledWhatItIs has a listener come in the middle of a TLS record: the rest
+// of it is no plaintext.
+func TestAPieceIsCalledWhatItIs(t *testing.T) {
+	flows := TLSFlows{}
+	for _, c := range []struct{ from, data, want string }{
+		{"a", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", Plaintext},
+		{"a", "caf\xc3", Plaintext},
+		{"a", "", Plaintext},
+		{"b", "\x16\x03\x03\x00\x08\x02\x00", "TLS handshake"},
+		{"b", "\x00\x04\xb6\x03\x03\x52", "TLS record, continued"},
+		{"c", "\x4b\x3c\x8f\x97\x47\x6c\x26\xc8\x8c\xbe\x61", "binary"},
+	} {
+		if got := flows.Kind(Segment{From: c.from, To: "d", Data: []byte(c.data)}); got != c.want {
+			t.Errorf("%q from %s: %s, want %s", c.data, c.from, got, c.want)
+		}
+	}
+}

@@ -34,14 +34,6 @@ func fold(w io.Writer, text string) {
 			fmt.Fprintln(w, strings.TrimRight(paragraph, "\n"))
 			continue
 		}
-		line := ""
-		for _, word := range strings.Fields(paragraph) {
-			if line != "" && len(line)+1+len(word) > helpWidth {
-				fmt.Fprintln(w, line)
-				line = ""
-			}
-			line = strings.TrimSpace(line + " " + word)
-		}
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, strings.Join(wrapped(paragraph, helpWidth), "\n"))
 	}
 }

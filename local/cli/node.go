@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -20,30 +21,29 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// inheritedFDs is what belongs to the host and is handed into the node: a socket
-// stays in the network namespace in which it was opened, so nothing has to be
-// relayed.
-type inheritedFDs struct {
+// hostFiles is what belongs to the host and is handed into the node: a socket stays
+// in the network namespace in which it was opened, so nothing has to be relayed.
+// All of it ends with this process.
+type hostFiles struct {
 	gateway net.Listener
+	lock    *os.File
 	control *net.UnixListener
 	execs   *net.UnixListener
 	service *os.File
-	logs    string
-	share   []string // directories that pods may see
-	token   string   // of the operator
+	token   string // of the operator
 	// Only where Envoy does the waypoints' work.
 	envoy, config *os.File
 }
 
-// The node's descriptors, in the order of inheritedFDs.
+// The node's descriptors.
 const (
-	fdGateway = iota + 3
+	fdVerdict = iota + 3
+	fdGateway
 	fdControl
 	fdExecs
-	fdService
 	fdLogs
-	fdVerdict
 	fdToken
+	fdService
 	fdEnvoy
 	fdConfig
 )
@@ -64,8 +64,8 @@ type nodeVerdict struct {
 }
 
 // runNode starts this program again as a node and waits for its end.
-func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) error {
-	options, err := json.Marshal(o)
+func runNode(ctx context.Context, at place, o upOptions, h hostFiles) error {
+	options, err := json.Marshal(o.Options)
 	if err != nil {
 		return err
 	}
@@ -74,38 +74,31 @@ func runNode(ctx context.Context, at place, o launcher.Options, h inheritedFDs) 
 		return err
 	}
 	defer read.Close()
-	ours := []*os.File{write} // the node gets its own
-	defer func() {
-		for _, f := range ours {
-			_ = f.Close() // it may be closed already
-		}
-	}()
-	var passed [5]*os.File
-	for i, open := range []func() (*os.File, error){
+	ours := []*os.File{write}           // the node gets its own
+	defer func() { closeFiles(ours) }() // they may be closed already
+	for _, open := range []func() (*os.File, error){
 		h.gateway.(*net.TCPListener).File, h.control.File, h.execs.File,
-		func() (*os.File, error) { return os.Open(h.logs) },
+		func() (*os.File, error) { return os.Open(at.logs()) },
 		func() (*os.File, error) { return filled(h.token) },
 	} {
-		if passed[i], err = open(); err != nil {
+		f, err := open()
+		if err != nil {
 			return err
 		}
-		ours = append(ours, passed[i])
+		ours = append(ours, f)
 	}
-	gateway, control, execs, logs, token := passed[0], passed[1], passed[2], passed[3], passed[4]
-	files := []*os.File{gateway, control, execs, h.service, logs, write, token}
+	files := append(slices.Clone(ours), h.service)
 	if h.envoy != nil {
 		files = append(files, h.envoy, h.config)
 	}
-	cmd, err := netns.Command(append([]string{"node", at.state}, h.share...), files)
+	cmd, err := netns.Command(append([]string{"node", at.state}, o.share...), files)
 	if err != nil {
 		return err
 	}
 	cmd.Env = append(os.Environ(), nodeOptionsVariable+"="+string(options))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err = cmd.Start()
-	for _, f := range ours {
-		_ = f.Close() // above all what the node writes to: its end is the node's
-	}
+	closeFiles(ours) // above all what the node writes to: its end is the node's
 	if err != nil {
 		return netns.Unavailable(fmt.Errorf("make a user namespace: %w", err))
 	}
@@ -169,14 +162,14 @@ func filled(text string) (*os.File, error) {
 }
 
 // runHere runs the suite in this process, with the capture that needs no node.
-func runHere(ctx context.Context, o launcher.Options, h inheritedFDs) error {
+func runHere(ctx context.Context, at place, o launcher.Options, h hostFiles) error {
 	node, err := proxy.NewNode()
 	if err != nil {
 		return err
 	}
 	return run(ctx, o, launcher.Resources{
 		Node: node, Gateway: h.gateway, Control: h.control, Execs: h.execs,
-		Service: h.service.Name(), Logs: h.logs, Root: ".", Token: h.token,
+		Service: h.service.Name(), Logs: at.logs(), Root: ".", Token: h.token,
 	})
 }
 

@@ -103,8 +103,7 @@ func (f *format) addFlags(cmd *cobra.Command, formats ...string) {
 	f.name = "text"
 	cmd.Flags().VarP(&formatValue{f, append([]string{"text", "json", "yaml"}, formats...)}, "output", "o", "text, "+
 		strings.Join(append([]string{"json", "yaml"}, formats...), ", "))
-	cmd.Flags().Var(&jsonValue{f}, "json", "short for -o json")
-	cmd.Flags().Lookup("json").NoOptDefVal = "true"
+	cmd.Flags().BoolFunc("json", "short for -o json", func(string) error { f.name = "json"; return nil })
 }
 
 type formatValue struct {
@@ -126,13 +125,6 @@ func (v *formatValue) Set(s string) error {
 	v.name = s
 	return nil
 }
-
-type jsonValue struct{ *format }
-
-func (v *jsonValue) String() string   { return "false" }
-func (v *jsonValue) Type() string     { return "bool" }
-func (v *jsonValue) IsBoolFlag() bool { return true }
-func (v *jsonValue) Set(string) error { v.name = "json"; return nil }
 
 // answer is what a command says that judges manifests.
 type answer struct {

@@ -167,66 +167,18 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 	}
 	stopped := context.AfterFunc(ctx, func() { fmt.Fprintln(os.Stderr, "artemis: stopping everything") })
 	defer stopped()
-	gateway, err := listenGateway(o.gateway, at)
-	if err != nil {
-		return err
-	}
-	defer gateway.Close()
-	service, err := openProgram(o.service, "service", "the services' program", "make binaries")
-	if err != nil {
-		return err
-	}
-	defer service.Close()
-	var envoy, config *os.File
-	if o.Waypoint == "envoy" {
-		if envoy, err = openProgram(os.Getenv("ENVOY"), "envoy", "Envoy", "make envoy"); err != nil {
-			return err
-		}
-		defer envoy.Close()
-		if config, err = openProgram("", "waypoint-config", "the program that configures Envoy",
-			"make envoy"); err != nil {
-			return err
-		}
-		defer config.Close()
-	}
-	lock, err := at.lock()
-	if errors.Is(err, errRunning) {
-		r, _ := at.running()
-		return fmt.Errorf("a suite is running already with %s (process %d): see `%s`, stop it with `%s`, or give "+
-			"this one its own --state-dir", at.state, r.PID, at.command("status"), at.command("down"))
+	h, err := openHostFiles(at, o)
+	if h.lock != nil {
+		defer h.lock.Close()
+		defer at.clear()
 	}
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	at.clear() // of a launcher that was killed: we hold the lock, it is gone
-	defer at.clear()
-	if err := prepareLogs(at); err != nil {
-		return err
-	}
-	if err := at.write(running{PID: os.Getpid(), StartedAt: time.Now(), Gateway: gateway.Addr().String()}); err != nil {
-		return err
-	}
-	token, err := at.token()
-	if err != nil {
-		return err
-	}
-	control, err := listenUnix(at.controlSocket())
-	if err != nil {
-		return err
-	}
-	defer control.Close()
-	execs, err := listenUnix(at.execSocket())
-	if err != nil {
-		return err
-	}
-	defer execs.Close()
 	if err := os.Chdir(at.root); err != nil { // the node may not be able to walk there
 		return err
 	}
-	o.Gateway, o.StartedAt, o.Command = gateway.Addr().String(), time.Now(), at.command("")
-	h := inheritedFDs{gateway: gateway, control: control, execs: execs, service: service, logs: at.logs(),
-		share: o.share, token: token, envoy: envoy, config: config}
+	o.Gateway, o.StartedAt, o.Command = h.gateway.Addr().String(), time.Now(), at.command("")
 
 	// The main thread stays with the node: it is killed when that thread ends.
 	watching, stopWatching := context.WithCancel(ctx)
@@ -238,14 +190,58 @@ func up(ctx context.Context, out io.Writer, at place, o upOptions) error {
 		}
 	}()
 	if o.capture != "proxy" {
-		err := runNode(ctx, at, o.Options, h)
+		err := runNode(ctx, at, o, h)
 		if !errors.Is(err, netns.ErrUnavailable) || o.capture == "netns" || o.Waypoint == "envoy" {
 			return err
 		}
 		o.CaptureNote = err.Error() + "; so the capture is proxy: a program that ignores HTTP_PROXY is not confined"
 		fmt.Fprintln(os.Stderr, "artemis:", o.CaptureNote)
 	}
-	return runHere(ctx, o.Options, h)
+	return runHere(ctx, at, o.Options, h)
+}
+
+// openHostFiles opens what up works with. What it returns with an error may hold the
+// lock.
+func openHostFiles(at place, o upOptions) (h hostFiles, err error) {
+	if h.gateway, err = listenGateway(o.gateway, at); err != nil {
+		return h, err
+	}
+	if h.service, err = openProgram(o.service, "service", "the services' program", "make binaries"); err != nil {
+		return h, err
+	}
+	if o.Waypoint == "envoy" {
+		if h.envoy, err = openProgram(os.Getenv("ENVOY"), "envoy", "Envoy", "make envoy"); err != nil {
+			return h, err
+		}
+		if h.config, err = openProgram("", "waypoint-config", "the program that configures Envoy",
+			"make envoy"); err != nil {
+			return h, err
+		}
+	}
+	h.lock, err = at.lock()
+	if errors.Is(err, errRunning) {
+		r, _ := at.running()
+		return h, fmt.Errorf("a suite is running already with %s (process %d): see `%s`, stop it with `%s`, or give "+
+			"this one its own --state-dir", at.state, r.PID, at.command("status"), at.command("down"))
+	}
+	if err != nil {
+		return h, err
+	}
+	at.clear() // of a launcher that was killed: we hold the lock, it is gone
+	if err := prepareLogs(at); err != nil {
+		return h, err
+	}
+	if err := at.write(running{PID: os.Getpid(), StartedAt: time.Now(), Gateway: h.gateway.Addr().String()}); err != nil {
+		return h, err
+	}
+	if h.token, err = at.token(); err != nil {
+		return h, err
+	}
+	if h.control, err = listenUnix(at.controlSocket()); err != nil {
+		return h, err
+	}
+	h.execs, err = listenUnix(at.execSocket())
+	return h, err
 }
 
 func listenGateway(address string, at place) (net.Listener, error) {

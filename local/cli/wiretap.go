@@ -126,7 +126,7 @@ func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, pa
 	if code != 0 {
 		fmt.Fprintf(out, " (exit code %d)", code)
 	}
-	fmt.Fprintf(out, "\n%d pieces seen: %d in plaintext, %d TLS\n", tap.plain+tap.tls, tap.plain, tap.tls)
+	fmt.Fprintf(out, "\n%d pieces seen: %d in plaintext, %d TLS\n", tap.pieces, tap.plain, tap.tls)
 	return nil
 }
 
@@ -173,9 +173,9 @@ type tapView struct {
 	names map[string]string
 	heard chan struct{}
 
-	mu         sync.Mutex
-	flows      capture.TLSFlows
-	plain, tls int
+	mu                 sync.Mutex
+	flows              capture.TLSFlows
+	pieces, plain, tls int
 }
 
 func (v *tapView) read(r io.Reader) {
@@ -216,13 +216,17 @@ func (v *tapView) show(s capture.Segment) {
 	defer v.mu.Unlock()
 	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.From), v.name(s.To),
 		len(s.Data))
-	if kind := v.flows.Record(s); kind != "" {
-		v.tls++
-		fmt.Fprintf(v.out, "TLS %s  % x...\n", kind, s.Data[:min(24, len(s.Data))])
+	kind := v.flows.Kind(s)
+	v.pieces++
+	if kind != capture.Plaintext {
+		if strings.HasPrefix(kind, "TLS ") {
+			v.tls++
+		}
+		fmt.Fprintf(v.out, "%s  % x...\n", kind, s.Data[:min(24, len(s.Data))])
 		return
 	}
 	v.plain++
-	fmt.Fprintln(v.out, "plaintext")
+	fmt.Fprintln(v.out, kind)
 	for line := range strings.SplitSeq(strings.TrimRight(string(s.Data), "\r\n"), "\n") {
 		fmt.Fprintf(v.out, "    | %s\n", printable(strings.TrimRight(line, "\r")))
 	}

@@ -48,7 +48,6 @@ type Server struct {
 	lns      map[net.Listener]struct{}
 	pending  []net.Conn // oldest first
 	conns    map[*conn]struct{}
-	byPeer   map[spiffeid.ID]int
 	tlsOnce  sync.Once
 	settings *tls.Config
 }
@@ -62,7 +61,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		return errors.Join(net.ErrClosed, ln.Close())
 	}
 	if s.lns == nil {
-		s.lns, s.conns, s.byPeer = map[net.Listener]struct{}{}, map[*conn]struct{}{}, map[spiffeid.ID]int{}
+		s.lns, s.conns = map[net.Listener]struct{}{}, map[*conn]struct{}{}
 	}
 	s.lns[ln] = struct{}{}
 	s.mu.Unlock()
@@ -173,7 +172,6 @@ func (s *Server) remember(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
-	s.byPeer[c.peer]++
 	var victim *conn
 	if len(s.conns) > maxConns {
 		victim = s.unused(c)
@@ -188,10 +186,10 @@ func (s *Server) remember(c *conn) bool {
 // unused finds a connection to give up: of the identity with the most, the one
 // that has had no stream for longest, or the newcomer when all are in use.
 func (s *Server) unused(newcomer *conn) *conn {
-	most := newcomer.peer
-	for peer, n := range s.byPeer {
-		if n > s.byPeer[most] {
-			most = peer
+	most, of := newcomer.peer, map[spiffeid.ID]int{}
+	for c := range s.conns {
+		if of[c.peer]++; of[c.peer] > of[most] {
+			most = c.peer
 		}
 	}
 	victim, since := newcomer, time.Now()
@@ -211,12 +209,7 @@ func (s *Server) unused(newcomer *conn) *conn {
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.conns[c]; ok {
-		delete(s.conns, c)
-		if s.byPeer[c.peer]--; s.byPeer[c.peer] == 0 {
-			delete(s.byPeer, c.peer)
-		}
-	}
+	delete(s.conns, c)
 }
 
 // Connections says how many connections are open: those that have proven who

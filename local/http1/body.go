@@ -1,7 +1,9 @@
 package http1
 
 import (
+	"bytes"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 
@@ -14,11 +16,14 @@ import (
 func (r *Reader) CopyBody(dst io.Writer, h *message.Head, prefix []byte, keep func(name string) bool) error {
 	switch h.Body {
 	case message.Sized:
-		return r.copySized(dst, h.Length, prefix)
+		return unexpected(r.copyUpTo(h.Length, dst, prefix))
 	case message.Chunked:
 		return r.copyChunked(dst, prefix, keep)
 	case message.UntilClose:
-		return r.copyAll(dst, prefix)
+		if err := r.copyUpTo(math.MaxInt64, dst, prefix); err != io.EOF {
+			return err
+		}
+		return nil
 	}
 	if len(prefix) == 0 {
 		return nil
@@ -33,31 +38,27 @@ func (r *Reader) Ready(h *message.Head) bool {
 	return h.Body == message.NoBody || h.Body == message.Sized && int64(r.Buffered()) >= h.Length
 }
 
-func (r *Reader) copySized(dst io.Writer, left int64, out []byte) error {
+// copyUpTo passes so many bytes on behind out; it fails with io.EOF where there are not
+// as many.
+func (r *Reader) copyUpTo(left int64, dst io.Writer, out []byte) error {
 	for {
-		if n := min(int64(r.Buffered()), left); n > 0 {
-			b := r.buf[r.r : r.r+int(n)]
-			if len(out) > 0 {
-				out = append(out, b...)
-				b = out
-			}
-			r.r += int(n)
-			left -= n
+		n := int(min(int64(r.Buffered()), left))
+		b := r.buf[r.r : r.r+n]
+		r.r += n
+		left -= int64(n)
+		if len(out) > 0 {
+			b, out = append(out, b...), nil
+		}
+		if len(b) > 0 {
 			if _, err := dst.Write(b); err != nil {
 				return err
 			}
-			out = nil
-		} else if len(out) > 0 {
-			if _, err := dst.Write(out); err != nil {
-				return err
-			}
-			out = nil
 		}
 		if left == 0 {
 			return nil
 		}
 		if err := r.fillBody(); err != nil {
-			return unexpected(err)
+			return err
 		}
 	}
 }
@@ -68,23 +69,6 @@ func (r *Reader) fillBody() error {
 		r.buf, r.r, r.w = make([]byte, 32<<10), 0, 0
 	}
 	return r.fill(message.MaxHead)
-}
-
-func (r *Reader) copyAll(dst io.Writer, out []byte) error {
-	for {
-		if b := r.Take(); len(b) > 0 || len(out) > 0 {
-			if _, err := dst.Write(append(out, b...)); err != nil {
-				return err
-			}
-			out = nil
-		}
-		if err := r.fillBody(); err != nil {
-			if err == io.EOF {
-				return nil
-			}
-			return err
-		}
-	}
 }
 
 // copyChunked writes chunks again, without their extensions. What is buffered
@@ -172,14 +156,7 @@ func (r *Reader) lineAfter(flush func() error) (string, error) {
 	return r.line(maxChunkLine, true)
 }
 
-func (r *Reader) hasLine() bool {
-	for i := r.r; i < r.w; i++ {
-		if r.buf[i] == '\n' {
-			return true
-		}
-	}
-	return false
-}
+func (r *Reader) hasLine() bool { return bytes.IndexByte(r.Peek(), '\n') >= 0 }
 
 // chunkSize reads a size in hexadecimal; extensions are ignored.
 func chunkSize(line string) (int64, error) {

@@ -109,26 +109,29 @@ func (r *Reader) fill(limit int) error {
 // ReadRequest reads a request's head. partial, if given, is called when the head
 // does not arrive in one piece.
 func (r *Reader) ReadRequest(h *message.Head, partial func()) error {
-	raw, plain, err := r.head(beginsLikeARequest, partial)
+	head, err := r.straight(beginsLikeARequest, partial)
 	if err != nil {
 		return err
 	}
-	if !plain {
-		raw = Straighten(raw)
-	}
-	return h.ParseRequest(raw)
+	return h.ParseRequest(head)
 }
 
 // ReadResponse reads the head of the response to a request with that method.
 func (r *Reader) ReadResponse(h *message.Head, method string) error {
-	raw, plain, err := r.head(nil, nil)
+	head, err := r.straight(nil, nil)
 	if err != nil {
 		return err
 	}
-	if !plain {
+	return h.ParseResponse(head, method)
+}
+
+// straight reads a head as Straighten writes it.
+func (r *Reader) straight(begins func([]byte) bool, partial func()) (string, error) {
+	raw, plain, err := r.head(begins, partial)
+	if err == nil && !plain {
 		raw = Straighten(raw)
 	}
-	return h.ParseResponse(raw, method)
+	return raw, err
 }
 
 // RawHead reads a head and returns its lines as they came, without the empty one

@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -74,10 +72,6 @@ func nameOf(p *topology.Pod) string { return cmp.Or(p.Cell, p.Namespace) + "/" +
 
 // Listen taps the node's network for a moment and returns what concerned a pod.
 func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, error) {
-	tapper, ok := l.resources.Node.(capture.Tapper)
-	if !ok {
-		return control.Heard{}, errors.New("this capture has nothing to listen to")
-	}
 	w := l.world()
 	var pod *topology.Pod
 	for _, p := range w.Pods {
@@ -88,40 +82,31 @@ func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, erro
 	if pod == nil {
 		return control.Heard{}, errors.New("there is no such pod")
 	}
-	heard := control.Heard{Stage: l.stage(), Pod: name, Source: tapper.TapSource(), Pieces: []control.Piece{}}
+	heard := control.Heard{Stage: l.stage(), Pod: name, Pieces: []control.Piece{}}
 	ctx, cancel := context.WithTimeout(ctx, listenFor)
 	defer cancel()
-	var mu sync.Mutex // a tap may see several connections at once
+	var mu sync.Mutex
 	flows := capture.TLSFlows{}
-	wait, err := tapper.Tap(ctx, func(s capture.Segment) {
+	source, wait, err := l.tap(ctx, &mu, func(s capture.Segment) {
 		if s.Src.Addr() != pod.IP && s.Dst.Addr() != pod.IP {
 			return
 		}
-		mu.Lock()
-		defer mu.Unlock()
 		if len(heard.Pieces) == maxPieces {
 			cancel()
 			return
 		}
 		piece := control.Piece{At: s.At, From: wireEnd(w, s.Src), To: wireEnd(w, s.Dst), Bytes: len(s.Data)}
-		text := string(s.Data[:min(len(s.Data), plainBytes)])
-		record := flows.Record(s)
-		switch {
-		case record != "":
-			piece.Kind = "TLS " + record
-		case isText(text):
-			piece.Kind, piece.Text = "plaintext", text
-		default:
-			piece.Kind = "binary"
-		}
-		if piece.Text == "" {
+		if piece.Kind = flows.Kind(s); piece.Kind == capture.Plaintext {
+			piece.Text = string(s.Data[:min(len(s.Data), plainBytes)])
+		} else {
 			piece.Text = hex.EncodeToString(s.Data[:min(len(s.Data), hexBytes)])
 		}
 		heard.Pieces = append(heard.Pieces, piece)
 	})
 	if err != nil {
-		return control.Heard{}, fmt.Errorf("tap the node's network: %w", err)
+		return control.Heard{}, err
 	}
+	heard.Source = source
 	err = wait()
 	mu.Lock()
 	defer mu.Unlock()
@@ -129,13 +114,6 @@ func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, erro
 		return control.Heard{}, err
 	}
 	return heard, nil
-}
-
-// isText reports whether nothing but the last, cut character is no text.
-func isText(s string) bool {
-	return !strings.ContainsFunc(s[:max(0, len(s)-4)], func(r rune) bool {
-		return r == '\uFFFD' || r < ' ' && r != '\r' && r != '\n' && r != '\t'
-	})
 }
 
 // wireEnd names an end of a connection on the wire.

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -113,17 +114,14 @@ func (u *upstreams) sweep() {
 	u.timer = nil
 	now, left := time.Now(), 0
 	for to, list := range u.idle {
-		kept := list[:0]
-		for _, c := range list {
-			if now.Sub(c.since) < idleFor && alive(c.Conn) {
-				kept = append(kept, c)
-				continue
+		u.idle[to] = slices.DeleteFunc(list, func(c *upstream) bool {
+			over := now.Sub(c.since) >= idleFor || !alive(c.Conn)
+			if over {
+				_ = c.Close()
 			}
-			_ = c.Close()
-		}
-		clear(list[len(kept):])
-		u.idle[to] = kept
-		left += len(kept)
+			return over
+		})
+		left += len(u.idle[to])
 	}
 	if left > 0 && !u.closed {
 		u.timer = time.AfterFunc(idleFor/2, u.sweep)
