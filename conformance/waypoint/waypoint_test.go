@@ -115,6 +115,10 @@ func (plainNode) Dial(ctx context.Context, src netip.Addr, dst netip.AddrPort) (
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0))}
 	return d.DialContext(ctx, "tcp4", dst.String())
 }
+func (plainNode) TapSource() string { return "" }
+func (plainNode) Tap(context.Context, func(capture.Segment)) (func() error, error) {
+	return nil, errors.New("nobody listens here")
+}
 func (plainNode) AddPod(capture.PodSpec) (capture.Pod, error) {
 	return nil, errors.New("pods are made by the test")
 }

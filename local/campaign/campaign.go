@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"artemis.example/adversary"
+	"artemis.example/local/capture"
 )
 
 // Options are what part of the campaign is played, and where.
@@ -130,7 +131,7 @@ func playInFlight(ctx context.Context, where Arena, now State, a adversary.Attac
 	var r adversary.Result
 	trying, cancel := context.WithTimeout(ctx, flightPatience)
 	defer cancel()
-	err := until(trying, func() (bool, error) {
+	err := capture.Until(trying, flightPause, func() (bool, error) {
 		err := where.Fly(ctx)
 		if err != nil {
 			return false, err

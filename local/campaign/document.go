@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -116,13 +117,7 @@ func wireWords(e *adversary.Evidence) string {
 
 // request writes what is sent, as it is written in the campaign.
 func (d *document) request(a adversary.Attack, r adversary.Request) {
-	line, to := r.Line, r.To
-	if line == "" {
-		line = string(a.Means)
-	}
-	if to == "" {
-		to = "the gateway"
-	}
+	line, to := cmp.Or(r.Line, string(a.Means)), cmp.Or(r.To, "the gateway")
 	if r.PodIP {
 		to = "the pod's address behind " + to
 	}

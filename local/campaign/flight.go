@@ -8,8 +8,12 @@ import (
 	"time"
 
 	"artemis.example/adversary"
+	"artemis.example/local/capture"
 	"artemis.example/service/mission"
 )
+
+// flightPause is how often the flight is asked about.
+const flightPause = 200 * time.Millisecond
 
 // Fly sees to it that a mission is in flight, as an operator does: without one
 // there is nothing to abort and nothing to steer. It launches, if need be, and
@@ -18,7 +22,7 @@ func (s *Suite) Fly(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	last := answer{}
-	err := until(ctx, func() (bool, error) {
+	err := capture.Until(ctx, flightPause, func() (bool, error) {
 		flying, err := s.flying(ctx)
 		if err != nil || !flying {
 			if err == nil {
@@ -53,21 +57,4 @@ func (s *Suite) flying(ctx context.Context) (bool, error) {
 	}
 	over := status.Phase == mission.Splashdown.ID || status.Phase == mission.Lost.ID
 	return status.MissionTime != nil && *status.MissionTime > 0 && !over, nil
-}
-
-// until asks again and again until it is so.
-func until(ctx context.Context, so func() (bool, error)) error {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, err := so()
-		if ok || (err != nil && ctx.Err() == nil) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
 }

@@ -5,6 +5,7 @@
 package campaign
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ type Suite struct {
 	here bool   // its gateway is on this machine
 	dial Dial
 	http *http.Client
-	// Tap listens on the wire between the pods, as capture.Tapper does; nil where
+	// Tap listens on the wire between the pods, as capture.Node does; nil where
 	// nobody can.
 	Tap func(ctx context.Context, see func(capture.Segment)) (wait func() error, err error)
 }
@@ -39,10 +40,7 @@ func NewSuite(gateway string) (*Suite, error) {
 	if err != nil || u.Scheme != "http" || u.Host == "" || (u.Path != "" && u.Path != "/") {
 		return nil, fmt.Errorf("gateway %q: want http://HOST:PORT", gateway)
 	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
-	}
+	port := cmp.Or(u.Port(), "80")
 	name := u.Hostname()
 	if name == control.GatewayHost || name == "localhost" {
 		name = "127.0.0.1"

@@ -31,6 +31,11 @@ type Node interface {
 	Dial(ctx context.Context, src netip.Addr, dst netip.AddrPort) (net.Conn, error)
 	// AddPod makes a pod's network.
 	AddPod(spec PodSpec) (Pod, error)
+	// Tap begins to listen in on what the pods' proxies and waypoints send each other.
+	// wait then calls see with every segment from the beginning on, until ctx ends.
+	Tap(ctx context.Context, see func(Segment)) (wait func() error, err error)
+	// TapSource says in a few words where the bytes come from.
+	TapSource() string
 	// Close ends everything that the node holds.
 	Close() error
 }

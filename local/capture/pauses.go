@@ -42,3 +42,19 @@ func AcceptNext[C any](accept func() (C, error)) (C, error) {
 		_ = pauses.Wait(context.Background())
 	}
 }
+
+// Until asks every so often until it is so, or it cannot be said, or ctx ends.
+func Until(ctx context.Context, every time.Duration, so func() (bool, error)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if yes, err := so(); yes || err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

@@ -2,7 +2,6 @@ package capture
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"net/netip"
 	"time"
@@ -17,16 +16,6 @@ type Segment struct {
 	From     string         `json:"from"` // Src as text
 	To       string         `json:"to"`   // Dst as text
 	Data     []byte         `json:"data"`
-}
-
-// Tapper is a Node that lets somebody listen in on what its pods' proxies and
-// waypoints send each other.
-type Tapper interface {
-	// Tap begins to listen. wait then calls see with every segment from the
-	// beginning on, until ctx ends.
-	Tap(ctx context.Context, see func(Segment)) (wait func() error, err error)
-	// TapSource says in a few words where the bytes come from.
-	TapSource() string
 }
 
 const protocolTCP = 6

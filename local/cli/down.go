@@ -7,11 +7,15 @@ import (
 	"syscall"
 	"time"
 
+	"artemis.example/local/capture"
 	"github.com/spf13/cobra"
 )
 
 // downLimit is how long the suite may drain before it is killed.
 const downLimit = 45 * time.Second
+
+// askAgain is how often a suite is asked whether it has come so far.
+const askAgain = 20 * time.Millisecond
 
 func newDownCommand(at *place) *cobra.Command {
 	return &cobra.Command{
@@ -59,24 +63,8 @@ func newDownCommand(at *place) *cobra.Command {
 func (p place) awaitEnd(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return until(ctx, func() (bool, error) {
+	return capture.Until(ctx, askAgain, func() (bool, error) {
 		runs, err := p.isRunning()
 		return !runs, err
 	})
-}
-
-// until asks again and again until it is so, or it cannot be said, or ctx ends.
-func until(ctx context.Context, so func() (bool, error)) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if yes, err := so(); yes || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
 }

@@ -168,7 +168,7 @@ type execAnswer struct {
 
 // askExec sends the request and takes the first part of the answer.
 func askExec(conn *net.UnixConn, req launcher.ExecRequest) execAnswer {
-	data, err := req.Encode()
+	data, err := json.Marshal(req)
 	if err != nil {
 		return execAnswer{err: err}
 	}

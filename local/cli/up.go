@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"artemis.example/catalog"
+	"artemis.example/local/capture"
 	"artemis.example/local/capture/netns"
 	"artemis.example/local/launcher"
 	"github.com/spf13/cobra"
@@ -320,7 +321,7 @@ func openProgram(path, name, what, target string) (*os.File, error) {
 func announce(ctx context.Context, out io.Writer, c *client, began time.Time) error {
 	terminal := isTerminal(out)
 	last, told := "", map[string]bool{}
-	return until(ctx, func() (bool, error) {
+	return capture.Until(ctx, askAgain, func() (bool, error) {
 		s, err := c.state(ctx)
 		if err != nil || len(s.Pods) == 0 {
 			return false, nil // it does not listen yet
@@ -394,7 +395,7 @@ func upDetached(cmd *cobra.Command, at place) error {
 	defer cancel()
 	ready := make(chan error, 1)
 	go func() {
-		if err := until(ctx, func() (bool, error) { // it is the one that runs
+		if err := capture.Until(ctx, askAgain, func() (bool, error) { // it is the one that runs
 			r, err := at.running()
 			return err == nil && r.PID == child.Process.Pid, nil
 		}); err != nil {

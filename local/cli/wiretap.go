@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,13 +39,10 @@ func newWiretapCommand(at *place) *cobra.Command {
 		},
 		RunE: withSuite(at, func(cmd *cobra.Command, args []string, c *client) error {
 			caller, method, path := usualCall(to)
-			if from == "" {
-				from = caller
-			}
 			if len(args) == 2 {
 				method, path = args[0], args[1]
 			}
-			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, from, to, method, path)
+			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, cmp.Or(from, caller), to, method, path)
 		}),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "who calls (default: somebody who may)")
@@ -203,12 +201,7 @@ func (v *tapView) read(r io.Reader) {
 }
 
 func (v *tapView) concerns(addr string) bool {
-	for _, end := range v.ends {
-		if strings.HasPrefix(addr, end+":") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.ends, func(end string) bool { return strings.HasPrefix(addr, end+":") })
 }
 
 func (v *tapView) show(s capture.Segment) {

@@ -88,8 +88,13 @@ func (h *Handler) stage(w http.ResponseWriter, r *http.Request) {
 			strings.Join(catalog.Stages(), ", ")))
 		return
 	}
-	if err := h.suite.SetStage(r.Context(), body.Stage); err != nil {
-		problem(w, http.StatusConflict, "stage-refused", err.Error())
+	h.changed(w, h.suite.SetStage(r.Context(), body.Stage), "stage-refused")
+}
+
+// changed answers with what has become of the suite, or why it stays as it is.
+func (h *Handler) changed(w http.ResponseWriter, err error, code string) {
+	if err != nil {
+		problem(w, http.StatusConflict, code, err.Error())
 		return
 	}
 	answer(w, h.suite.State())
@@ -117,11 +122,7 @@ func (h *Handler) apply(w http.ResponseWriter, r *http.Request) {
 	if !read(w, r, &body, `{"acceptLoss":true|false}`) {
 		return
 	}
-	if err := h.suite.Apply(r.Context(), body.AcceptLoss); err != nil {
-		problem(w, http.StatusConflict, "not-put-in-force", err.Error())
-		return
-	}
-	answer(w, h.suite.State())
+	h.changed(w, h.suite.Apply(r.Context(), body.AcceptLoss), "not-put-in-force")
 }
 
 func (h *Handler) recent(w http.ResponseWriter, r *http.Request) {

@@ -7,11 +7,7 @@ import (
 
 // newFlight answers when the mission's services have been started again.
 func (h *Handler) newFlight(w http.ResponseWriter, r *http.Request) {
-	if err := h.suite.NewFlight(r.Context()); err != nil {
-		problem(w, http.StatusConflict, "no-new-flight", err.Error())
-		return
-	}
-	answer(w, h.suite.State())
+	h.changed(w, h.suite.NewFlight(r.Context()), "no-new-flight")
 }
 
 // listen answers with what went by on the wire of one pod within a moment.

@@ -10,7 +10,6 @@ import (
 
 	"artemis.example/adversary"
 	"artemis.example/local/campaign"
-	"artemis.example/local/capture"
 	"artemis.example/local/control"
 )
 
@@ -38,9 +37,7 @@ func newAttacks(l *launcher, dial campaign.Dial) (*attacks, error) {
 		return nil, err
 	}
 	suite := campaign.SuiteBehind(net.JoinHostPort(control.GatewayHost, portOf(l.options.Gateway)), dial)
-	if tapper, ok := l.resources.Node.(capture.Tapper); ok {
-		suite.Tap = tapper.Tap
-	}
+	suite.Tap = l.resources.Node.Tap
 	return &attacks{
 		campaign: c,
 		player: campaign.Player{Suite: suite, Campaign: c, Capture: l.resources.Node.Name(), Stage: l.stage,

@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 
 // ExecRequest asks to run a command inside a pod. The answer comes in two parts,
 // the first with descriptors: the near ends of pipes to the command's standard
-// input, output and error, or of its terminal. After the request, each byte on the
+// input, output and error, or of its terminal. After that part, each byte on the
 // connection is the number of a signal for the command; its end ends the command.
 // Nothing of who asks comes into the pod: no descriptor and no environment.
 type ExecRequest struct {
@@ -177,33 +176,15 @@ func receiveExec(conn *net.UnixConn) (ExecRequest, error) {
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(requestLimit))
 	defer conn.SetReadDeadline(time.Time{})
-	var length [4]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return req, fmt.Errorf("read the request: %w", err)
-	}
-	size := binary.BigEndian.Uint32(length[:])
-	if size > maxExecRequest {
-		return req, fmt.Errorf("a command line of %d bytes: at most %d", size, maxExecRequest)
-	}
-	data := make([]byte, size)
-	if _, err := io.ReadFull(conn, data); err != nil {
-		return req, fmt.Errorf("read the request: %w", err)
-	}
-	if err := json.Unmarshal(data, &req); err != nil {
+	limited := &io.LimitedReader{R: conn, N: maxExecRequest}
+	if err := json.NewDecoder(limited).Decode(&req); err != nil {
+		if limited.N == 0 {
+			err = fmt.Errorf("a command line of more than %d bytes", maxExecRequest)
+		}
 		return req, fmt.Errorf("read the request: %w", err)
 	}
 	if len(req.Argv) == 0 {
 		return req, errors.New("no command")
 	}
 	return req, nil
-}
-
-// Encode returns the request as it goes over the socket: its length in four bytes,
-// highest first, and JSON; what follows are signals.
-func (r ExecRequest) Encode() ([]byte, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), data...), nil
 }

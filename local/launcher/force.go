@@ -119,7 +119,9 @@ func (l *launcher) apply(ctx context.Context, c change) error {
 		return fmt.Errorf("put the manifests in force: %w", err)
 	}
 	l.inForce(p, stage, bad)
-	sayLosses(losses)
+	if len(losses) > 0 {
+		fmt.Fprintf(os.Stderr, "artemis: protection was given up on purpose:\n%v\n", losses)
+	}
 	if !through {
 		if err := l.envoys.set(ctx, configs, l.runs); err != nil {
 			return err
@@ -142,12 +144,6 @@ func (l *launcher) inForce(p *manifest.Project, stage string, bad error) {
 	}
 	for _, loss := range missing {
 		l.unprotected = append(l.unprotected, loss.Error())
-	}
-}
-
-func sayLosses(losses manifest.Losses) {
-	if len(losses) > 0 {
-		fmt.Fprintf(os.Stderr, "artemis: protection was given up on purpose:\n%v\n", losses)
 	}
 }
 

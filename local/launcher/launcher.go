@@ -346,27 +346,24 @@ func (l *launcher) setProblem(text string) {
 	l.notify()
 }
 
-func (l *launcher) processOf(namespace, component string) *process {
+// find returns the process of a workload, nil where there is none.
+func (l *launcher) find(is func(workload) bool) *process {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, p := range l.processes {
-		if p.workload.Namespace == namespace && p.workload.Component == component {
-			return p
-		}
+	if i := slices.IndexFunc(l.processes, func(p *process) bool { return is(p.workload) }); i >= 0 {
+		return l.processes[i]
 	}
 	return nil
 }
 
+func (l *launcher) processOf(namespace, component string) *process {
+	return l.find(func(w workload) bool { return w.Namespace == namespace && w.Component == component })
+}
+
 // runs reports whether a waypoint's process is there to take a configuration.
 func (l *launcher) runs(ref topology.Ref) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, p := range l.processes {
-		if p.workload.Namespace == ref.Namespace && p.workload.Deployment == ref.Name {
-			return p.snapshot().Ready
-		}
-	}
-	return false
+	p := l.find(func(w workload) bool { return w.ref() == ref })
+	return p != nil && p.snapshot().Ready
 }
 
 func (l *launcher) notify() {

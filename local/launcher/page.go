@@ -82,12 +82,13 @@ func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, erro
 	if pod == nil {
 		return control.Heard{}, errors.New("there is no such pod")
 	}
-	heard := control.Heard{Stage: l.stage(), Pod: name, Pieces: []control.Piece{}}
+	heard := control.Heard{Stage: l.stage(), Pod: name, Source: l.resources.Node.TapSource(),
+		Pieces: []control.Piece{}}
 	ctx, cancel := context.WithTimeout(ctx, listenFor)
 	defer cancel()
 	var mu sync.Mutex
 	flows := capture.TLSFlows{}
-	source, wait, err := l.tap(ctx, &mu, func(s capture.Segment) {
+	wait, err := l.tap(ctx, &mu, func(s capture.Segment) {
 		if s.Src.Addr() != pod.IP && s.Dst.Addr() != pod.IP {
 			return
 		}
@@ -106,7 +107,6 @@ func (l *launcher) Listen(ctx context.Context, name string) (control.Heard, erro
 	if err != nil {
 		return control.Heard{}, err
 	}
-	heard.Source = source
 	err = wait()
 	mu.Lock()
 	defer mu.Unlock()

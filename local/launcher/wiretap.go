@@ -3,7 +3,6 @@ package launcher
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -16,17 +15,17 @@ import (
 func (l *launcher) wiretap(w http.ResponseWriter, r *http.Request) {
 	var mu sync.Mutex
 	out, lines := http.NewResponseController(w), json.NewEncoder(w)
-	source, wait, err := l.tap(r.Context(), &mu, func(s capture.Segment) {
+	wait, err := l.tap(r.Context(), &mu, func(s capture.Segment) {
 		if lines.Encode(s) == nil {
 			_ = out.Flush()
 		}
 	})
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotImplemented)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Artemis-Tap", source)
+	w.Header().Set("Artemis-Tap", l.resources.Node.TapSource())
 	mu.Lock()
 	err = out.Flush()
 	mu.Unlock()
@@ -41,20 +40,15 @@ func (l *launcher) wiretap(w http.ResponseWriter, r *http.Request) {
 }
 
 // tap listens on the node's network: wait has see called with each segment, with mu
-// held, as a tap may see several connections at once. source says where it listens.
-func (l *launcher) tap(ctx context.Context, mu *sync.Mutex, see func(capture.Segment)) (
-	source string, wait func() error, err error) {
-	tapper, ok := l.resources.Node.(capture.Tapper)
-	if !ok {
-		return "", nil, errors.New("this capture has nothing to listen to")
-	}
-	wait, err = tapper.Tap(ctx, func(s capture.Segment) {
+// held, as several connections may be seen at once.
+func (l *launcher) tap(ctx context.Context, mu *sync.Mutex, see func(capture.Segment)) (wait func() error, err error) {
+	wait, err = l.resources.Node.Tap(ctx, func(s capture.Segment) {
 		mu.Lock()
 		defer mu.Unlock()
 		see(s)
 	})
 	if err != nil {
-		return "", nil, fmt.Errorf("tap the node's network: %w", err)
+		return nil, fmt.Errorf("tap the node's network: %w", err)
 	}
-	return tapper.TapSource(), wait, nil
+	return wait, nil
 }

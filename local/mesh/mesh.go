@@ -68,7 +68,7 @@ type Mesh struct {
 	// was is gone around, one that went away is not
 	// (istio.io/istio pilot/pkg/serviceregistry/ambient/waypoints.go).
 	ready sync.Map
-	next  roundRobin
+	next  atomic.Uint32 // spreads calls over the pods of a Service
 
 	mu        sync.Mutex
 	pods      map[topology.Ref]*nodeProxy
@@ -88,9 +88,7 @@ func New(cfg Config) (*Mesh, error) {
 	if cfg.Log == nil {
 		cfg.Log = NewDecisionLog(0)
 	}
-	if cfg.DropTimeout == 0 {
-		cfg.DropTimeout = 75 * time.Second
-	}
+	cfg.DropTimeout = cmp.Or(cfg.DropTimeout, 75*time.Second)
 	m := &Mesh{
 		cfg:       cfg,
 		log:       cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),

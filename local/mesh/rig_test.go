@@ -114,7 +114,11 @@ func (n *loopback) ask(c net.Conn) netip.AddrPort {
 func (n *loopback) AddPod(capture.PodSpec) (capture.Pod, error) {
 	return nil, errors.New("pods are made by the rig")
 }
-func (n *loopback) Close() error { return nil }
+func (n *loopback) Close() error      { return nil }
+func (n *loopback) TapSource() string { return "" }
+func (n *loopback) Tap(context.Context, func(capture.Segment)) (func() error, error) {
+	return nil, errors.New("the rig has a tap of its own")
+}
 
 type loopbackListener struct {
 	net.Listener

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 
 	"artemis.example/local/hbone"
 	"artemis.example/policy/decision"
@@ -46,18 +45,11 @@ func serviceAt(s *topology.Service, at netip.AddrPort) decision.Peer {
 	return to
 }
 
-// roundRobin spreads calls over the pods of a Service.
-type roundRobin struct{ n atomic.Uint32 }
-
-func (r *roundRobin) pick(b []topology.Backend) topology.Backend {
-	return b[int(r.n.Add(1))%len(b)]
-}
-
 // live is what the topology asks a running mesh for.
 func (m *Mesh) live() topology.Live {
 	return topology.Live{
 		Ready: func(w *topology.WaypointGateway) bool { _, ever := m.ready.Load(w.Pod.Ref); return ever },
-		Pick:  m.next.pick,
+		Pick:  func(b []topology.Backend) topology.Backend { return b[int(m.next.Add(1))%len(b)] },
 	}
 }
 

@@ -91,11 +91,6 @@ type chain struct {
 	gateway *topology.WaypointGateway
 }
 
-// destination is what the waypoint passes its connections on to.
-func (c chain) destination() topology.Destination {
-	return topology.Destination{Service: c.service, Port: c.port.Number}
-}
-
 // find returns the chain of an address: of a Service that is bound to this
 // waypoint, and of nothing else (filter chains inbound-vip of a waypoint with
 // waypoint-for: service).
@@ -207,7 +202,8 @@ func (t *tunnelConn) route(s *state) route {
 	if self == nil {
 		return route{failure: "the waypoint is gone"}
 	}
-	return t.w.m.route(s, self, t.chainUnder(s).destination())
+	c := t.chainUnder(s)
+	return t.w.m.route(s, self, topology.Destination{Service: c.service, Port: c.port.Number})
 }
 
 const sniffTimeout = 5 * time.Second

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"artemis.example/local/capture/netns/inside"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,9 +18,8 @@ import (
 // which is read-only as a whole: no way leads from a pod to a file of the host that
 // is executed there, nor from one pod to another's program (CVE-2019-5736).
 const (
-	programsDir = "/run/artemis"
-	emptyDir    = programsDir + "/empty"
-	insideProg  = programsDir + "/artemis"
+	emptyDir   = inside.ProgramsDir + "/empty"
+	insideProg = inside.ProgramsDir + "/artemis"
 )
 
 // system are the directories of the root that a pod sees: the system's, and those
@@ -118,7 +118,7 @@ func (v *view) mount(resolvConf string, user int) error {
 		return fmt.Errorf("writable /proc: %w", err)
 	}
 	kept := map[string]int{}
-	for _, dir := range append([]string{programsDir}, v.shared...) {
+	for _, dir := range append([]string{inside.ProgramsDir}, v.shared...) {
 		fd, err := detach(dir)
 		if err != nil {
 			return err

@@ -9,14 +9,28 @@ package netns
 import (
 	"errors"
 	"net/netip"
+	"os"
 
 	"artemis.example/local/capture"
+	"artemis.example/local/capture/netns/inside"
 )
 
 // ErrUnavailable is wrapped by every error that says that this machine, and not
 // the suite, is the reason why there can be no node. Its text says why and how
 // to allow it.
 var ErrUnavailable = errors.New("network namespaces cannot be used here")
+
+// Config is what a node is made from.
+type Config struct {
+	// Hide names directories that no pod may see, such as the one with the
+	// control socket: Unix sockets do not care about network namespaces.
+	Hide []string
+	// Share names directories that every pod sees, read-only, although no system's.
+	Share []string
+	// Programs are those that run in pods, by name: ProgramPath says where. They
+	// are copied, so that they may be closed once the node is made.
+	Programs map[string]*os.File
+}
 
 // The addresses that hold in every node and pod. They are the defaults of k3s:
 // pods in 10.244.0.0/16, the name server at 10.96.0.10.
@@ -30,7 +44,7 @@ var (
 )
 
 // ProgramPath returns where pods find a program of Config.Programs.
-func ProgramPath(name string) string { return "/run/artemis/" + name }
+func ProgramPath(name string) string { return inside.ProgramsDir + "/" + name }
 
 // Ports on 127.0.0.1 of a pod to which its traffic is redirected, and the mark
 // on the node proxy's own sockets inside a pod, which a pod has no right to set.

@@ -297,7 +297,7 @@ func TestTheNodeCarriesBetweenPodAddressesAndCanBeTapped(t *testing.T) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	heard := make(chan capture.Segment, 100)
-	wait, err := n.(capture.Tapper).Tap(ctx, func(s capture.Segment) { heard <- s })
+	wait, err := n.Tap(ctx, func(s capture.Segment) { heard <- s })
 	if err != nil {
 		t.Fatal(err)
 	}

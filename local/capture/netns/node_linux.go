@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,18 +19,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// Config is what a node is made from.
-type Config struct {
-	// Hide names directories that no pod may see, such as the one with the
-	// control socket: Unix sockets do not care about network namespaces.
-	Hide []string
-	// Share names directories that every pod sees, read-only, although no system's.
-	Share []string
-	// Programs are those that run in pods, by name: ProgramPath says where. They
-	// are copied, so that they may be closed once the node is made.
-	Programs map[string]*os.File
-}
 
 // Node is the network of the one machine that the pods run on. Its loopback
 // holds every address of the pod network; nothing leads out of it.
@@ -154,10 +144,7 @@ func (n *Node) addPod(spec capture.PodSpec) (*Pod, error) {
 func (n *Node) Close() error {
 	n.stop()
 	n.mu.Lock()
-	var pods []*Pod
-	for p := range n.pods {
-		pods = append(pods, p)
-	}
+	pods := slices.Collect(maps.Keys(n.pods))
 	n.mu.Unlock()
 	var errs []error
 	for _, p := range pods {

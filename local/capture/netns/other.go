@@ -27,12 +27,5 @@ func Owner() (uid, gid int, err error) { return os.Geteuid(), os.Getegid(), nil 
 // Unavailable passes the error on.
 func Unavailable(err error) error { return err }
 
-// Config is what a node is made from.
-type Config struct {
-	Hide     []string
-	Share    []string
-	Programs map[string]*os.File
-}
-
 // NewNode fails: there is no node on this system.
 func NewNode(Config) (capture.Node, error) { return nil, unavailable() }

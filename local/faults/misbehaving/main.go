@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -61,11 +62,7 @@ func run() error {
 }
 
 func address(variable, otherwise string) string {
-	port := os.Getenv(variable)
-	if port == "" {
-		port = otherwise
-	}
-	return net.JoinHostPort(os.Getenv("LISTEN_ADDRESS"), port)
+	return net.JoinHostPort(os.Getenv("LISTEN_ADDRESS"), cmp.Or(os.Getenv(variable), otherwise))
 }
 
 // A fault answers a request that was read; false ends the connection.

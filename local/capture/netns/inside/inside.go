@@ -42,6 +42,9 @@ const (
 	ExitNotFound    = 127
 )
 
+// ProgramsDir is where a pod finds the programs that the node brought.
+const ProgramsDir = "/run/artemis"
+
 // StartCode returns the exit code of a command that could not be started.
 func StartCode(err error) int {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {

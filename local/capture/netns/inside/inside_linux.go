@@ -34,16 +34,13 @@ func init() {
 	}
 	switch mode { // where we were asked from is nobody's business in here
 	case Command:
-		argv, path = Args(supervise, ".", path, argv), programsDir+"/artemis"
+		argv, path = Args(supervise, ".", path, argv), ProgramsDir+"/artemis"
 	case Terminal:
-		argv, path = Args(superviseTerminal, ".", path, argv), programsDir+"/artemis"
+		argv, path = Args(superviseTerminal, ".", path, argv), ProgramsDir+"/artemis"
 	}
 	err := syscall.Exec(path, argv, os.Environ())
 	os.Exit(notStarted(path, err))
 }
-
-// programsDir is where a pod finds the programs that the node brought.
-const programsDir = "/run/artemis"
 
 // notStarted says why a program does not run, and returns the exit code for it.
 func notStarted(path string, err error) int {
@@ -119,7 +116,7 @@ func mountProc() error {
 		return err
 	}
 	for _, dir := range []string{"acpi", "asound", "scsi"} {
-		if err := cover(programsDir+"/empty", "/proc/"+dir); err != nil {
+		if err := cover(ProgramsDir+"/empty", "/proc/"+dir); err != nil {
 			return err
 		}
 	}
