@@ -248,6 +248,26 @@ func TestAnswersAndEndings(t *testing.T) {
 	}
 }
 
+// TestWhoAsksLateIsToldOfABreak has a stream break before anybody has asked to be told.
+func TestWhoAsksLateIsToldOfABreak(t *testing.T) {
+	told := make(chan bool, 1)
+	r := newRig(t, func(st *hbone.Stream) {
+		_ = st.Accept()
+		_ = st.Await() // the break
+		called := false
+		st.OnBreak(func() { called = true })
+		told <- called
+	})
+	st, err := r.open("x:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = st.Reset()
+	if !<-told {
+		t.Error("it is not told")
+	}
+}
+
 func TestTheContextBoundsOpening(t *testing.T) {
 	r := newRig(t, func(st *hbone.Stream) { _, _ = st.Read(make([]byte, 1)) })
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

@@ -40,7 +40,8 @@ type Stream struct {
 	sink    syscall.RawConn
 	moved   func()
 	waiting bool
-	broken  func()
+	broken  func() // as OnBreak has it
+	broke   bool   // the other end, or the connection
 
 	// Guarded by c.mu.
 	sendable   sync.Cond
@@ -199,6 +200,7 @@ func (s *Stream) fail(err error) {
 	if s.readErr == nil {
 		s.readErr = err
 	}
+	s.broke = true
 	if s.broken != nil {
 		s.broken()
 	}
@@ -234,12 +236,15 @@ func (s *Stream) forget() {
 }
 
 // OnBreak has f called when the other end breaks the stream, or the connection
-// under it breaks; nil takes that back, and f is not running any more then. It may
-// not use the stream.
+// under it breaks, at once if that has happened; nil takes that back, and f is not
+// running any more then. It may not use the stream.
 func (s *Stream) OnBreak(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = f
+	if f != nil && s.broke {
+		f()
+	}
 }
 
 // Read reads what the peer sent.
