@@ -232,7 +232,8 @@ func openHostFiles(at place, o upOptions) (h hostFiles, err error) {
 	if err := prepareLogs(at); err != nil {
 		return h, err
 	}
-	if err := at.write(running{PID: os.Getpid(), StartedAt: time.Now(), Gateway: h.gateway.Addr().String()}); err != nil {
+	now := running{PID: os.Getpid(), StartedAt: time.Now(), Gateway: h.gateway.Addr().String()}
+	if err := at.write(now); err != nil {
 		return h, err
 	}
 	if h.token, err = at.token(); err != nil {

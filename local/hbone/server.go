@@ -133,8 +133,8 @@ func (s *Server) serve(raw net.Conn) {
 func (s *Server) handle(st *Stream) {
 	defer func() {
 		if v := recover(); v != nil {
-			cmp.Or(s.Logger, slog.Default()).Error("the handler of a tunnel panicked", "peer", st.Peer().String(), "authority", st.Authority(),
-				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			cmp.Or(s.Logger, slog.Default()).Error("the handler of a tunnel panicked", "peer", st.Peer().String(),
+				"authority", st.Authority(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			_ = st.Reset()
 		}
 	}()

@@ -388,7 +388,8 @@ func (l *launcher) State() control.State {
 	stage, world := l.mesh.World()
 	l.mu.Lock()
 	s := control.State{
-		Stage: stage, Capture: l.resources.Node.Name(), CaptureNote: l.options.CaptureNote, Waypoint: l.options.Waypoint,
+		Stage: stage, Capture: l.resources.Node.Name(), CaptureNote: l.options.CaptureNote,
+		Waypoint:  l.options.Waypoint,
 		StartedAt: l.options.StartedAt, Gateway: l.options.Gateway, Problem: l.problem, Unprotected: l.unprotected,
 		Pods: []control.Pod{},
 	}

@@ -90,7 +90,7 @@ func (l *DecisionLog) Append(r decision.Record) uint64 {
 	return l.last
 }
 
-// makeRoom gives up the oldest record of the kind that there is most of.
+// makeRoom takes away the oldest record of the kind that there is most of.
 func (l *DecisionLog) makeRoom() {
 	q := l.longest[0]
 	l.records.Remove(q.list.Remove(q.list.Front()).(*list.Element))
