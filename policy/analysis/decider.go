@@ -97,6 +97,10 @@ type question struct {
 var errHop = errors.New("a NetworkPolicy or rule looks at the address of a waypoint, of a called pod, of a host " +
 	"by name or of a caller's node, which is not in the manifests")
 
+// errSNI is returned where a decision depends on what TLS says that a port carries: a
+// waypoint looks into it where a Service's port is one of TLS.
+var errSNI = errors.New("rules look at connection.sni, which a client's TLS may say where a port carries bytes")
+
 // depends reports whether what is decided about a leg changes with the address of the
 // waypoint that opens it, or of the pod at its end.
 func (s *side) depends(l *topology.Leg, blocks []netip.Prefix) bool {
@@ -209,8 +213,10 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 		r, anyPort := s.request(l, http), q.to.anyPort
 		known := func(a authz.Attribute) bool {
 			switch a {
-			case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP, authz.AttributeSNI:
+			case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP:
 				return true
+			case authz.AttributeSNI:
+				return http
 			case authz.AttributePort:
 				return !q.to.anyPort
 			case authz.AttributeRemoteIP: // which nobody forwards where there is no HTTP
@@ -237,6 +243,9 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 			}
 			return e.Decide(&q).Allowed
 		}}
+		if wants([]decider{out}, authz.AttributeSNI) {
+			unknown = errSNI
+		}
 		if allowed, ok := out.rest.Decided(); ok && !allowed {
 			return closed(reason(e, l))
 		}

@@ -255,6 +255,8 @@ func TestWhoCanNeverSaysNobodyElseOfWhatItCouldNotJudge(t *testing.T) {
 	}
 	for because, manifests := range map[string]string{
 		"content-length": shop() + admits(`{when: [{key: "request.headers[content-length]", values: ["*"]}]}`),
+		"connection.sni": strings.Replace(shop(), "[{name: http, port: 80}]", "[{name: https, port: 80}]", 1) +
+			admits("{when: [{key: connection.sni, values: [cart.shop]}]}"),
 		"by Service cart:80, Service twin:80: ": shop() + twinService +
 			admits(`{when: [{key: "request.headers[content-length]", values: ["*"]}]}`) + "---\n" +
 			strings.Replace(policyFor("twin", `  rules: [{when: [{key: "request.headers[content-length]", values: ["*"]}]}]`+
