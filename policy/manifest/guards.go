@@ -65,7 +65,7 @@ type protected struct {
 // protect finds every protection in a set.
 func protect(s *Set) *protected {
 	out := map[guard]Key{}
-	namespaces := s.NamespaceLabels()
+	namespaces, running := s.NamespaceLabels(), s.running()
 	for namespace, own := range namespaces {
 		name := own[labelUseWaypoint]
 		if !s.waypoint(namespace, name) {
@@ -78,7 +78,7 @@ func protect(s *Set) *protected {
 			}
 		}
 	}
-	for _, w := range s.running() {
+	for _, w := range running {
 		own := w.Template.Labels
 		if cmp.Or(own[labelDataplaneMode], namespaces[w.Namespace][labelDataplaneMode]) == "ambient" {
 			out[guard{meshed, w.Namespace, w.Name}] = Key{"Namespace", "", w.Namespace}
@@ -95,7 +95,7 @@ func protect(s *Set) *protected {
 		if err != nil || !restrictsIngress(p) {
 			continue
 		}
-		for _, w := range s.running() {
+		for _, w := range running {
 			if w.Namespace == p.Namespace && selector.Matches(labels.Set(w.Template.Labels)) {
 				out[guard{isolated, w.Namespace, w.Name}] = KeyOf(p)
 			}
