@@ -28,8 +28,8 @@ type Analysis struct {
 	pods      []*caller
 	byAccount map[string][]*caller
 	gateways  []*caller
-	// sidecars are the accounts of pods with a sidecar, which speaks for them.
-	sidecars map[string]bool
+	// sidecars are the workloads with a sidecar, which speaks for them, by account.
+	sidecars map[string][]string
 	// taken are the accounts that somebody among the manifests runs as, those of
 	// waypoints and the gateway included.
 	taken   map[string]bool
@@ -43,7 +43,7 @@ type Analysis struct {
 
 func newAnalysis(worlds ...*topology.World) *Analysis {
 	a := &Analysis{
-		taken: map[string]bool{}, sidecars: map[string]bool{}, counted: map[workload]bool{},
+		taken: map[string]bool{}, sidecars: map[string][]string{}, counted: map[workload]bool{},
 		byAccount: map[string][]*caller{}, memo: map[string]*diagram{},
 	}
 	for _, w := range worlds {
@@ -56,7 +56,8 @@ func newAnalysis(worlds ...*topology.World) *Analysis {
 		namespaces := w.Set.NamespaceLabels()
 		for _, of := range w.Set.AllWorkloads() {
 			if manifest.Sidecar(of, namespaces[of.Namespace]) {
-				a.sidecars[of.Namespace+"/"+cmp.Or(of.Template.Spec.ServiceAccountName, "default")] = true
+				account := of.Namespace + "/" + cmp.Or(of.Template.Spec.ServiceAccountName, "default")
+				a.sidecars[account] = append(a.sidecars[account], of.Name)
 			}
 		}
 	}
@@ -397,7 +398,8 @@ func (w *sweep) strangers(to *closedTo, ds []*destination, bytes bool) {
 				w.fail(last(ds), err)
 			}
 			for _, who := range people {
-				w.stranger(&caller{name: who.words, kind: Account, account: who.namespace + "/" + who.account,
+				account := who.namespace + "/" + who.account
+				w.stranger(&caller{name: who.words, kind: Account, account: account, workloads: w.sidecars[account],
 					namespace: who.namespace, cell: where.words}, where, to, ds, bytes)
 			}
 		}

@@ -29,10 +29,12 @@ const (
 
 // caller is one class of callers, with one of it for every side.
 type caller struct {
-	name     string
-	kind     Kind
-	account  string // "namespace/account" of its identity
-	identity string
+	name    string
+	kind    Kind
+	account string // "namespace/account" of its identity
+	// workloads are those with a sidecar that have the account.
+	workloads []string
+	identity  string
 	// cell, namespace and labels are what pods that nobody wrote have.
 	cell      string
 	namespace string

@@ -69,7 +69,9 @@ func (a *Allow) means(c *caller) bool {
 	in := a.Project == cell || a.Project == c.namespace || c.pod != nil && a.Project == c.pod.Namespace ||
 		c.cell != "" && a.Project == c.cell
 	// A pod is whom its account says: two pods with one account are one caller.
-	return in && (a.WholeCell || a.Component == name || c.kind == Workload && a.Component == c.pod.ServiceAccount)
+	named := a.Component == name || slices.Contains(c.workloads, a.Component) ||
+		c.kind == Workload && a.Component == c.pod.ServiceAccount
+	return in && (a.WholeCell || named)
 }
 
 // meant returns the accounts that a claim names and no pod of the manifests runs as,

@@ -165,6 +165,8 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 			edit{}, both, "no ReferenceGrant", false},
 		{"a second waypoint for some of the calls", "", edit{"istio.io/use-waypoint: w}",
 			"istio.io/use-waypoint: w, istio.io/use-waypoint-canary: v}"}, both, "use-waypoint-canary", false},
+		{"a waypoint of a namespace that is not among the manifests", "", edit{"istio.io/use-waypoint: w}",
+			"istio.io/use-waypoint: w, istio.io/use-waypoint-namespace: infra}"}, both, "Gateway infra/w", false},
 		{"a waypoint whose pods are another's", "", edit{"istio-waypoint, listeners",
 			"istio-waypoint, addresses: [{type: Hostname, value: w.shop.svc.cluster.local}], listeners"}, both,
 			"spec.addresses", false},

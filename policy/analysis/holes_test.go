@@ -51,6 +51,22 @@ func fence(peer string) string {
 
 func admits(rule string) string { return policyFor("more", "  rules: ["+rule+"]\n") }
 
+const sidecars = `---
+apiVersion: v1
+kind: Namespace
+metadata: {name: ext, labels: {istio-injection: enabled}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: edge, namespace: ext}
+spec:
+  selector: {matchLabels: {app: gw}}
+  template:
+    metadata: {labels: {app: gw}}
+    spec: {serviceAccountName: gw, containers: [{name: main, image: x}]}
+---
+`
+
 // TestAClaimIsAboutThoseWhomItNames judges claims about callers that no manifest has: a
 // rule may mean them and others alike, and what is claimed of the ones is not claimed
 // of the others.
@@ -90,6 +106,12 @@ func TestAClaimIsAboutThoseWhomItNames(t *testing.T) {
 		{"the same pods, kept out by the namespace's name", open +
 			fence("{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop}}}"),
 			"never: [{project: three, wholeCell: true}, {project: three, component: x}]", Proven, ""},
+		{"a workload with a sidecar may call, by its name", meshed + sidecars + from("ext/sa/gw"),
+			"only: [{project: shop, component: web}, {project: ext, component: edge}]", Proven, ""},
+		{"a workload with a sidecar may call, by its account", meshed + sidecars + from("ext/sa/gw"),
+			"only: [{project: shop, component: web}, {project: ext, component: gw}]", Proven, ""},
+		{"what a sidecar does", meshed + sidecars + from("ext/sa/gw"),
+			"always: [{project: ext, component: edge}]", NotJudged, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			claims, err := ReadClaims("claims.yaml", []byte("claims:\n- to: shop/cart\n  "+c.claim+"\n"))

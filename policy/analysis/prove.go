@@ -165,7 +165,11 @@ func (a *Analysis) always(of *topology.Pod, entries []Allow) (breaks []Break, no
 				continue
 			}
 			meant = true
-			if c.kind == Ingress && led && !leads(c) {
+			switch {
+			case c.kind == Ingress && led && !leads(c):
+				continue
+			case w.sidecars[c.account] != nil:
+				notJudged = append(notJudged, c.name+" has a sidecar, and only ambient meshes are judged")
 				continue
 			}
 			for _, one := range w.addressed(c) {

@@ -24,10 +24,8 @@ func (in *Input) leads(origin Origin, key Key, from, to []Scope) {
 		return
 	}
 	for _, s := range to {
-		if !slices.ContainsFunc(
-			from,
-			func(f Scope) bool { return f.Namespace == s.Namespace && f.Service == s.Service },
-		) {
+		same := func(f Scope) bool { return f.Namespace == s.Namespace && f.Service == s.Service }
+		if !slices.ContainsFunc(from, same) {
 			s.Around = true
 			in.gap(Gap{Origin: origin, Object: key,
 				Why: "it leads to " + s.Service + ", too, past the policies of that Service"}, s)
@@ -117,6 +115,7 @@ func (in *Input) around() {
 			}
 		}
 	}
+	in.waypointsElsewhere()
 	in.canaries()
 	in.clusterLabels()
 	in.meshConfig()
@@ -132,6 +131,24 @@ func (in *Input) granted(from string, to Scope) bool {
 				return r.Kind == "Service" && (r.Name == "" || r.Name == to.Service)
 			})
 	})
+}
+
+// waypointsElsewhere names the Services whose waypoint is of a namespace of which no Gateway
+// is among the files: whether it is there is not known. Without it callers go to the pods.
+func (in *Input) waypointsElsewhere() {
+	gateways := map[string]bool{"": true} // by namespace
+	for _, g := range in.Set.Gateways {
+		gateways[g.Namespace] = true
+	}
+	for _, s := range in.Set.Services {
+		at := in.waypointOf(s.Namespace, s.Labels)
+		if at.Name == "" || at.Name == "none" || gateways[at.Namespace] {
+			continue
+		}
+		in.gap(Gap{Origin: in.Set.Origins[KeyOf(s)], Object: at,
+			Why: "is not among the files, nor any of its namespace: what it admits is not known"},
+			Scope{Namespace: s.Namespace, Service: s.Name, Around: true})
+	}
 }
 
 // canaries names what sends some of its calls to a second waypoint.
