@@ -72,23 +72,24 @@ func Play(ctx context.Context, where Arena, c *adversary.Campaign, o Options) (R
 		}
 	}()
 	for _, stage := range report.Stages {
-		if err := where.SetStage(ctx, stage); err != nil {
-			return report, fmt.Errorf("switch to stage %s: %w", stage, err)
-		}
-		if o.Launch {
-			if err := where.Fly(ctx); err != nil {
-				return report, err
-			}
-		}
-		if err := playStage(ctx, where, State{stage, before.Capture}, attacks, o, &report); err != nil {
+		if err := report.playStage(ctx, where, stage, attacks, o); err != nil {
 			return report, err
 		}
 	}
 	return report, nil
 }
 
-func playStage(ctx context.Context, where Arena, now State, attacks []adversary.Attack, o Options,
-	report *Report) error {
+// playStage plays attacks at a stage and adds their results.
+func (r *Report) playStage(ctx context.Context, where Arena, stage string, attacks []adversary.Attack,
+	o Options) error {
+	if err := where.SetStage(ctx, stage); err != nil {
+		return fmt.Errorf("switch to stage %s: %w", stage, err)
+	}
+	if o.Launch {
+		if err := where.Fly(ctx); err != nil {
+			return err
+		}
+	}
 	note := o.Note
 	if note == nil {
 		note = func(string) {}
@@ -98,18 +99,18 @@ func playStage(ctx context.Context, where Arena, now State, attacks []adversary.
 			note(a.ID + " is not played here: " + lacks)
 			continue
 		}
-		r, err := playInFlight(ctx, where, now, a, o.Launch)
+		result, err := playInFlight(ctx, where, State{stage, r.Capture}, a, o.Launch)
 		if err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		report.Results = append(report.Results, r)
+		r.Results = append(r.Results, result)
 		if o.Progress != nil {
-			o.Progress(r)
+			o.Progress(result)
 		}
-		if a.Spoils != "" && r.Evidence != nil && r.Evidence.Effect {
+		if a.Spoils != "" && result.Evidence != nil && result.Evidence.Effect {
 			note(a.ID + " succeeded: " + a.Spoils)
 		}
 	}

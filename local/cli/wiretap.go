@@ -38,11 +38,12 @@ func newWiretapCommand(at *place) *cobra.Command {
 			return nil
 		},
 		RunE: withSuite(at, func(cmd *cobra.Command, args []string, c *client) error {
-			caller, method, path := usualCall(to)
+			asked := usualCall(to)
+			asked.from = cmp.Or(from, asked.from)
 			if len(args) == 2 {
-				method, path = args[0], args[1]
+				asked.method, asked.path = args[0], args[1]
 			}
-			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, cmp.Or(from, caller), to, method, path)
+			return wiretap(cmd.Context(), cmd.OutOrStdout(), c, asked)
 		}),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "who calls (default: somebody who may)")
@@ -50,13 +51,16 @@ func newWiretapCommand(at *place) *cobra.Command {
 	return cmd
 }
 
-// usualCall returns a call that a service of the mission has, and somebody who may
+// tappedCall is the call that is listened to.
+type tappedCall struct{ from, to, method, path string }
+
+// usualCall returns a call that a service of the mission has, from somebody who may
 // make it. One that only reads is preferred; where there is none, the path is read
 // all the same, which the service refuses without doing anything.
-func usualCall(to string) (from, method, path string) {
+func usualCall(to string) tappedCall {
 	_, name, _ := strings.Cut(to, "/")
 	service, _ := catalog.Lookup(name)
-	from, method, path = "orion/comms-system", http.MethodGet, "/"
+	usual := tappedCall{"orion/comms-system", to, http.MethodGet, "/"}
 	for i, rule := range service.Rules {
 		reads := rule.Method == http.MethodGet
 		if i > 0 && !reads {
@@ -64,23 +68,23 @@ func usualCall(to string) (from, method, path string) {
 		}
 		for _, caller := range rule.Callers {
 			if caller.Cell != "" {
-				from, path = caller.Cell+"/"+caller.Component, strings.TrimSuffix(rule.Paths[0], "*")
+				usual.from, usual.path = caller.String(), strings.TrimSuffix(rule.Paths[0], "*")
 				if reads {
-					return from, method, path
+					return usual
 				}
 				break
 			}
 		}
 	}
-	return from, method, path
+	return usual
 }
 
-func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, path string) error {
-	state, caller, err := c.pod(ctx, from)
+func wiretap(ctx context.Context, out io.Writer, c *client, asked tappedCall) error {
+	state, caller, err := c.pod(ctx, asked.from)
 	if err != nil {
 		return err
 	}
-	_, callee, err := c.pod(ctx, to)
+	_, callee, err := c.pod(ctx, asked.to)
 	if err != nil {
 		return err
 	}
@@ -97,9 +101,9 @@ func wiretap(ctx context.Context, out io.Writer, c *client, from, to, method, pa
 		heard: make(chan struct{}, 1), flows: capture.TLSFlows{}}
 	go tap.read(resp.Body)
 
-	url := fmt.Sprintf("http://%s.%s.svc.cluster.local:8080%s", callee.Component, callee.Namespace, path)
-	fmt.Fprintf(out, "%s calls %s %s\n\n", from, method, url)
-	answer, code, err := requestInPod(c.at, state, caller, method, url)
+	url := fmt.Sprintf("http://%s.%s.svc.cluster.local:8080%s", callee.Component, callee.Namespace, asked.path)
+	fmt.Fprintf(out, "%s calls %s %s\n\n", asked.from, asked.method, url)
+	answer, code, err := requestInPod(c.at, state, caller, asked.method, url)
 	if err != nil {
 		return err
 	}
