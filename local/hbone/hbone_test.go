@@ -143,6 +143,7 @@ func TestAHandlerThatPanicsCostsItsOwnStream(t *testing.T) {
 }
 
 func TestTunnelsCarryBytesBothWaysAndEndOneWayAtATime(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo)
 	var wg sync.WaitGroup
 	for i := range 150 { // more than one connection takes
@@ -366,6 +367,7 @@ func TestAnotherClient(t *testing.T) {
 // TestAnotherServer speaks to the standard library's HTTP/2 server with our
 // client.
 func TestAnotherServer(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo)
 	ln, err := tls.Listen("tcp4", "127.0.0.1:0", r.ca.Source(serverID).ServerConfig())
 	if err != nil {
@@ -403,7 +405,7 @@ func TestAnotherServer(t *testing.T) {
 				return
 			}
 			defer st.Close()
-			sent := make([]byte, 1<<20)
+			sent := make([]byte, 400<<10) // more than a stream may send ahead
 			_, _ = rand.Read(sent)
 			go func() { _, _ = st.Write(sent); _ = st.CloseWrite() }()
 			if got, err := io.ReadAll(st); err != nil || !bytes.Equal(got, sent) {
@@ -435,6 +437,7 @@ func TestDeadlinesWakeAReader(t *testing.T) {
 // client's certificate is valid: it goes on, and the next begins on a connection
 // of its own. A client that is another implementation learns that by GOAWAY.
 func TestAnExpiredPeerIsAskedToConnectAnew(t *testing.T) {
+	t.Parallel()
 	ca, err := identity.NewCA(identity.Options{TTL: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
