@@ -59,7 +59,7 @@ func (s *Suite) eavesdrop(ctx context.Context, a adversary.Attack) *adversary.Ev
 				text := one.Data[at:]
 				e.Body = string(text[:min(len(text), 200)])
 				e.Concluded, e.Effect = adversary.Allowed, true
-				e.Remote = one.From + " to " + one.To
+				e.Remote = fmt.Sprintf("%s to %s", one.Src, one.Dst)
 				e.Note = "the command was read in plaintext on its way between two pods"
 				return e
 			}

@@ -11,11 +11,10 @@ import (
 // Segment is what went over the node's network in one piece, as a listener on
 // it sees it.
 type Segment struct {
-	At       time.Time      `json:"at"`
-	Src, Dst netip.AddrPort `json:"-"`
-	From     string         `json:"from"` // Src as text
-	To       string         `json:"to"`   // Dst as text
-	Data     []byte         `json:"data"`
+	At   time.Time      `json:"at"`
+	Src  netip.AddrPort `json:"from"`
+	Dst  netip.AddrPort `json:"to"`
+	Data []byte         `json:"data"`
 }
 
 const protocolTCP = 6
@@ -40,18 +39,17 @@ func TCPSegment(packet []byte) (Segment, bool) {
 	}
 	src := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[12:16])), binary.BigEndian.Uint16(tcp))
 	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[16:20])), binary.BigEndian.Uint16(tcp[2:]))
-	return Segment{Src: src, Dst: dst, From: src.String(), To: dst.String(), Data: append([]byte(nil),
-		tcp[offset:]...)}, true
+	return Segment{Src: src, Dst: dst, Data: bytes.Clone(tcp[offset:])}, true
 }
 
 // TLSFlows remembers of each direction of a connection how much of its last TLS
 // record is still to come: the network cuts records wherever it likes.
-type TLSFlows map[[2]string]int
+type TLSFlows map[[2]netip.AddrPort]int
 
 // Record returns the kind of the TLS record (RFC 8446, 5.1) that the next piece of
 // a flow starts with or goes on with, empty where there is none.
 func (f TLSFlows) Record(s Segment) string {
-	way, b := [2]string{s.From, s.To}, s.Data
+	way, b := [2]netip.AddrPort{s.Src, s.Dst}, s.Data
 	kind, rest := "", f[way]
 	defer func() { f[way] = rest }()
 	if rest > 0 {

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 )
 
@@ -28,7 +29,8 @@ func TestASegmentIsReadFromItsPacket(t *testing.T) {
 		{packet(5, 5, "hello")[:30], false},
 	} {
 		s, ok := TCPSegment(c.packet)
-		if ok != c.ok || ok && (string(s.Data) != "hello" || s.From != "10.0.0.1:8080" || s.To != "10.0.0.2:15008") {
+		if ok != c.ok || ok && (string(s.Data) != "hello" ||
+			s.Src.String() != "10.0.0.1:8080" || s.Dst.String() != "10.0.0.2:15008") {
 			t.Errorf("%x: %v, %+v", c.packet, ok, s)
 		}
 	}
@@ -50,16 +52,19 @@ func FuzzTCPSegment(f *testing.F) {
 // of it is no plaintext.
 func TestAPieceIsCalledWhatItIs(t *testing.T) {
 	flows := TLSFlows{}
-	for _, c := range []struct{ from, data, want string }{
-		{"a", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", Plaintext},
-		{"a", "caf\xc3", Plaintext},
-		{"a", "", Plaintext},
-		{"b", "\x16\x03\x03\x00\x08\x02\x00", "TLS handshake"},
-		{"b", "\x00\x04\xb6\x03\x03\x52", "TLS record, continued"},
-		{"c", "\x4b\x3c\x8f\x97\x47\x6c\x26\xc8\x8c\xbe\x61", "binary"},
+	for _, c := range []struct {
+		from       uint16
+		data, want string
+	}{
+		{1, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", Plaintext},
+		{1, "caf\xc3", Plaintext},
+		{1, "", Plaintext},
+		{2, "\x16\x03\x03\x00\x08\x02\x00", "TLS handshake"},
+		{2, "\x00\x04\xb6\x03\x03\x52", "TLS record, continued"},
+		{3, "\x4b\x3c\x8f\x97\x47\x6c\x26\xc8\x8c\xbe\x61", "binary"},
 	} {
-		if got := flows.Kind(Segment{From: c.from, To: "d", Data: []byte(c.data)}); got != c.want {
-			t.Errorf("%q from %s: %s, want %s", c.data, c.from, got, c.want)
+		if got := flows.Kind(Segment{Src: netip.AddrPortFrom(NodeIP, c.from), Data: []byte(c.data)}); got != c.want {
+			t.Errorf("%q from port %d: %s, want %s", c.data, c.from, got, c.want)
 		}
 	}
 }

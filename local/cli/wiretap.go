@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -193,7 +193,7 @@ func (v *tapView) read(r io.Reader) {
 			fmt.Fprintln(v.out, s.Error)
 			return
 		}
-		if !v.concerns(s.From) && !v.concerns(s.To) {
+		if !slices.Contains(v.ends, s.Src.Addr().String()) && !slices.Contains(v.ends, s.Dst.Addr().String()) {
 			continue
 		}
 		v.show(s.Segment)
@@ -204,14 +204,10 @@ func (v *tapView) read(r io.Reader) {
 	}
 }
 
-func (v *tapView) concerns(addr string) bool {
-	return slices.ContainsFunc(v.ends, func(end string) bool { return strings.HasPrefix(addr, end+":") })
-}
-
 func (v *tapView) show(s capture.Segment) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.From), v.name(s.To),
+	fmt.Fprintf(v.out, "%s %s -> %s, %d bytes: ", s.At.Format("15:04:05.000000"), v.name(s.Src), v.name(s.Dst),
 		len(s.Data))
 	kind := v.flows.Kind(s)
 	v.pieces++
@@ -229,13 +225,9 @@ func (v *tapView) show(s capture.Segment) {
 	}
 }
 
-func (v *tapView) name(addr string) string {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr
-	}
+func (v *tapView) name(end netip.AddrPort) string {
 	// What has an address and runs no Deployment is a waypoint or the gateway.
-	return addr + " (" + cmp.Or(v.names[host], "waypoint") + ")"
+	return end.String() + " (" + cmp.Or(v.names[end.Addr().String()], "waypoint") + ")"
 }
 
 func printable(s string) string {

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"time"
 
 	"artemis.example/local/capture"
 	"artemis.example/local/http1"
@@ -312,15 +311,13 @@ type gatewayConn struct {
 func (c *gatewayConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.link.answered.Store(true)
-		c.link.moved.Store(time.Now().UnixNano())
+		c.link.note(true)
 	}
 	return n, err
 }
 
 func (c *gatewayConn) Write(p []byte) (int, error) {
-	c.link.answered.Store(false)
-	c.link.moved.Store(time.Now().UnixNano())
+	c.link.note(false)
 	return c.Conn.Write(p)
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -71,8 +72,7 @@ func (t *tap) heard(src, dst netip.AddrPort, data []byte) {
 	if !t.active.Load() {
 		return
 	}
-	s := capture.Segment{At: time.Now(), Src: src, Dst: dst, From: src.String(), To: dst.String(),
-		Data: append([]byte(nil), data...)}
+	s := capture.Segment{At: time.Now(), Src: src, Dst: dst, Data: bytes.Clone(data)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, see := range t.ears {

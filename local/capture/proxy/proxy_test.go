@@ -317,7 +317,7 @@ func TestTheNodeCarriesBetweenPodAddressesAndCanBeTapped(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	heard := make(chan string, 10)
 	wait, err := n.Tap(ctx, func(s capture.Segment) {
-		heard <- s.Src.Addr().String() + ">" + s.To + " " +
+		heard <- s.Src.Addr().String() + ">" + s.Dst.String() + " " +
 			string(s.Data)
 	})
 	if err != nil {
