@@ -284,11 +284,20 @@ func (e envoy) inTrustDomain(principal string) string {
 }
 
 func (e envoy) account(v string) (matcher, error) {
-	ns, sa, ok := strings.Cut(v, "/")
-	if !ok {
-		ns, sa = e.namespace, v
+	m := accountValue(e.namespace, v)
+	m.op = opAccount
+	r, err := regexp.Compile("^" + spiffePrefix + ".+/ns/" + regexp.QuoteMeta(m.ns) + "/(.+/|)sa/" +
+		regexp.QuoteMeta(m.sa) + "(/.+)?$")
+	m.regex = r
+	return m, err
+}
+
+// accountValue takes a ServiceAccount apart: without a namespace it is of the policy's.
+func accountValue(namespace, v string) matcher {
+	if ns, sa, ok := strings.Cut(v, "/"); ok {
+		return matcher{ns: ns, sa: sa}
 	}
-	return matcher{op: opAccount, s: "/ns/" + ns + "/", parts: []string{"sa/" + sa}}, nil
+	return matcher{ns: namespace, sa: v}
 }
 
 func namespaceValue(v string) (matcher, error) {
@@ -302,12 +311,9 @@ func trustDomainValue(v string) (matcher, error) {
 		return matcher{op: opPrefix, s: spiffePrefix}, nil
 	case !star:
 		return matcher{op: opPrefix, s: spiffePrefix + v + "/"}, nil
-	case strings.Contains(v, "/"):
-		r, err := regexp.Compile("^(?:" + spiffePrefix + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) +
-			"/.*)$")
-		return matcher{op: opRegex, regex: r, parts: []string{before, after}}, err
 	}
-	return matcher{op: opTrustDomain, parts: []string{before, after}}, nil
+	r, err := regexp.Compile("^" + spiffePrefix + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) + "/.*$")
+	return matcher{op: opTrustDomain, regex: r, parts: []string{before, after}}, err
 }
 
 func unsupported(string) (matcher, error) {

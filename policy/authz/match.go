@@ -10,11 +10,11 @@ import (
 type matcher struct {
 	op     op
 	s      string
-	parts  []string       // of opContains, opAccount, opTrustDomain, opRegex
-	regex  *regexp.Regexp // of opRegex
+	parts  []string       // of opContains, opTrustDomain
+	regex  *regexp.Regexp // of opAccount, opTrustDomain
 	prefix netip.Prefix   // of addresses
 	port   uint16         // of ports
-	ns, sa string         // of service accounts as ztunnel compares them
+	ns, sa string         // of service accounts
 	tmpl   *template      // of opTemplate
 }
 
@@ -32,8 +32,7 @@ const (
 	opIdentitySuffix // spiffe:// then anything, then s
 	opContains       // the parts one after another, anything between
 	opAccount        // Envoy's regex for serviceAccounts
-	opTrustDomain    // a trust domain that starts with parts[0] and ends with parts[1]
-	opRegex
+	opTrustDomain    // and for a trust domain that starts with parts[0] and ends with parts[1]
 	opTemplate
 )
 
@@ -92,17 +91,7 @@ func (m *matcher) matches(v string) bool {
 		return ok && strings.HasSuffix(rest, m.s)
 	case opContains:
 		return containsInOrder(v, m.parts)
-	case opAccount:
-		return m.account(v)
-	case opTrustDomain:
-		rest, ok := cutSPIFFE(v)
-		if !ok {
-			return false
-		}
-		i := strings.IndexByte(rest, '/')
-		return i >= 0 && i >= len(m.parts[0])+len(m.parts[1]) &&
-			strings.HasPrefix(rest[:i], m.parts[0]) && strings.HasSuffix(rest[:i], m.parts[1])
-	case opRegex:
+	case opAccount, opTrustDomain:
 		return m.regex.MatchString(v)
 	case opTemplate:
 		return m.tmpl.matches(v)
@@ -121,41 +110,6 @@ func containsInOrder(v string, parts []string) bool {
 		v = v[i+len(p):]
 	}
 	return true
-}
-
-// account is the regular expression spiffe://.+/ns/N/(.+/|)sa/S(/.+)? by hand.
-func (m *matcher) account(v string) bool {
-	rest, ok := cutSPIFFE(v)
-	if !ok || len(rest) < 2 {
-		return false
-	}
-	// m.s is "/ns/N/", m.parts[0] "sa/S".
-	for from := 1; ; {
-		i := strings.Index(rest[from:], m.s)
-		if i < 0 {
-			return false
-		}
-		if accountTail(rest[from+i+len(m.s):], m.parts[0]) {
-			return true
-		}
-		from += i + 1
-	}
-}
-
-func accountTail(tail, sa string) bool {
-	for at := 0; ; {
-		i := strings.Index(tail[at:], sa)
-		if i < 0 {
-			return false
-		}
-		pos := at + i
-		after := tail[pos+len(sa):]
-		starts := pos == 0 || (pos >= 2 && tail[pos-1] == '/')
-		if starts && (after == "" || (after[0] == '/' && len(after) > 1)) {
-			return true
-		}
-		at = pos + 1
-	}
 }
 
 // parseIdentity splits spiffe://TD/ns/NS/sa/SA, exactly five segments, as

@@ -13,18 +13,13 @@ import (
 // istio/ztunnel src/rbac.rs). It sees connections: HTTP attributes are lost on
 // the way, and what is left of a rule decides.
 type NodeProxy struct {
-	global     []*nodePolicy
+	root       []*nodePolicy // for workloads of every namespace
 	namespaces map[string][]*nodePolicy
-	// mesh are policies of the root namespace with a selector: they reach
-	// workloads of every namespace.
-	mesh []*nodePolicy
 }
 
 type nodePolicy struct {
 	policy
-	namespace, name string
-	selector        map[string]string
-	selects         bool
+	selector map[string]string // empty for all
 }
 
 // NewNodeProxy compiles the policies. Those that node proxies do not receive
@@ -37,13 +32,9 @@ func NewNodeProxy(cfg Config, policies []*securityv1.AuthorizationPolicy) *NodeP
 		if len(targets(p)) > 0 || !(isAllow(p) || isDeny(p)) || dryRun(p) {
 			continue
 		}
-		compiled := compileNode(p)
-		switch {
-		case p.Namespace == cfg.RootNamespace && compiled.selects:
-			n.mesh = append(n.mesh, compiled)
-		case p.Namespace == cfg.RootNamespace:
-			n.global = append(n.global, compiled)
-		default:
+		if compiled := compileNode(p); p.Namespace == cfg.RootNamespace {
+			n.root = append(n.root, compiled)
+		} else {
 			n.namespaces[p.Namespace] = append(n.namespaces[p.Namespace], compiled)
 		}
 	}
@@ -56,12 +47,9 @@ func (n *NodeProxy) ForWorkload(namespace string, labels map[string]string) *Eng
 	if n == nil {
 		return nil
 	}
-	attached := slices.Clone(n.global)
-	for _, p := range slices.Concat(n.mesh, n.namespaces[namespace]) {
-		if !p.selects || subset(p.selector, labels) {
-			attached = append(attached, p)
-		}
-	}
+	attached := slices.DeleteFunc(slices.Concat(n.root, n.namespaces[namespace]), func(p *nodePolicy) bool {
+		return !subset(p.selector, labels)
+	})
 	slices.SortStableFunc(attached, func(a, b *nodePolicy) int { return strings.Compare(a.key, b.key) })
 	var set ruleSet
 	for _, p := range attached {
@@ -89,34 +77,31 @@ func subset(selector, labels map[string]string) bool {
 
 func compileNode(p *securityv1.AuthorizationPolicy) *nodePolicy {
 	out := &nodePolicy{
-		policy:    policy{key: p.Namespace + "/" + p.Name, deny: isDeny(p), enforceable: true},
-		namespace: p.Namespace, name: p.Name,
+		policy:   policy{key: p.Namespace + "/" + p.Name, deny: isDeny(p), enforceable: true},
 		selector: p.Spec.GetSelector().GetMatchLabels(),
-		selects:  p.Spec.GetSelector() != nil,
 	}
 	for i, r := range p.Spec.Rules {
 		if r == nil {
 			continue
 		}
-		lost := HTTPAttributes(r)
+		id, lost := RuleID(p.Namespace, p.Name, i), HTTPAttributes(r)
 		for _, field := range lost {
-			out.skip(i, field, !out.deny)
+			out.skip(id, field, !out.deny)
 		}
 		for _, f := range r.From {
 			if s := f.GetSource(); len(s.GetTrustDomains())+len(s.GetNotTrustDomains()) > 0 {
-				out.skip(i, "trustDomains", false)
+				out.skip(id, "trustDomains", false)
 			}
 		}
 		if out.deny || len(lost) == 0 {
-			out.tcp = append(out.tcp, ztunnel{p.Namespace}.rule(RuleID(p.Namespace, p.Name, i), out.key, r))
+			out.tcp = append(out.tcp, ztunnel{p.Namespace}.rule(id, out.key, r))
 		}
 	}
 	return out
 }
 
-func (p *nodePolicy) skip(rule int, field string, whole bool) {
-	s := Skip{Policy: p.key, Rule: RuleID(p.namespace, p.name, rule), Field: field, Why: errNotAtNode.Error(),
-		Whole: whole}
+func (p *nodePolicy) skip(rule, field string, whole bool) {
+	s := Skip{Policy: p.key, Rule: rule, Field: field, Why: errNotAtNode.Error(), Whole: whole}
 	if !slices.Contains(p.tcpSkips, s) {
 		p.tcpSkips = append(p.tcpSkips, s)
 	}
@@ -176,13 +161,7 @@ func (z ztunnel) meaning(name string) (meaning, bool) {
 	return meaning{}, false
 }
 
-func (z ztunnel) account(v string) (matcher, error) {
-	ns, sa, ok := strings.Cut(v, "/")
-	if !ok {
-		ns, sa = z.namespace, v
-	}
-	return matcher{ns: ns, sa: sa}, nil
-}
+func (z ztunnel) account(v string) (matcher, error) { return accountValue(z.namespace, v), nil }
 
 func (z ztunnel) rule(id, policy string, r *securityv1beta1.Rule) rule {
 	out, _ := compileRule(id, policy, r, z.clause)

@@ -195,8 +195,8 @@ func (f *field) value(m *matcher, written string) Value {
 	case attrSourceIP, attrTunnelIP, attrRemoteIP, attrDestIP, attrDestPort:
 		return v
 	case attrAccount:
-		v.Pattern = automaton.Or(spiffe().Some(automaton.NoSlash).Literal("/ns/" + m.ns + "/sa/" + m.sa))
 		v.Identity = m.ns + "/" + m.sa
+		v.Pattern = automaton.Or(spiffe().Some(automaton.NoSlash).Literal("/ns/" + m.ns + "/sa/" + m.sa))
 		return v
 	case attrIdentity:
 		v.Pattern = m.pattern(spiffe(), automaton.Any, nil)
@@ -222,8 +222,7 @@ func (f *field) value(m *matcher, written string) Value {
 		case opExact:
 			v.Identity = identityOf(m.s)
 		case opAccount:
-			v.Identity = strings.TrimSuffix(strings.TrimPrefix(m.s, "/ns/"), "/") + "/" + strings.TrimPrefix(m.parts[0],
-				"sa/")
+			v.Identity = m.ns + "/" + m.sa
 		}
 	}
 	return v
@@ -286,18 +285,18 @@ func (m *matcher) pattern(before automaton.Sequence, any automaton.Set, behind a
 		var all []automaton.Sequence
 		for _, deep := range []bool{false, true} {
 			for _, longer := range []bool{false, true} {
-				q := spiffe().Some(automaton.Any).Literal(m.s)
+				q := spiffe().Some(automaton.Any).Literal("/ns/" + m.ns + "/")
 				if deep {
 					q = q.Some(automaton.Any).Literal("/")
 				}
-				if q = q.Literal(m.parts[0]); longer {
+				if q = q.Literal("sa/" + m.sa); longer {
 					q = q.Literal("/").Some(automaton.Any)
 				}
 				all = append(all, q)
 			}
 		}
 		return automaton.Or(all...)
-	case opTrustDomain, opRegex:
+	case opTrustDomain:
 		return automaton.Or(spiffe().Literal(m.parts[0]).Many(automaton.NoSlash).Literal(m.parts[1]).Literal("/").Many(
 			automaton.Any))
 	case opTemplate:

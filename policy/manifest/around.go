@@ -136,7 +136,7 @@ func (in *Input) granted(from string, to Scope) bool {
 // waypointsElsewhere names the Services whose waypoint is of a namespace of which no Gateway
 // is among the files: whether it is there is not known. Without it callers go to the pods.
 func (in *Input) waypointsElsewhere() {
-	gateways := map[string]bool{"": true} // by namespace
+	gateways := map[string]bool{} // by namespace
 	for _, g := range in.Set.Gateways {
 		gateways[g.Namespace] = true
 	}

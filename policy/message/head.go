@@ -65,9 +65,8 @@ type Head struct {
 	nominated      []string
 }
 
-// methods are what Envoy's parser knows (quiche BalsaFrame with Envoy's list,
-// source/common/http/http1/balsa_parser.cc).
-// KnownMethod reports whether Envoy's parser takes a method for one.
+// KnownMethod reports whether Envoy's parser takes a method for one (quiche BalsaFrame
+// with Envoy's list, source/common/http/http1/balsa_parser.cc).
 func KnownMethod(m string) bool {
 	switch m {
 	case "GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
@@ -97,10 +96,8 @@ func (h *Head) ParseRequest(raw string) error {
 	if versionErr == nil && h.Minor != 1 {
 		versionErr = ErrVersion // Istio's PILOT_HTTP10 is off
 	}
-	for i := range len(target) {
-		if c := target[i]; c <= ' ' || c >= 0x7f {
-			return Malformed("request target")
-		}
+	if !each(target, isVisible) {
+		return Malformed("request target")
 	}
 	h.Method, h.Target = method, target
 	if err := h.parseFields(rest); err != nil {
@@ -159,14 +156,13 @@ func (h *Head) ParseResponse(raw, method string) error {
 	if h.Minor, err = minor(version); err != nil {
 		return err
 	}
-	if len(code) != 3 || code[0] < '1' || code[0] > '9' || code[1] < '0' || code[1] > '9' || code[2] < '0' ||
-		code[2] > '9' {
+	if h.Status, err = strconv.Atoi(code); err != nil || len(code) != 3 || !each(code, isDigit) || code[0] == '0' {
 		return Malformed("status")
 	}
 	if !ValidValue(reason) {
 		return Malformed("reason")
 	}
-	h.Status, h.Reason = int(code[0]-'0')*100+int(code[1]-'0')*10+int(code[2]-'0'), reason
+	h.Reason = reason
 	if err := h.parseFields(rest); err != nil {
 		return err
 	}
@@ -209,29 +205,14 @@ func (h *Head) entries() int {
 
 // ValidName reports whether a header field may be called so.
 func ValidName(s string) bool {
-	if s == "" {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' {
-			continue
-		}
-		if strings.IndexByte("!#$%&'*+.^`|~", c) < 0 {
-			return false
-		}
-	}
-	return true
+	return s != "" && each(s, func(c byte) bool {
+		return isLetter(c) || isDigit(c) || strings.IndexByte("-_!#$%&'*+.^`|~", c) >= 0
+	})
 }
 
 // ValidValue reports whether a header field may hold that.
 func ValidValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
+	return each(s, func(c byte) bool { return (c >= ' ' || c == '\t') && c != 0x7f })
 }
 
 // framing is what the fields say about where a body ends.
@@ -311,12 +292,7 @@ func (h *Head) readConnection(value string) {
 }
 
 func containsFold(list []string, s string) bool {
-	for _, x := range list {
-		if strings.EqualFold(x, s) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(x string) bool { return strings.EqualFold(x, s) })
 }
 
 func (h *Head) frameRequest() error {

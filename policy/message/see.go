@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 
 	"artemis.example/policy/authz"
@@ -83,7 +84,7 @@ func (w Waypoint) See(h *Head, q *authz.Request) (target string, refused *Refusa
 	case refused != nil:
 		return "", refused
 	}
-	if !each(target, func(c byte) bool { return c > ' ' && c < 0x7f }) {
+	if !each(target, isVisible) {
 		return "", Refuse(Malformed("request target"))
 	}
 	if h.Method != http.MethodConnect {
@@ -252,25 +253,20 @@ func isHostPort(s string) bool {
 	if !given {
 		return true
 	}
-	n := 0
-	for i := range len(port) {
-		if !isDigit(port[i]) {
-			return false
-		}
-		if n = n*10 + int(port[i]-'0'); n > 65535 {
-			return false
-		}
-	}
-	return port != ""
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // validAuthority reports whether Envoy takes a value for an authority.
 func validAuthority(s string) bool {
-	return each(s, func(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("\"#/<>?\\^`{|}", c) < 0 })
+	return each(s, func(c byte) bool { return isVisible(c) && strings.IndexByte("\"#/<>?\\^`{|}", c) < 0 })
 }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
+
+// isVisible reports whether a byte is of ASCII and can be seen.
+func isVisible(c byte) bool { return c > ' ' && c < 0x7f }
 
 func each(s string, is func(byte) bool) bool {
 	for i := range len(s) {
@@ -411,7 +407,7 @@ func (h *Head) lines(lines http.Header) {
 // isValidRefererValue).
 func (h *Head) refererStays() bool {
 	s, _ := h.Joined("referer")
-	if u, ok := parseURL(s); ok && each(s, func(c byte) bool { return c > ' ' && c < 0x7f }) {
+	if u, ok := parseURL(s); ok && each(s, isVisible) {
 		return !u.user && !strings.Contains(u.rest, "#")
 	}
 	first, _, _ := strings.Cut(s, "/")
