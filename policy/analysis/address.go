@@ -75,26 +75,26 @@ func addressClasses(blocks []netip.Prefix, preferred []netip.Addr, possible func
 	return out
 }
 
-// cutPorts makes the classes of ports that some values tell apart.
+// cutPorts makes the classes of ports that some values tell apart: each of them, and any
+// other.
 func cutPorts(values []authz.Value) *cut {
+	var ports []uint16
+	for _, v := range values {
+		ports = append(ports, v.Port)
+	}
+	other := uint16(8080)
+	for slices.Contains(ports, other) {
+		other++
+	}
 	out := &cut{}
-	named := map[uint16]bool{}
-	for i, v := range values {
-		if !named[v.Port] {
-			named[v.Port] = true
-			var in []int
-			for j, w := range values {
-				if w.Port == v.Port {
-					in = append(in, j)
-				}
+	for _, port := range append(slices.Compact(slices.Sorted(slices.Values(ports))), other) {
+		c := class{port: port}
+		for i := range ports {
+			if ports[i] == port {
+				c.in = append(c.in, i)
 			}
-			out.classes = append(out.classes, class{in: in, port: values[i].Port})
 		}
+		out.classes = append(out.classes, c)
 	}
-	for port := uint16(8080); ; port++ {
-		if !named[port] {
-			out.classes = append(out.classes, class{port: port})
-			return out
-		}
-	}
+	return out
 }

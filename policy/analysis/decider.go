@@ -172,14 +172,9 @@ func (s *side) decider(q question) decider {
 	return out
 }
 
-func (s *side) way(q question, w *topology.Way) (out decider) {
-	out = everything
+func (s *side) way(q question, w *topology.Way) decider {
+	out := everything
 	var unknown error
-	defer func() {
-		if !out.closed {
-			out.err = unknown
-		}
-	}()
 	for i := range w.Legs {
 		l := &w.Legs[i]
 		if !q.identityOnly && s.depends(l, q.blocks) {
@@ -192,68 +187,75 @@ func (s *side) way(q question, w *topology.Way) (out decider) {
 				return closed("NetworkPolicy " + r.Policy)
 			}
 		}
-		if l.Waypoint == nil {
-			if l.Pod.Meshed && s.namedBy(s.PodEngine(l.Pod), false).destination {
-				unknown = errAddress
-				continue
+		switch {
+		case l.Waypoint != nil:
+			var why error
+			if out, why = s.atWaypoint(q, l); out.closed {
+				return out
 			}
+			unknown = cmp.Or(why, unknown)
+		case l.Pod.Meshed && s.namedBy(s.PodEngine(l.Pod), false).destination:
+			unknown = errAddress
+		default:
 			if r := s.AtPod(l); !r.Allowed {
 				return closed(refusal(&r))
 			}
-			continue
-		}
-		http := !q.bytes && l.Protocol != topology.TCP
-		if q.bytes && l.Protocol == topology.HTTP {
-			return closed("the waypoint takes HTTP only")
-		}
-		e := s.WaypointEngine(l.Waypoint, l.Service)
-		if s.namedBy(e, http).destination {
-			unknown = errAddress
-		}
-		r, anyPort := s.request(l, http), q.to.anyPort
-		known := func(a authz.Attribute) bool {
-			switch a {
-			case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP:
-				return true
-			case authz.AttributeSNI:
-				return http
-			case authz.AttributePort:
-				return !q.to.anyPort
-			case authz.AttributeRemoteIP: // which nobody forwards where there is no HTTP
-				return !http
-			case authz.AttributeScheme:
-				return r.Scheme != ""
-			}
-			name, ok := a.Header()
-			return ok && (message.Certain(name) || len(r.Header[name]) > 0)
-		}
-		out = decider{rest: e.Rest(http).Given(r, known), decide: func(asked *authz.Request) bool {
-			q := *r
-			if anyPort {
-				q.DestPort = asked.DestPort
-			}
-			if http {
-				q.RemoteIP = asked.RemoteIP
-				q.Method, q.Host, q.Path, q.Scheme = asked.Method, asked.Host, asked.Path, cmp.Or(
-					r.Scheme,
-					asked.Scheme,
-				)
-				q.Header = maps.Clone(r.Header)
-				maps.Copy(q.Header, asked.Header)
-			}
-			return e.Decide(&q).Allowed
-		}}
-		if wants([]decider{out}, authz.AttributeSNI) {
-			unknown = errSNI
-		}
-		if allowed, ok := out.rest.Decided(); ok && !allowed {
-			return closed(reason(e, l))
 		}
 	}
 	if w.Failure != "" {
 		return closed(w.Failure)
 	}
+	out.err = unknown
 	return out
+}
+
+// atWaypoint returns what a waypoint says, and why that is not known where it is not.
+func (s *side) atWaypoint(q question, l *topology.Leg) (out decider, unknown error) {
+	http := !q.bytes && l.Protocol != topology.TCP
+	if q.bytes && l.Protocol == topology.HTTP {
+		return closed("the waypoint takes HTTP only"), nil
+	}
+	e := s.WaypointEngine(l.Waypoint, l.Service)
+	if s.namedBy(e, http).destination {
+		unknown = errAddress
+	}
+	r, anyPort := s.request(l, http), q.to.anyPort
+	known := func(a authz.Attribute) bool {
+		switch a {
+		case authz.AttributePrincipal, authz.AttributeSourceIP, authz.AttributeDestIP:
+			return true
+		case authz.AttributeSNI:
+			return http
+		case authz.AttributePort:
+			return !anyPort
+		case authz.AttributeRemoteIP: // which nobody forwards where there is no HTTP
+			return !http
+		case authz.AttributeScheme:
+			return r.Scheme != ""
+		}
+		name, ok := a.Header()
+		return ok && (message.Certain(name) || len(r.Header[name]) > 0)
+	}
+	out = decider{rest: e.Rest(http).Given(r, known), decide: func(asked *authz.Request) bool {
+		q := *r
+		if anyPort {
+			q.DestPort = asked.DestPort
+		}
+		if http {
+			q.RemoteIP, q.Scheme = asked.RemoteIP, cmp.Or(r.Scheme, asked.Scheme)
+			q.Method, q.Host, q.Path = asked.Method, asked.Host, asked.Path
+			q.Header = maps.Clone(r.Header)
+			maps.Copy(q.Header, asked.Header)
+		}
+		return e.Decide(&q).Allowed
+	}}
+	if wants([]decider{out}, authz.AttributeSNI) {
+		unknown = errSNI
+	}
+	if allowed, ok := out.rest.Decided(); ok && !allowed {
+		return closed(reason(e, l)), nil
+	}
+	return out, unknown
 }
 
 // reason names the policies that refuse everything.
