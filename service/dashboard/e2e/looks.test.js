@@ -238,7 +238,7 @@ describe("how mission control looks and what it costs", () => {
     assert.deepEqual(await page.evaluate(() => [document.documentElement.dataset.theme, document.body.dataset.view, document.documentElement.classList.contains("present")]), ["light", "operator", true]);
   });
 
-  test("the mission's calls cost no layout, and the heap is flat", { timeout: 60000 * (Number(process.env.SOAK_MINUTES || 0) + 3) }, async () => {
+  test("the mission's calls cost no layout, and the heap is flat", { timeout: 60000 * (Number(process.env.SOAK_MINUTES || 0) + 9) }, async () => {
     await suite.stage("zero-trust");
     const { page, context } = await openPage(browser, suite);
     await here(page);
@@ -249,9 +249,11 @@ describe("how mission control looks and what it costs", () => {
     await cdp.send("Performance.enable");
     const look = async () => { await cdp.send("HeapProfiler.collectGarbage"); return Object.fromEntries((await cdp.send("Performance.getMetrics")).metrics.map((m) => [m.name, m.value])); };
     const decided = async () => (await suite.control("GET", "decisions?since=999999999999")).next;
+    // So many calls, rather than so long: a busy machine only takes longer. A soak takes its minutes, from when all is there that the page
+    // keeps (store.js): 500 decisions, 200 of them refused, and 200 traces, of which a mission makes two a second.
+    const minutes = Number(process.env.SOAK_MINUTES || 0), full = Date.now() + 120000;
+    for (let refused = 0; minutes && (refused < 200 || Date.now() < full); refused++) await suite.control("POST", "attacks/vitals", {});
     const from = await look(), first = await decided(), began = Date.now();
-    // So many calls, rather than so long: a busy machine only takes longer. A soak takes its minutes.
-    const minutes = Number(process.env.SOAK_MINUTES || 0);
     for (let seen = first; seen < first + 400 || Date.now() - began < minutes * 60000; seen = await decided()) {
       await page.waitForTimeout(minutes ? 5000 : 200);
       if (minutes) await suite.control("POST", "attacks/vitals", {});
@@ -260,7 +262,7 @@ describe("how mission control looks and what it costs", () => {
     const grown = (to.JSHeapUsedSize - from.JSHeapUsedSize) / 1e6;
     console.log(`${calls} calls in ${Math.round((Date.now() - began) / 1000)} s: ${to.LayoutCount - from.LayoutCount} layouts, ${(((to.LayoutDuration - from.LayoutDuration + to.RecalcStyleDuration - from.RecalcStyleDuration + to.ScriptDuration - from.ScriptDuration) * 1000) / calls).toFixed(2)} ms of style, layout and script a call; heap ${(from.JSHeapUsedSize / 1e6).toFixed(1)} to ${(to.JSHeapUsedSize / 1e6).toFixed(1)} MB, nodes ${from.Nodes} to ${to.Nodes}`);
     assert.ok((to.LayoutCount - from.LayoutCount) / calls < 0.5, `${to.LayoutCount - from.LayoutCount} layouts for ${calls} calls`);
-    assert.ok(grown < 2, `the heap grew by ${grown.toFixed(1)} MB`);
+    assert.ok(grown < (minutes ? 1 : 2), `the heap grew by ${grown.toFixed(1)} MB`);
     assert.ok(to.Nodes - from.Nodes < 400, `${to.Nodes - from.Nodes} nodes more`);
   });
 });
