@@ -65,6 +65,12 @@ func TestExitCodesOfWhatIsAboutEveryRequest(t *testing.T) {
 	nobody := write("nobody.yaml", "claims:\n- to: orion/nobody\n  only: []\n")
 	unknown := write("unknown.yaml", "claims:\n- to: orion/guidance-nav\n  olny: []\n")
 	rendered, cells := filepath.Join(root, "openchoreo", "rendered"), filepath.Join(root, "istio", "cells")
+	whole := filepath.Join(dir, "whole")
+	for name, from := range map[string]string{"rendered": rendered, "cells": cells} {
+		if err := os.CopyFS(filepath.Join(whole, name), os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		args []string
 		want int
@@ -85,7 +91,8 @@ func TestExitCodesOfWhatIsAboutEveryRequest(t *testing.T) {
 		{[]string{"prove", nobody}, 2, "orion/nobody"},
 		{[]string{"prove", unknown}, 2, "olny"},
 		{[]string{"prove", "-f", rendered}, 2, "claims of their own"},
-		{[]string{"diff", rendered, rendered}, 0, "no difference"},
+		{[]string{"diff", whole, whole}, 0, "no difference: every call is decided as before"},
+		{[]string{"diff", rendered, rendered}, 1, "no difference in what can be judged"}, // the waypoints lack
 		{[]string{"diff", rendered, filepath.Join(dir, "nowhere")}, 2, "nowhere"},
 	} {
 		out, code := artemis(t, append(c.args, "--root", root, "--state-dir", dir)...)
