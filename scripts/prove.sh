@@ -33,6 +33,7 @@ printf '\nhow the proof is tested, with seed %s:\n' "$seed"
 long ./policy/analysis 'DiffIsWhatBruteForceFinds' -seed "$seed" -pairs 5000
 long ./policy/analysis 'DiffOfEverything' -seed "$seed" -pairs 1500
 long ./policy/analysis 'NoProofIsContradicted' -seed "$seed" -pairs 5000
+long ./policy/analysis 'ThroughAGateway' -seed "$seed" -pairs 5000
 long ./policy/analysis 'RandomRequests' -seed "$seed" -requests 1000000
 long ./local/mesh 'Mutation' -mutations-every 1
 scripts/test-access-workflow.sh

@@ -215,8 +215,7 @@ func (s *side) routeDestination(p *topology.Pod, to topology.Destination) *desti
 // sameRule reports whether two routes are one rule of an HTTPRoute, with two backends
 // perhaps.
 func sameRule(a, b *topology.Route) bool {
-	return a.Ref == b.Ref && slices.Equal(a.Hostnames, b.Hostnames) && a.Path == b.Path && a.Exact == b.Exact &&
-		a.Rewrites == b.Rewrites && a.Rewrite == b.Rewrite
+	return a.Ref == b.Ref && a.Rule == b.Rule && a.Path == b.Path && a.Exact == b.Exact
 }
 
 func (s *side) pods(of workload) []*topology.Pod {

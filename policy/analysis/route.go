@@ -23,31 +23,22 @@ func newPassage(w *topology.World, r *topology.Route) *passage {
 	p := &passage{world: w, route: r}
 	prefix := p.prefix()
 	if prefix != "" {
-		p.path("below "+prefix, automaton.Sequence{}.Literal(prefix), automaton.Sequence{}.Literal(prefix+
-			"/").Many(automaton.Any))
+		below := []automaton.Sequence{automaton.Sequence{}.Literal(prefix + "/").Many(automaton.Any)}
+		if r.Path != "" { // else what is asked for begins with a slash, and so does what is left of it
+			below = append(below, automaton.Sequence{}.Literal(prefix))
+		}
+		p.path("below "+prefix, below...)
 	}
 	if r.Exact {
 		p.path(r.Path, automaton.Sequence{}.Literal(r.Path))
 	}
 	uniform := true
-	port := []automaton.Sequence{ // that the gateway cuts off a host
-		automaton.Sequence{}.Literal(":"), automaton.Sequence{}.Literal(":").Many(automaton.NoColon).One(
-			automaton.NoBracket),
-	}
 	for i := range w.Routes {
 		o := &w.Routes[i]
 		uniform = uniform && slices.Equal(o.Hostnames, r.Hostnames)
 		for _, h := range o.Hostnames {
-			q := automaton.Sequence{}
-			name, wild := strings.CutPrefix(h, "*")
-			if wild {
-				q = q.Some(automaton.Any)
-			}
-			q = q.Fold(name)
-			p.conditions = append(p.conditions, condition{
-				attribute: authz.AttributeHost, text: h, pattern: automaton.Or(q, append(slices.Clone(q), port[0]...),
-					append(slices.Clone(q), port[1]...)),
-			})
+			p.conditions = append(p.conditions,
+				condition{attribute: authz.AttributeHost, text: h, pattern: hostPattern(h)})
 		}
 		rest, longer := strings.CutPrefix(o.Path, r.Path)
 		if r.Exact || o == r || !longer || rest == "" && !o.Exact && slices.Equal(o.Hostnames, r.Hostnames) ||
@@ -71,6 +62,20 @@ func newPassage(w *topology.World, r *topology.Route) *passage {
 		}
 	}
 	return p
+}
+
+// hostPattern is what a gateway takes for a hostname: with a port, which it cuts off behind
+// the last colon.
+func hostPattern(hostname string) automaton.Pattern {
+	name := func(wild automaton.Set) automaton.Sequence {
+		suffix, is := strings.CutPrefix(hostname, "*")
+		if !is {
+			return automaton.Sequence{}.Fold(hostname)
+		}
+		return automaton.Sequence{}.Some(wild).Fold(suffix)
+	}
+	return automaton.Or(name(automaton.NoColon), name(automaton.Any).Literal(":"),
+		name(automaton.Any).Literal(":").Many(automaton.NoColon).One(automaton.NoBracket))
 }
 
 func (p *passage) path(text string, q ...automaton.Sequence) {

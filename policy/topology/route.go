@@ -80,8 +80,8 @@ func commonHost(a, b string) (string, bool) {
 // rules returns a Route for every match and backend of an HTTPRoute.
 func (b *builder) rules(r *gatewayv1.HTTPRoute, hosts []string) []Route {
 	var out []Route
-	for _, rule := range r.Spec.Rules {
-		base := Route{Ref: Ref{r.Namespace, r.Name}, Hostnames: hosts}
+	for i, rule := range r.Spec.Rules {
+		base := Route{Ref: Ref{r.Namespace, r.Name}, Rule: i, Hostnames: hosts}
 		for _, f := range rule.Filters {
 			if f.URLRewrite != nil && f.URLRewrite.Path != nil && f.URLRewrite.Path.ReplacePrefixMatch != nil {
 				base.Rewrite, base.Rewrites = *f.URLRewrite.Path.ReplacePrefixMatch, true

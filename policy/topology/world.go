@@ -205,6 +205,7 @@ type Gateway struct {
 // backends.
 type Route struct {
 	Ref
+	Rule      int      // its number in the HTTPRoute
 	Hostnames []string // lower case; empty for any
 	Path      string   // without a slash at the end, for a prefix
 	Exact     bool
