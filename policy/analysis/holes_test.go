@@ -423,6 +423,38 @@ func TestAGatewayWritesHowItWasAsked(t *testing.T) {
 	}
 }
 
+// TestAlwaysIsAboutTheHostsThatLeadThere of those who come through a gateway.
+func TestAlwaysIsAboutTheHostsThatLeadThere(t *testing.T) {
+	claims, err := ReadClaims("claims.yaml",
+		[]byte("claims: [{to: shop/cart, always: [{ingress: true, methods: [GET], paths: [/items]}]}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all, some = "{backendRefs: [{name: cart, port: 80}]}",
+		"{matches: [{path: {value: /other}}], backendRefs: [{name: cart, port: 80}]}"
+	for routes, want := range map[[2]string]Verdict{
+		{"hostnames: [a.example]|" + all, "hostnames: [b.example]|" + all}:  Proven,
+		{"hostnames: [a.example]|" + all, "hostnames: [b.example]|" + some}: Broken,
+		{"hostnames: [\"*.example\"]|" + all, "|" + all}:                    Proven,
+		{"hostnames: [a.example]|" + some, "|" + all}:                       Broken,
+	} {
+		text := plainShop("") + "---\n" + object("gateway.networking.k8s.io/v1", "Gateway", "shop", "front",
+			"spec: {gatewayClassName: istio, listeners: [{name: l, port: 80, protocol: HTTP}]}")
+		for i, r := range routes {
+			hosts, rule, _ := strings.Cut(r, "|")
+			text += "---\n" + object("gateway.networking.k8s.io/v1", "HTTPRoute", "shop", fmt.Sprint("r", i),
+				"spec:\n  parentRefs: [{name: front}]\n  "+hosts+"\n  rules: ["+rule+"]")
+		}
+		p, err := Prove(readInput(t, text), claims, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Verdict != want {
+			t.Errorf("%q: %s, want %s %+v %v", routes, p.Verdict, want, p.Claims[0].Breaks, p.Claims[0].NotJudged)
+		}
+	}
+}
+
 // TestAPodWithItsNodesAddressIsNobodyToNetworkPolicies where they mean it by its labels:
 // what they do then is not said.
 func TestAPodWithItsNodesAddressIsNobodyToNetworkPolicies(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"artemis.example/policy/authz"
 	"artemis.example/policy/topology"
 )
 
@@ -192,7 +193,16 @@ func (w *sweep) refused(entry Allow, c *caller) []Break {
 		return nil
 	}
 	s := w.sides[len(w.sides)-1]
-	deciders := []decider{*said([]Allow{entry}, c, false)}
+	// served are the hosts that are meant: of those who come through a gateway, the ones for
+	// which a route leads to the workload.
+	served := everything
+	var passages []*passage
+	if c.kind == Ingress {
+		served.decide = func(r *authz.Request) bool {
+			return slices.ContainsFunc(passages, func(p *passage) bool { return p.serves(r.Host) })
+		}
+	}
+	deciders := []decider{*said([]Allow{entry}, c, false), served}
 	var conditions []condition
 	var to *destination
 	why := "there is no Service over it"
@@ -210,8 +220,11 @@ func (w *sweep) refused(entry Allow, c *caller) []Break {
 			to, why = d, x.why
 		}
 		key := x.key()
+		if d.gateway() {
+			passages = append(passages, newPassage(d.routes, d.to.Route))
+		}
 		if d.gateway() && !x.closed {
-			p := newPassage(d.routes, d.to.Route)
+			p := passages[len(passages)-1]
 			x, conditions = p.decider(x), append(conditions, p.conditions...)
 			key += d.key
 		}
@@ -233,7 +246,7 @@ func (w *sweep) refused(entry Allow, c *caller) []Break {
 		w.fail(to, err)
 		return nil
 	}
-	missing := func(mask uint) bool { return mask == 1 }
+	missing := func(mask uint) bool { return mask == 1|2 }
 	if !n.any(missing) {
 		return nil
 	}

@@ -119,6 +119,13 @@ func (p *passage) client(host, path string) (string, bool) {
 	return "", false
 }
 
+// serves reports whether the route is for a host.
+func (p *passage) serves(host string) bool {
+	return len(p.route.Hostnames) == 0 || slices.ContainsFunc(p.route.Hostnames, func(h string) bool {
+		return hostPattern(h).Matches(host)
+	})
+}
+
 // host is one that the route is for.
 func (p *passage) host() string {
 	if len(p.route.Hostnames) == 0 {
