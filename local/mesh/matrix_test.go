@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,21 +16,10 @@ import (
 // table: nothing more and nothing less.
 func TestTheTableOfWhoMayCallWhom(t *testing.T) {
 	t.Parallel()
-	t.Run("fixture", func(t *testing.T) { checkMatrix(t, suite(t, options{})) })
-	t.Run("rendered", func(t *testing.T) {
-		root := filepath.Join("..", "..")
-		if _, err := os.Stat(filepath.Join(root, "openchoreo", "rendered")); err != nil {
-			t.Fatalf("the rendered manifests are missing (make render): %v", err)
-		}
-		set, err := manifest.LoadStage(root, "zero-trust", false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkMatrix(t, set)
-	})
-}
-
-func checkMatrix(t *testing.T, set *manifest.Set) {
+	set, err := manifest.LoadStage(filepath.Join("..", ".."), "zero-trust", true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := newRig(t, Config{Log: NewDecisionLog(64)}, set)
 	_, w := r.mesh.World()
 	find := func(s catalog.Service) *topology.Pod {
@@ -48,16 +36,17 @@ func checkMatrix(t *testing.T, set *manifest.Set) {
 		ref    topology.Ref
 		client *http.Client
 		is     catalog.Caller
+		reset  bool // it may be refused before any waypoint
 	}
 	var callers []caller
 	for _, s := range catalog.Services() {
 		ref := find(s).Ref
-		callers = append(callers, caller{s.Caller().String(), ref, r.client(ref), s.Caller()})
+		callers = append(callers, caller{s.Caller().String(), ref, r.client(ref), s.Caller(), false})
 	}
 	for _, p := range w.Pods {
 		if strings.HasPrefix(p.Component, "adversary") {
 			callers = append(callers, caller{p.Ref.String(), p.Ref, r.client(p.Ref), catalog.Caller{Cell: "nowhere",
-				Component: "adversary"}})
+				Component: "adversary"}, !p.Meshed || p.Cell == ""})
 		}
 	}
 	calls := 0
@@ -79,8 +68,7 @@ func checkMatrix(t *testing.T, set *manifest.Set) {
 						}
 						got := outcomeOf(c.client.Do(req))
 						calls++
-						outside := !strings.HasPrefix(c.ref.Namespace, "dp-default-")
-						if outside && got == "reset" { // the NetworkPolicies keep strangers out before any waypoint
+						if c.reset && got == "reset" {
 							got = "403"
 						}
 						if got != want {
