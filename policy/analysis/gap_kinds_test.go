@@ -163,6 +163,8 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 			"no ReferenceGrant", false},
 		{"the same, let by all but one that is of another namespace", abroad + "---\n" + grant("other", "elsewhere"),
 			edit{}, both, "no ReferenceGrant", false},
+		{"an HTTPRoute of a set of listeners", gateway("istio") + route("HTTPRoute", "{kind: ListenerSet, name: l}",
+			"{"+toCart+"}"), edit{}, both, "it leads to cart", false},
 		{"a second waypoint for some of the calls", "", edit{"istio.io/use-waypoint: w}",
 			"istio.io/use-waypoint: w, istio.io/use-waypoint-canary: v}"}, both, "use-waypoint-canary", false},
 		{"a waypoint of a namespace that is not among the manifests", "", edit{"istio.io/use-waypoint: w}",

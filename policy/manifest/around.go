@@ -90,8 +90,12 @@ func (in *Input) around() {
 	for _, r := range in.Set.HTTPRoutes {
 		var from, to []Scope
 		for _, p := range r.Spec.ParentRefs {
-			if parent := Parent(r, p); parent.Kind == "Service" || parent.Kind == "ServiceEntry" {
+			switch parent := Parent(r, p); parent.Kind {
+			case "Gateway": // whose routes are judged
+			case "Service", "ServiceEntry":
 				from = append(from, parent.scope())
+			default: // a ListenerSet's Gateway is not looked for
+				from = append(from, Scope{Gateway: parent.String()})
 			}
 		}
 		for _, rule := range r.Spec.Rules {
