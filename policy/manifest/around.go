@@ -3,12 +3,12 @@ package manifest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"artemis.example/catalog"
 	"go.yaml.in/yaml/v3"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -233,30 +233,29 @@ func namespaceScope(namespace string) Scope {
 // granted.
 func (in *Input) meshConfig() {
 	for _, c := range in.Set.ConfigMaps {
-		if c.Namespace != rootNamespace || c.Name != "istio" && !strings.HasPrefix(c.Name, "istio-") {
-			continue
+		var mesh map[string]any
+		if c.Namespace == rootNamespace && (c.Name == "istio" || strings.HasPrefix(c.Name, "istio-")) &&
+			yaml.Unmarshal([]byte(c.Data["mesh"]), &mesh) == nil {
+			in.unusual(in.Set.Origins[KeyOf(c)], KeyOf(c), mesh)
 		}
-		for _, field := range unusualSettings(c) {
-			in.gapAt(KeyOf(c), "data.mesh", field+" is not what is judged by", Scope{})
-		}
+	}
+	for _, o := range in.Other {
+		in.unusual(o.Origin, o.Key, o.content.Spec.MeshConfig)
+		in.unusual(o.Origin, o.Key, o.content.Spec.Values.MeshConfig)
 	}
 }
 
-func unusualSettings(c *corev1.ConfigMap) []string {
-	var mesh map[string]any
-	if yaml.Unmarshal([]byte(c.Data["mesh"]), &mesh) != nil {
-		return nil
-	}
-	var out []string
-	for name, usual := range map[string][]string{
+func (in *Input) unusual(origin Origin, key Key, mesh map[string]any) {
+	usual := map[string][]string{
 		"rootNamespace": {rootNamespace}, "trustDomain": {catalog.TrustDomain}, "trustDomainAliases": {"[]"},
 		"pathNormalization":  {"map[normalization:DEFAULT]", "map[normalization:BASE]"},
 		"discoverySelectors": {"[]"},
-	} {
-		if set, is := mesh[name]; is && !slices.Contains(usual, fmt.Sprint(set)) {
-			out = append(out, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(mesh)) {
+		set := fmt.Sprint(mesh[name])
+		if usual[name] != nil && !slices.Contains(usual[name], set) ||
+			name == "defaultConfig" && strings.Contains(set, "gatewayTopology") {
+			in.gap(Gap{Origin: origin, Object: key, Field: name, Why: "it is not what is judged by"}, Scope{})
 		}
 	}
-	slices.Sort(out)
-	return out
 }

@@ -51,6 +51,9 @@ type content struct {
 		From, To []reference // of a ReferenceGrant
 
 		ConnectionSettings json.RawMessage // of a ProxyConfig
+		// Of an IstioOperator, and of an Istio.
+		MeshConfig map[string]any
+		Values     struct{ MeshConfig map[string]any }
 	}
 }
 

@@ -115,7 +115,8 @@ func (o *object) keep(apiVersion, group string) {
 	found := Object{Key: o.key, Origin: o.origin, APIVersion: apiVersion}
 	spec := field(o.node, "spec")
 	if slices.Contains([]string{"networking.istio.io", "extensions.istio.io", "security.istio.io",
-		"gateway.networking.k8s.io"}, group) || strings.HasSuffix(o.key.Kind, "NetworkPolicy") || o.key.Kind == "Pod" ||
+		"gateway.networking.k8s.io", "install.istio.io", "sailoperator.io"}, group) ||
+		strings.HasSuffix(o.key.Kind, "NetworkPolicy") || o.key.Kind == "Pod" ||
 		field(spec, "template") != nil || field(spec, "jobTemplate") != nil {
 		// Of others nothing is asked for: large kinds are not read further.
 		if err := found.read(o.node); err != nil {
