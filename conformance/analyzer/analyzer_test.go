@@ -5,7 +5,6 @@ package analyzer
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
@@ -29,10 +28,14 @@ type end struct {
 	endpoint netpol.Endpoint
 }
 
-// referee is the analyzer with some objects.
-func referee(t *testing.T, policies []*networkingv1.NetworkPolicy, namespaces []*corev1.Namespace,
+// referee is the analyzer with some objects, of namespaces their labels.
+func referee(t *testing.T, policies []*networkingv1.NetworkPolicy, labels map[string]map[string]string,
 	pods []*corev1.Pod) *eval.PolicyEngine {
 	t.Helper()
+	var namespaces []*corev1.Namespace
+	for name, labels := range labels {
+		namespaces = append(namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
+	}
 	e := eval.NewPolicyEngine()
 	//lint:ignore SA1019 InsertObject takes one at a time
 	if err := e.SetResources(policies, pods, namespaces); err != nil {
@@ -97,8 +100,8 @@ func TestTheMissionsPerimeter(t *testing.T) {
 			pods = append(pods, pod(p.Namespace, p.Name, p.Labels, p.Endpoint.Ports, p.IP.String()))
 			ends = append(ends, end{p.Namespace + "/" + p.Name, p.Endpoint})
 		}
-		total += compare(t, netpol.New(set.NetworkPolicies), referee(t, set.NetworkPolicies,
-			slices.Collect(maps.Values(w.Namespaces)), pods), ends, []uint16{8080, 9090, 15008, 81},
+		total += compare(t, netpol.New(set.NetworkPolicies), referee(t, set.NetworkPolicies, w.Namespaces, pods), ends,
+			[]uint16{8080, 9090, 15008, 81},
 			func() string { return "stage " + stage })
 	}
 	t.Logf("%d connections", total)
@@ -109,12 +112,12 @@ func TestGeneratedPolicies(t *testing.T) {
 	total := 0
 	for seed := range uint64(2000) {
 		r := rand.New(rand.NewPCG(20, seed))
-		var namespaces []*corev1.Namespace
+		namespaces := map[string]map[string]string{}
 		var pods []*corev1.Pod
 		var ends []end
 		for i, ns := range []string{"a", "b", "c"} {
 			labels := map[string]string{corev1.LabelMetadataName: ns, "team": []string{"red", "blue"}[r.IntN(2)]}
-			namespaces = append(namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns, Labels: labels}})
+			namespaces[ns] = labels
 			for j, name := range []string{"p", "q"} {
 				own := map[string]string{"app": name}
 				if r.IntN(2) == 0 {

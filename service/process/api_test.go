@@ -186,7 +186,7 @@ var documentedEndpoints = []documented{
 // fields than the answer has now, fails. With -update it writes the document.
 func TestTheAPIDocumentIsComplete(t *testing.T) {
 	t.Parallel()
-	s := start(t, fast(24))
+	s := start(t, fast(60))
 	s.launch()
 	s.until("the spacecraft is on its way and in contact", func() (bool, string) {
 		got := s.status()

@@ -19,7 +19,7 @@ import (
 func TestEveryEdgeOfTheTableIsTracedAndNoOther(t *testing.T) {
 	t.Parallel()
 	c := newCollector(t)
-	env := fast(20)
+	env := fast(40)
 	env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL
 	env["OTEL_BSP_SCHEDULE_DELAY"] = "50"
 	s := start(t, env)
