@@ -298,8 +298,8 @@ func TestEvidenceOutlivesNoise(t *testing.T) {
 func ordinary(t *testing.T) (o options, dir string) {
 	t.Helper()
 	dir = visible(t)
-	o = options{state: filepath.Join(dir, "state"), artemis: filepath.Join(dir, "artemis"), service: filepath.Join(dir,
-		"service")}
+	// The state is elsewhere: pods are to see dir.
+	o = options{state: visible(t), artemis: filepath.Join(dir, "artemis"), service: filepath.Join(dir, "service")}
 	for _, name := range []string{"artemis", "service"} {
 		if out, err := exec.Command("cp", absolute(t, "bin/"+name), filepath.Join(dir,
 			name)).CombinedOutput(); err != nil {
@@ -312,7 +312,7 @@ func ordinary(t *testing.T) (o options, dir string) {
 	o.root = filepath.Join(dir, "project")
 	if os.Geteuid() == 0 {
 		const user = "12345" // who has no entry anywhere
-		if out, err := exec.Command("chown", "-R", user+":"+user, dir).CombinedOutput(); err != nil {
+		if out, err := exec.Command("chown", "-R", user+":"+user, dir, o.state).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		o.prefix = []string{"setpriv", "--reuid", user, "--regid", user, "--clear-groups"}
