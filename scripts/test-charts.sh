@@ -153,6 +153,19 @@ has openchoreo-data-plane 'port: 19080'
 hasnot openchoreo-control-plane 'kind: Gateway$'
 hasnot openchoreo-control-plane 'openchoreo-ui|openchoreo-api:'
 ok "lean: the CNI where k3d keeps it, Istio's gateway on 19080, no portal, no gateway of the control plane"
+# What a cluster has beside the mission changes no answer about it: who may call whom is as certain as without it.
+make -s binaries
+mkdir "$work/cluster"
+cp "$work"/*.yaml "$work/cluster"
+for n in istio-system cert-manager openchoreo-control-plane openchoreo-data-plane; do
+  printf -- '---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {kubernetes.io/metadata.name: %s}}\n' "$n" "$n"
+done >"$work/cluster/namespaces.yaml"
+who_can() { bin/artemis who-can -f openchoreo/rendered -f istio/cells "$@" -o json | jq -S '[.answers[] | del(.extent.milliseconds)]'; }
+who_can >"$work/alone.json"
+who_can -f "$work/cluster" >"$work/among.json" || fail "who-can with the charts' objects: something is not judged"
+jq -S --slurpfile own "$work/alone.json" '[.[] | select(.to as $to | any($own[0][]; .to == $to))]' "$work/among.json" >"$work/own.json"
+cmp -s "$work/alone.json" "$work/own.json" || fail "the charts' objects change who may call whom: $(diff "$work/alone.json" "$work/own.json")"
+ok "who may call the $(jq length "$work/alone.json") workloads of the mission is as certain among the $(jq length "$work/among.json") of the cluster"
 up lean k3s
 has istio-cni 'path: /var/lib/rancher/k3s/data/cni'
 ok "ISTIO_PLATFORM=k3s: the CNI in k3s' own place"
