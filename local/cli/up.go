@@ -97,11 +97,11 @@ func newUpCommand(at *place) *cobra.Command {
 // sharedDir returns where a directory that pods are to see really is. It is an error
 // if they have one of their own in its place, or would see the suite's state in it.
 func sharedDir(dir, state string) (string, error) {
-	real, err := filepath.EvalSymlinks(dir)
+	real, err := filepath.Abs(dir)
 	if err != nil {
 		return "", fmt.Errorf("--share: %w", err)
 	}
-	if real, err = filepath.Abs(real); err != nil {
+	if real, err = filepath.EvalSymlinks(real); err != nil { // the working directory may lead by a link, too
 		return "", fmt.Errorf("--share: %w", err)
 	}
 	info, err := os.Stat(real)
@@ -118,8 +118,8 @@ func sharedDir(dir, state string) (string, error) {
 	if to, err := filepath.EvalSymlinks(state); err == nil {
 		state = to
 	}
-	if within(state, real) {
-		return "", fmt.Errorf("--share %s: the suite's state is in it (%s), which is nothing for pods; share a "+
+	if within(state, real) || within(real, state) {
+		return "", fmt.Errorf("--share %s: the suite's state is there (%s), which is nothing for pods; share a "+
 			"directory without it, or keep the state elsewhere with --state-dir", dir, state)
 	}
 	return real, nil
