@@ -41,8 +41,7 @@ if [[ ${1:-} == save ]]; then
   cp "$state/benchmarks.txt" docs/benchmarks.txt
   exit "$bounds"
 fi
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-up() { bin/artemis up --detach --state-dir "$state" --gateway "127.0.0.1:$port" --share "$seen" "$@"; }
+up() { bin/artemis up --detach --state-dir "$state" --gateway 127.0.0.1:0 --share "$seen" "$@"; }
 down() { bin/artemis down --state-dir "$state" >/dev/null; }
 in_pod() { bin/artemis --state-dir "$state" exec "$@"; }
 resident() { # of all processes of the suite, MiB

@@ -8,7 +8,6 @@ make -s binaries
 
 state=$(mktemp -d)
 trap 'bin/artemis down --state-dir "$state" >/dev/null 2>&1 || true; rm -rf "$state"' EXIT
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 failed=0
 (($#)) || set -- netns proxy envoy
 for one in "$@"; do
@@ -18,7 +17,7 @@ for one in "$@"; do
     *) printf '%s: it takes netns, proxy, envoy\n' "$one" >&2 && exit 2 ;;
   esac
   printf '\n== %s\n' "${how[*]}"
-  bin/artemis up --detach --state-dir "$state" --gateway "127.0.0.1:$port" --stage open "${how[@]}" >/dev/null
+  bin/artemis up --detach --state-dir "$state" --gateway 127.0.0.1:0 --stage open "${how[@]}" >/dev/null
   bin/artemis attack --all-stages --state-dir "$state" || failed=1
   bin/artemis down --state-dir "$state" >/dev/null
 done

@@ -12,11 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -79,17 +79,11 @@ func start(t *testing.T, o options) *suite {
 	if o.service == "" {
 		o.service = absolute(t, "bin/service")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	s := &suite{options: o, t: t, port: port, client: &http.Client{Timeout: patience,
+	s := &suite{options: o, t: t, client: &http.Client{Timeout: patience,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
 	args := slices.Concat(o.prefix, []string{o.artemis, "up", "--detach", "--stage", "zero-trust", "--root", o.root,
 		"--state-dir", o.state,
-		"--gateway", "127.0.0.1:" + port, "--service-binary", o.service}, o.flags)
+		"--gateway", "127.0.0.1:0", "--service-binary", o.service}, o.flags)
 	if o.share != "" {
 		args = append(args, "--share", o.share)
 	}
@@ -98,8 +92,15 @@ func start(t *testing.T, o options) *suite {
 		t.Fatalf("up: %v\n%s", err, out)
 	}
 	t.Cleanup(s.stop)
+	page := missionControl.FindSubmatch(out)
+	if page == nil {
+		t.Fatalf("up does not say where mission control is:\n%s", out)
+	}
+	s.port = string(page[1])
 	return s
 }
+
+var missionControl = regexp.MustCompile(`(?m)^mission control +http://[^/]+:(\d+)/`)
 
 // absolute returns the path of a file of this project.
 func absolute(t *testing.T, path string) string {

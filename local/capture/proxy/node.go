@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"artemis.example/local/capture"
@@ -32,7 +33,6 @@ type Node struct {
 	pods      map[*Pod]struct{}
 	sources   map[netip.AddrPort]source // by the local address of a connection that Dial opened
 	arrived   chan struct{}
-	ports     map[uint16]bool // reserved for the pods' programs
 	nextPort  uint16
 }
 
@@ -44,32 +44,40 @@ const (
 	lastPort  = 32000
 )
 
-// reserve returns a port on 127.0.0.1 that is free.
-func (n *Node) reserve() (uint16, error) {
+// reservation keeps a TCP port on 127.0.0.1 for a pod's program, which is not there
+// yet, or ends and starts again: it is the UDP port of the same number, which one
+// node of this machine at a time can have.
+type reservation struct{ net.PacketConn }
+
+func (r reservation) port() uint16 { return r.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+
+// reserve finds a port that is free.
+func (n *Node) reserve() (reservation, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for range lastPort - firstPort {
 		if n.nextPort++; n.nextPort >= lastPort {
 			n.nextPort = firstPort
 		}
-		port := n.nextPort
-		if n.ports[port] {
-			continue
+		r, err := reserve(n.nextPort)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return r, err
 		}
-		ln, err := net.Listen("tcp4", netip.AddrPortFrom(loopback, port).String())
-		if err != nil {
-			continue
-		}
-		n.ports[port] = true
-		return port, ln.Close()
 	}
-	return 0, fmt.Errorf("no free port between %d and %d", firstPort, lastPort)
+	return reservation{}, fmt.Errorf("no free port between %d and %d", firstPort, lastPort)
 }
 
-func (n *Node) free(port uint16) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.ports, port)
+func reserve(port uint16) (reservation, error) {
+	addr := netip.AddrPortFrom(loopback, port).String()
+	held, err := net.ListenPacket("udp4", addr)
+	if err != nil {
+		return reservation{}, err
+	}
+	free, err := net.Listen("tcp4", addr)
+	if err != nil {
+		return reservation{}, errors.Join(err, held.Close())
+	}
+	return reservation{held}, free.Close()
 }
 
 type source struct{ from, to netip.AddrPort }
@@ -86,7 +94,6 @@ func NewNode() (*Node, error) {
 		pods:      map[*Pod]struct{}{},
 		sources:   map[netip.AddrPort]source{},
 		arrived:   make(chan struct{}),
-		ports:     map[uint16]bool{},
 		nextPort:  firstPort + uint16(rand.IntN(lastPort-firstPort)),
 	}, nil
 }

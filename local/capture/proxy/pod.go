@@ -18,24 +18,23 @@ type Pod struct {
 	node     *Node
 	spec     capture.PodSpec
 	outbound net.Listener
-	ports    map[uint16]uint16 // by the port that the manifests name
-	captured *capture.Handed   // their local address is where they are to go
+	ports    map[uint16]reservation // by the port that the manifests name
+	captured *capture.Handed        // their local address is where they are to go
 	closing  sync.Once
 	serving  sync.WaitGroup
 }
 
 func newPod(n *Node, spec capture.PodSpec) (*Pod, error) {
-	p := &Pod{node: n, spec: spec, ports: map[uint16]uint16{}, captured: capture.NewHanded(nil)}
-	for _, port := range spec.Ports {
-		actual, err := n.reserve()
-		if err != nil {
-			return nil, err
-		}
-		p.ports[port] = actual
-	}
+	p := &Pod{node: n, spec: spec, ports: map[uint16]reservation{}, captured: capture.NewHanded(nil)}
 	var err error
 	if p.outbound, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
 		return nil, err
+	}
+	for _, port := range spec.Ports {
+		if p.ports[port], err = n.reserve(); err != nil {
+			delete(p.ports, port)
+			return nil, errors.Join(err, p.Close())
+		}
 	}
 	p.serving.Go(p.acceptOutbound)
 	return p, nil
@@ -68,7 +67,7 @@ func (p *Pod) DialApp(ctx context.Context, _ netip.Addr, port uint16) (net.Conn,
 			port)), Err: errRefused}
 	}
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp4", netip.AddrPortFrom(loopback, actual).String())
+	return d.DialContext(ctx, "tcp4", netip.AddrPortFrom(loopback, actual.port()).String())
 }
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -83,7 +82,7 @@ func (p *Pod) Environ() []string {
 	}
 	for i, name := range []string{"PORT", "ADMIN_PORT"} {
 		if i < len(p.spec.Ports) {
-			env = append(env, fmt.Sprintf("%s=%d", name, p.ports[p.spec.Ports[i]]))
+			env = append(env, fmt.Sprintf("%s=%d", name, p.ports[p.spec.Ports[i]].port()))
 		}
 	}
 	return env
@@ -97,10 +96,10 @@ func (p *Pod) Close() error {
 	var err error
 	p.closing.Do(func() {
 		p.node.forget(p)
-		for _, port := range p.ports {
-			p.node.free(port)
-		}
 		err = errors.Join(p.captured.Close(), p.outbound.Close())
+		for _, port := range p.ports {
+			err = errors.Join(err, port.Close())
+		}
 		p.serving.Wait()
 	})
 	if errors.Is(err, net.ErrClosed) {

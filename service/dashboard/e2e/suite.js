@@ -2,19 +2,12 @@
 import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const root = new URL("../../../", import.meta.url).pathname;
-
-const freePort = () => new Promise((resolve, reject) => {
-  const server = createServer();
-  server.on("error", reject);
-  server.listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => resolve(port)); });
-});
 
 // launchControl calls it as the operator does, through the gateway; Node resolves no name below localhost.
 const launchControl = (port, method, path) => new Promise((resolve, reject) => {
@@ -27,13 +20,16 @@ const launchControl = (port, method, path) => new Promise((resolve, reject) => {
 });
 
 export async function startSuite({ stage = "zero-trust", timeScale } = {}) {
-  const port = await freePort();
   const state = mkdtempSync(join(tmpdir(), "artemis-e2e-"));
   const artemis = (...args) => run(join(root, "bin/artemis"), [...args, "--state-dir", state], { cwd: root, maxBuffer: 1 << 24 });
-  const flags = ["up", "--detach", "--stage", stage, "--gateway", `127.0.0.1:${port}`];
-  if (timeScale) flags.push("--time-scale", String(timeScale));
-  const up = async () => (await artemis(...flags)).stdout.match(/^mission control +(\S+)$/m)[1]; // with the operator's token
+  let port = 0; // the first that is free; kept from then on
+  const up = async () => {
+    const flags = timeScale ? ["--time-scale", String(timeScale)] : [];
+    const { stdout } = await artemis("up", "--detach", "--stage", stage, "--gateway", `127.0.0.1:${port}`, ...flags);
+    return stdout.match(/^mission control +(\S+)$/m)[1]; // with the operator's token
+  };
   const url = await up();
+  ({ port } = new URL(url));
   // Control by the socket, as the command line does it.
   const control = (method, path, body) => new Promise((resolve, reject) => {
     const r = request({ socketPath: join(state, "control.sock"), method, path: `/_artemis/${path}`, headers: { "host": "localhost", "content-type": "application/json" } }, (answer) => {
