@@ -222,6 +222,9 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 		{"a gateway that replaces the path", byGateway("{filters: [{type: URLRewrite, " +
 			"urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /items}}}], " + toCart + "}"), edit{}, both,
 			"filters[0]", false},
+		{"a gateway that puts something before every path", byGateway("{matches: [{path: {value: /}}], filters: " +
+			"[{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /items}}}], " +
+			toCart + "}"), edit{}, both, "filters[0]", false},
 		{"a gateway that mirrors", byGateway("{filters: [{type: RequestMirror, " +
 			"requestMirror: {backendRef: {name: cart, port: 80}}}], " + toCart + "}"), edit{}, both, "filters[0]",
 			false},

@@ -46,7 +46,11 @@ func (g *generator) fronted() string {
 			"  %s\n  rules:\n", i, hosts)
 		for range 1 + g.IntN(2) {
 			filters, kind := "", pick(g, "PathPrefix", "PathPrefix", "Exact")
-			if rewrite := pick(g, "", "", "/", "/b", "/a/b"); rewrite != "" && kind == "PathPrefix" {
+			path, rewrite := pick(g, "/", "/a", "/a/b", "/ab", "/a/"), pick(g, "", "", "/", "/b", "/a/b")
+			if path == "/" && rewrite != "" {
+				rewrite = "/" // nothing else is judged there
+			}
+			if rewrite != "" && kind == "PathPrefix" {
 				filters = "filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, " +
 					"replacePrefixMatch: " + rewrite + "}}}], "
 			}
@@ -54,7 +58,7 @@ func (g *generator) fronted() string {
 				&b,
 				"  - {matches: [{path: {type: %s, value: %s}}], %sbackendRefs: [{name: %s, port: 80}]}\n",
 				kind,
-				pick(g, "/", "/a", "/a/b", "/ab", "/a/"),
+				path,
 				filters,
 				pick(g, "t", "t", "b"),
 			)

@@ -188,6 +188,10 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a redirect", route("{filters: [{type: RequestRedirect}]" + backend + "}"),
 			fault{6, manifest.CodeNotImplemented, "HTTPRoute a/r", "spec.rules[0].filters[0].type: local mode " +
 				"implements the filter URLRewrite only, not RequestRedirect"}},
+		{"a prefix before everything", route("{filters: [{type: URLRewrite, urlRewrite: {path: " +
+			"{type: ReplacePrefixMatch, replacePrefixMatch: /b}}}]" + backend + "}"),
+			fault{6, manifest.CodeNotImplemented, "HTTPRoute a/r", "spec.rules[0].filters[0]: Istio makes /bx of /x " +
+				"there, the Gateway API /b/x"}},
 		{"two backends", route("{backendRefs: [{name: s, port: 80}, {name: t, port: 80}]}"),
 			fault{6, manifest.CodeNotImplemented, "HTTPRoute a/r",
 				"spec.rules[0].backendRefs: local mode routes a rule to exactly one backend, not 2"}},

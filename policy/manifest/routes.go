@@ -82,10 +82,10 @@ func unknownRouteFields(r *gatewayv1.HTTPRoute) []left {
 				}
 			}
 		}
-		out = append(out, unknownFilters(at, rule.Filters)...)
+		out = append(out, unknownFilters(at, rule.Matches, rule.Filters)...)
 		for j, ref := range rule.BackendRefs {
 			backend := fmt.Sprintf("%s.backendRefs[%d]", at, j)
-			out = append(out, unknownFilters(backend, ref.Filters)...)
+			out = append(out, unknownFilters(backend, rule.Matches, ref.Filters)...)
 			if ptr.Deref(ref.Weight, 1) == 0 {
 				out = append(out, left{backend + ".weight", "nothing is sent there"})
 			}
@@ -96,20 +96,39 @@ func unknownRouteFields(r *gatewayv1.HTTPRoute) []left {
 
 // unknownFilters returns the filters that change where requests go, or what policies
 // see of them, in a way that no gateway here does.
-func unknownFilters(at string, filters []gatewayv1.HTTPRouteFilter) []left {
+func unknownFilters(at string, matches []gatewayv1.HTTPRouteMatch, filters []gatewayv1.HTTPRouteFilter) []left {
 	var out []left
 	for i, f := range filters {
 		switch path := fmt.Sprintf("%s.filters[%d]", at, i); {
 		case f.Type == gatewayv1.HTTPRouteFilterResponseHeaderModifier:
-		case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && onlyPrefix(f.URLRewrite) &&
-			!strings.Contains(at, "backendRefs"):
+		case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && !strings.Contains(at, "backendRefs"):
+			if why := unknownRewrite(matches, f.URLRewrite); why != "" {
+				out = append(out, left{path, why})
+			}
 		default:
-			out = append(out, left{path, "a gateway's rewriting of a path's prefix is all that is judged"})
+			out = append(out, left{path, onlyPrefix})
 		}
 	}
 	return out
 }
 
-func onlyPrefix(f *gatewayv1.HTTPURLRewriteFilter) bool {
-	return f != nil && f.Hostname == nil && f.Path != nil && f.Path.ReplacePrefixMatch != nil
+const onlyPrefix = "a gateway's rewriting of a path's prefix is all that is judged"
+
+// unknownRewrite says why no gateway here rewrites as a filter asks, if none does.
+func unknownRewrite(matches []gatewayv1.HTTPRouteMatch, f *gatewayv1.HTTPURLRewriteFilter) string {
+	switch {
+	case f == nil || f.Hostname != nil || f.Path == nil || f.Path.ReplacePrefixMatch == nil:
+		return onlyPrefix
+	case strings.Trim(*f.Path.ReplacePrefixMatch, "/") == "":
+		return ""
+	}
+	root := len(matches) == 0
+	for _, m := range matches {
+		root = root || m.Path == nil || ptr.Deref(m.Path.Value, "/") == "/"
+	}
+	if root { // pilot's ApplyRoute replaces one slash by "/b"
+		return fmt.Sprintf("Istio makes %sx of /x there, the Gateway API %[1]s/x",
+			strings.TrimRight(*f.Path.ReplacePrefixMatch, "/"))
+	}
+	return ""
 }

@@ -266,9 +266,8 @@ func (o *object) checkHTTPRoute(r *gatewayv1.HTTPRoute) {
 				o.refuse(path+".type", "local mode implements the filter URLRewrite only, not %s", f.Type)
 				continue
 			}
-			if to := ptr.Deref(f.URLRewrite, gatewayv1.HTTPURLRewriteFilter{}).Path; to == nil ||
-				to.Type != gatewayv1.PrefixMatchHTTPPathModifier || to.ReplacePrefixMatch == nil {
-				o.refuse(path, "local mode rewrites by ReplacePrefixMatch only")
+			if why := unknownRewrite(rule.Matches, f.URLRewrite); why != "" {
+				o.refuse(path, "%s", why)
 			}
 		}
 		if len(rule.BackendRefs) != 1 {
