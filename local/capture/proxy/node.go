@@ -19,9 +19,13 @@ import (
 	"artemis.example/local/capture"
 )
 
-// introduction is how long an accepted connection waits to be known as one that
-// Dial opened: the two ends finish in any order.
-const introduction = 500 * time.Millisecond
+// An accepted connection waits to be known as one that Dial opened: the two ends
+// finish in any order, on a crowded machine some time apart. Of those of a listener
+// that nobody knows yet, a few wait at a time.
+const (
+	introduction = 5 * time.Second
+	unknown      = 64
+)
 
 // Node maps every address of the pod network to a port on 127.0.0.1.
 type Node struct {
@@ -101,12 +105,13 @@ func NewNode() (*Node, error) {
 // Name is "proxy".
 func (n *Node) Name() string { return "proxy" }
 
-// listener accepts what Dial sends to one address. What other programs on this
+// listener returns what Dial sends to one address. What other programs on this
 // machine connect to its port is turned away.
 type listener struct {
-	net.Listener
+	*capture.Handed
 	node *Node
 	addr netip.AddrPort
+	port net.Listener
 }
 
 // Listen listens under an address of the pod network.
@@ -116,32 +121,35 @@ func (n *Node) Listen(addr netip.AddrPort) (net.Listener, error) {
 	if n.listeners[addr] != nil {
 		return nil, fmt.Errorf("listen on %v: address already in use", addr)
 	}
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln, node: n, addr: addr}
+	l := &listener{Handed: capture.NewHanded(net.TCPAddrFromAddrPort(addr)), node: n, addr: addr, port: port}
 	n.listeners[addr] = l
+	go l.acceptAll()
 	return l, nil
 }
 
-// Addr is the address of the pod network.
-func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.addr) }
-
-// Accept returns the next connection that Dial opened.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *listener) acceptAll() {
+	waiting := make(chan struct{}, unknown)
 	for {
-		conn, err := l.Listener.Accept()
+		conn, err := capture.AcceptNext(l.port.Accept)
 		if err != nil {
-			return nil, err
+			return
 		}
-		port := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-		s, ok := l.node.sourceOf(netip.AddrPortFrom(port.Addr().Unmap(), port.Port()))
-		if !ok {
-			_ = conn.Close()
-			continue
-		}
-		return &hop{TCPConn: conn.(*net.TCPConn), local: l.addr, remote: s.from}, nil
+		waiting <- struct{}{}
+		go func() {
+			defer func() { <-waiting }()
+			l.receive(conn.(*net.TCPConn))
+		}()
+	}
+}
+
+func (l *listener) receive(conn *net.TCPConn) {
+	s, ok := l.node.sourceOf(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+	if !ok || l.Hand(context.Background(), &hop{TCPConn: conn, local: l.addr, remote: s.from}) != nil {
+		_ = conn.Close()
 	}
 }
 
@@ -152,7 +160,7 @@ func (l *listener) Close() error {
 		delete(l.node.listeners, l.addr)
 	}
 	l.node.mu.Unlock()
-	return l.Listener.Close()
+	return errors.Join(l.Handed.Close(), l.port.Close())
 }
 
 // sourceOf waits a little for the end that dialled to make itself known.
@@ -185,14 +193,14 @@ func (n *Node) Dial(ctx context.Context, src netip.Addr, dst netip.AddrPort) (ne
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(dst), Err: errRefused}
 	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp4", l.Listener.Addr().String())
+	conn, err := d.DialContext(ctx, "tcp4", l.port.Addr().String())
 	if err != nil {
 		return nil, err
 	}
 	local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
 	s := source{from: netip.AddrPortFrom(src, local.Port()), to: dst}
 	n.mu.Lock()
-	n.sources[netip.AddrPortFrom(local.Addr().Unmap(), local.Port())] = s
+	n.sources[local] = s
 	close(n.arrived)
 	n.arrived = make(chan struct{})
 	n.mu.Unlock()

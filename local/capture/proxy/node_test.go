@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"io"
+	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"artemis.example/local/capture"
 )
@@ -50,4 +53,51 @@ func TestNodesSideBySideShareNoPort(t *testing.T) {
 		t.Fatalf("a port that was given back: %v", err)
 	}
 	_ = r.Close()
+}
+
+// TestStrangersWaitAndAreTurnedAway connects to the port behind an address of the pod
+// network as another program of this machine would: nobody hears of it, and who is
+// of the node does not wait behind it.
+func TestStrangersWaitAndAreTurnedAway(t *testing.T) {
+	t.Parallel()
+	n, err := NewNode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	to := netip.MustParseAddrPort("10.244.0.8:15008")
+	ln, err := n.Listen(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var strangers []net.Conn
+	for range unknown / 2 {
+		c, err := net.Dial("tcp4", ln.(*listener).port.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		strangers = append(strangers, c)
+	}
+	for range 3 {
+		near, err := n.Dial(t.Context(), netip.MustParseAddr("10.244.0.7"), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer near.Close()
+		far, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer far.Close()
+		if got, want := far.RemoteAddr().String(), near.LocalAddr().String(); got != want {
+			t.Errorf("accepted one from %s, want %s", got, want)
+		}
+	}
+	for _, c := range strangers {
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("a stranger read %v, want the end", err)
+		}
+	}
 }
