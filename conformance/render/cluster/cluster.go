@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -185,17 +187,23 @@ func (c *Cluster) Stop() {
 	}
 }
 
-// freePorts returns ports of the loopback interface that nobody listens on.
+// freePorts returns ports of the loopback interface that nobody listens on, from below
+// those that systems give to outgoing connections: one could be in the way by the time
+// that a program listens.
 func freePorts(n int) ([]string, error) {
 	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for _, port := range rand.Perm(12000) {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		} else if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
 		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
+		_, free, _ := net.SplitHostPort(l.Addr().String())
+		if ports = append(ports, free); len(ports) == n {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, errors.New("find a free port: there is none between 20000 and 32000")
 }
