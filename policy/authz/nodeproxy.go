@@ -23,13 +23,14 @@ type nodePolicy struct {
 }
 
 // NewNodeProxy compiles the policies. Those that node proxies do not receive
-// are left out: with targetRefs, with another action than ALLOW or DENY, and
-// dry runs.
+// are left out: with targetRefs, with another action than ALLOW or DENY, dry runs,
+// and those with an empty selector, which istiod gives no workload
+// (pilot/pkg/serviceregistry/ambient/workloads.go, buildWorkloadPolicies).
 func NewNodeProxy(cfg Config, policies []*securityv1.AuthorizationPolicy) *NodeProxy {
 	cfg = cfg.withDefaults()
 	n := &NodeProxy{namespaces: map[string][]*nodePolicy{}}
 	for _, p := range policies {
-		if len(targets(p)) > 0 || !(isAllow(p) || isDeny(p)) || dryRun(p) {
+		if len(targets(p)) > 0 || !(isAllow(p) || isDeny(p)) || dryRun(p) || SelectsNothing(p) {
 			continue
 		}
 		if compiled := compileNode(p); p.Namespace == cfg.RootNamespace {
@@ -64,6 +65,13 @@ func (n *NodeProxy) ForWorkload(namespace string, labels map[string]string) *Eng
 	}
 	// A node proxy looks at connections, whatever they carry.
 	return &Engine{http: set, tcp: set}
+}
+
+// SelectsNothing reports whether a policy has a selector with nothing in it, by which no
+// node proxy gets it. Without a selector, or with matchLabels that are given and empty,
+// it is for all.
+func SelectsNothing(p *securityv1.AuthorizationPolicy) bool {
+	return p.Spec.Selector != nil && p.Spec.Selector.MatchLabels == nil
 }
 
 func subset(selector, labels map[string]string) bool {

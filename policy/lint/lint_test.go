@@ -132,6 +132,9 @@ func TestFindings(t *testing.T) {
 		{"a selector that finds nothing", func(t *testing.T, s string) string {
 			return s + policy("lost", `{selector: {matchLabels: {app: nav}}, rules: [{}]}`)
 		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
+		{"an empty selector", func(t *testing.T, s string) string {
+			return s + policy("lost", `{selector: {}, rules: [{from: [{source: {serviceAccounts: [waypoint]}}]}]}`)
+		}, []seen{{lint.Error, "attached-to-nothing", "AuthorizationPolicy orion/lost", 0}}},
 		{"an ALLOW with methods for node proxies", func(t *testing.T, s string) string {
 			return s + policy("l7",
 				`{selector: {matchLabels: {app: guidance-nav}}, rules: [{to: [{operation: {methods: [GET]}}]}]}`)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"artemis.example/policy/authz"
 	"artemis.example/policy/manifest"
 	"artemis.example/policy/topology"
 	securityv1beta1 "istio.io/api/security/v1beta1"
@@ -130,6 +131,9 @@ func (p *policy) selection() {
 	case len(p.pods) == 0:
 		p.add(Error, "attached-to-nothing", p.at.field("spec.selector"), "its selector %v finds no workload %s: the "+
 			"policy does nothing here", p.selector(), where).Fix = "correct the labels or the namespace"
+	case p.meshed && authz.SelectsNothing(p.AuthorizationPolicy):
+		p.add(Error, "attached-to-nothing", p.at.field("spec.selector"), "its selector is empty: istiod gives the "+
+			"policy to no node proxy").Fix = "leave spec.selector out: the policy is then for the whole namespace"
 	case p.meshed:
 	case p.known && p.meshes:
 		p.add(Error, "not-in-the-mesh", p.at, "none of the workloads that it is for is in the ambient mesh: nothing "+
