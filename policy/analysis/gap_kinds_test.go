@@ -68,6 +68,11 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 	) +
 		"---\n"
 	const fromFront = "{group: \"\", kind: Service, name: front}"
+	const mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: cart, port: 80}}}"
+	const byHost = "backendRefs: [{group: networking.istio.io, kind: Hostname, " +
+		"name: cart.shop.svc.cluster.local, port: 80}]"
+	alias := object("v1", "Service", "shop", "basket", "spec: {type: ExternalName, externalName: "+
+		"cart.shop.svc.cluster.local, ports: [{name: http, port: 80}]}") + "---\n"
 	abroad := object(
 		"v1",
 		"Namespace",
@@ -157,6 +162,33 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 			"VirtualService", "shop", "v",
 			"spec: {hosts: [front], http: [{route: [{destination: {host: front}}], mirror: {host: cart}}]}"),
 			edit{}, both, "it leads to cart", false},
+		{"another Service's HTTPRoute that mirrors here", front + route("HTTPRoute", fromFront, "{filters: ["+mirror+
+			"], backendRefs: [{name: front, port: 80}]}"), edit{}, both, "it leads to cart", false},
+		{"another Service's HTTPRoute that mirrors here beside a backend", front + route("HTTPRoute", fromFront,
+			"{backendRefs: [{name: front, port: 80, filters: ["+mirror+"]}]}"), edit{}, both, "it leads to cart",
+			false},
+		{"another Service's GRPCRoute that mirrors here", front + route("GRPCRoute", fromFront, "{filters: ["+mirror+
+			"], backendRefs: [{name: front, port: 80}]}"), edit{}, both, "it leads to cart", false},
+		{"another Service's HTTPRoute that leads here by the host", front + route("HTTPRoute", fromFront,
+			"{"+byHost+"}"), edit{}, both, "it leads to cart", false},
+		{"another Service's VirtualService that leads here by another name", front + alias +
+			object("networking.istio.io/v1", "VirtualService", "shop", "v",
+				"spec: {hosts: [front], http: [{route: [{destination: {host: basket}}]}]}"),
+			edit{}, both, "it leads to cart", false},
+		{"another Service's VirtualService that hands on to one that leads here", front +
+			object("networking.istio.io/v1", "VirtualService", "shop", "v",
+				"spec: {hosts: [front], http: [{delegate: {name: d}}]}") + "---\n" +
+			object("networking.istio.io/v1", "VirtualService", "shop", "d",
+				"spec: {http: [{route: [{destination: {host: cart}}]}]}"),
+			edit{}, both, "it leads to cart", false},
+		{"a gateway's route that mirrors here", front + byGateway("{filters: ["+mirror+
+			"], backendRefs: [{name: front, port: 80}]}"), edit{}, both, "it leads to cart", false},
+		{"a gateway's route that leads here by the host", byGateway("{" + byHost + "}"), edit{}, both,
+			"it leads to cart", false},
+		{"a gateway's route that leads here by another name", alias + byGateway("{backendRefs: [{name: basket, "+
+			"port: 80}]}"), edit{}, both, "it leads to cart", false},
+		{"the same of a gateway of another class, which is a caller like others", alias + gateway("nginx") +
+			route("HTTPRoute", "{name: front}", "{backendRefs: [{name: basket, port: 80}]}"), edit{}, nil, "", false},
 		{"a gateway's GRPCRoute", gateway("istio") + route("GRPCRoute", "{name: front}", "{"+toCart+"}"), edit{}, both,
 			"it leads to cart", false},
 		{"a gateway's route of another namespace that nothing lets lead here", abroad, edit{}, both,

@@ -9,6 +9,7 @@ import (
 
 	"artemis.example/catalog"
 	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -48,31 +49,78 @@ func (in *Input) behindProxy(of Scope) bool {
 }
 
 // routeBackends are the Services that a route of a kind that Set does not hold leads to.
-func routeBackends(o Object) []Scope {
+func (in *Input) routeBackends(o Object) []Scope {
 	var out []Scope
+	add := func(r reference) {
+		if r.Name != "" {
+			out = append(out, in.behind(Key{r.Kind, cmp.Or(r.Namespace, o.Namespace), r.Name})...)
+		}
+	}
+	mirrors := func(filters []mirroring) {
+		for _, f := range filters {
+			add(f.RequestMirror.BackendRef)
+		}
+	}
 	for _, rule := range o.content.Spec.Rules {
+		mirrors(rule.Filters)
 		for _, ref := range rule.BackendRefs {
-			out = append(out, Scope{Namespace: cmp.Or(ref.Namespace, o.Namespace), Service: ref.Name})
+			add(ref.reference)
+			mirrors(ref.Filters)
 		}
 	}
 	return out
 }
 
-// virtualServiceDestinations are the Services that a VirtualService leads to.
-func virtualServiceDestinations(o Object) []Scope {
-	var hosts []host
-	for _, rule := range slices.Concat(o.content.Spec.HTTP, o.content.Spec.TLS, o.content.Spec.TCP) {
-		for _, to := range slices.Concat(rule.Route, rule.Mirrors) {
-			hosts = append(hosts, to.Destination)
-		}
-		hosts = append(hosts, rule.Mirror)
+// behind returns the Services that the backend of a route means: a Service of type
+// ExternalName is another name for one (istio.io/istio pilot/pkg/model, Alias), and so is
+// the kind Hostname of networking.istio.io.
+func (in *Input) behind(backend Key) []Scope {
+	if backend.Kind == "Hostname" {
+		return in.behind(serviceKey(serviceOf(backend.Name, backend.Namespace)))
 	}
+	out := []Scope{{Namespace: backend.Namespace, Service: backend.Name}}
+	for range maxAliases {
+		last := out[len(out)-1]
+		s := Find(in.Set.Services, last.Namespace, last.Service)
+		if s == nil || s.Spec.Type != corev1.ServiceTypeExternalName {
+			break
+		}
+		out = append(out, serviceOf(s.Spec.ExternalName, s.Namespace))
+	}
+	return out
+}
+
+// maxAliases is how many names of names Istio follows.
+const maxAliases = 10
+
+func serviceKey(s Scope) Key { return Key{"Service", s.Namespace, s.Service} }
+
+// virtualServiceDestinations are the Services that a VirtualService leads to, by itself or
+// by another to which it hands requests on.
+func (in *Input) virtualServiceDestinations(o Object) []Scope {
 	var out []Scope
-	for _, h := range hosts {
+	add := func(of Object, h host) {
 		if h.Host != "" {
-			out = append(out, serviceOf(h.Host, o.Namespace))
+			out = append(out, in.behind(serviceKey(serviceOf(h.Host, of.Namespace)))...)
 		}
 	}
+	var follow func(of Object, delegates bool)
+	follow = func(of Object, delegates bool) {
+		spec := &of.content.Spec
+		for _, rule := range slices.Concat(spec.HTTP, spec.TLS, spec.TCP) {
+			for _, to := range slices.Concat(rule.Route, rule.Mirrors) {
+				add(of, to.Destination)
+			}
+			add(of, rule.Mirror)
+			to := Key{"VirtualService", cmp.Or(rule.Delegate.Namespace, of.Namespace), rule.Delegate.Name}
+			for _, d := range in.Other {
+				if delegates && d.Key == to {
+					follow(d, false) // a delegate has none of its own
+				}
+			}
+		}
+	}
+	follow(o, true)
 	return out
 }
 
@@ -88,28 +136,7 @@ func serviceOf(host, namespace string) Scope {
 // around finds what opens or closes ways though nothing here looks at it.
 func (in *Input) around() {
 	for _, r := range in.Set.HTTPRoutes {
-		var from, to []Scope
-		for _, p := range r.Spec.ParentRefs {
-			switch parent := Parent(r, p); parent.Kind {
-			case "Gateway": // whose routes are judged
-			case "Service", "ServiceEntry":
-				from = append(from, parent.scope())
-			default: // a ListenerSet's Gateway is not looked for
-				from = append(from, Scope{Gateway: parent.String()})
-			}
-		}
-		for _, rule := range r.Spec.Rules {
-			for _, ref := range rule.BackendRefs {
-				backend := Backend(r, ref)
-				s := Scope{Namespace: backend.Namespace, Service: backend.Name}
-				if to = append(to, s); s.Namespace != r.Namespace && !in.granted(r.Namespace, s) {
-					s.AnyGateway = true
-					why := fmt.Sprintf("no ReferenceGrant lets it lead to %s of %s", s.Service, s.Namespace)
-					in.gapAt(KeyOf(r), "spec.rules", why, s)
-				}
-			}
-		}
-		in.leads(in.Set.Origins[KeyOf(r)], KeyOf(r), from, to)
+		in.aroundBy(r)
 	}
 	for _, g := range in.Set.Gateways {
 		for _, a := range g.Spec.Addresses {
@@ -123,6 +150,54 @@ func (in *Input) around() {
 	in.canaries()
 	in.clusterLabels()
 	in.meshConfig()
+}
+
+// aroundBy finds where an HTTPRoute leads past policies. Of a gateway's, plain backends are
+// judged; what its filters mirror to, and Services that have another name there, are not.
+func (in *Input) aroundBy(r *gatewayv1.HTTPRoute) {
+	var from, gateways, plain, other []Scope
+	for _, p := range r.Spec.ParentRefs {
+		switch parent := Parent(r, p); parent.Kind {
+		case "Gateway":
+			g := Find(in.Set.Gateways, parent.Namespace, parent.Name)
+			if g == nil || g.Spec.GatewayClassName == catalog.IngressClass {
+				gateways = append(gateways, parent.scope())
+			}
+		case "Service", "ServiceEntry":
+			from = append(from, parent.scope())
+		default: // a ListenerSet's Gateway is not looked for
+			from = append(from, Scope{Gateway: parent.String()})
+		}
+	}
+	mirrors := func(filters []gatewayv1.HTTPRouteFilter) {
+		for _, f := range filters {
+			if f.RequestMirror != nil {
+				to := gatewayv1.HTTPBackendRef{BackendRef: gatewayv1.BackendRef{
+					BackendObjectReference: f.RequestMirror.BackendRef}}
+				other = append(other, in.behind(Backend(r, to))...)
+			}
+		}
+	}
+	for _, rule := range r.Spec.Rules {
+		mirrors(rule.Filters)
+		for _, ref := range rule.BackendRefs {
+			mirrors(ref.Filters)
+			backend := Backend(r, ref)
+			to := in.behind(backend)
+			if backend.Kind == "Service" {
+				plain, to = append(plain, to[0]), to[1:]
+			}
+			other = append(other, to...)
+			s := Scope{Namespace: backend.Namespace, Service: backend.Name}
+			if s.Namespace != r.Namespace && !in.granted(r.Namespace, s) {
+				s.AnyGateway = true
+				why := fmt.Sprintf("no ReferenceGrant lets it lead to %s of %s", s.Service, s.Namespace)
+				in.gapAt(KeyOf(r), "spec.rules", why, s)
+			}
+		}
+	}
+	in.leads(in.Set.Origins[KeyOf(r)], KeyOf(r), from, slices.Concat(plain, other))
+	in.leads(in.Set.Origins[KeyOf(r)], KeyOf(r), gateways, other)
 }
 
 // granted reports whether a ReferenceGrant lets HTTPRoutes of a namespace lead to a

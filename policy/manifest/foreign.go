@@ -43,10 +43,17 @@ type content struct {
 		JWTRules        []struct{ FromHeaders []struct{ Name string } }
 		Labels          map[string]string
 		// Where routes and VirtualServices lead.
-		Rules          []struct{ BackendRefs []reference }
+		Rules []struct {
+			BackendRefs []struct {
+				reference
+				Filters []mirroring
+			}
+			Filters []mirroring
+		}
 		HTTP, TLS, TCP []struct {
 			Route, Mirrors []struct{ Destination host }
 			Mirror         host
+			Delegate       reference
 		}
 		From, To []reference // of a ReferenceGrant
 
@@ -60,6 +67,11 @@ type content struct {
 type reference struct{ Kind, Namespace, Name string }
 
 type host struct{ Host string }
+
+// mirroring is a route's filter, of which the mirror alone is asked for.
+type mirroring struct {
+	RequestMirror struct{ BackendRef reference }
+}
 
 // read reads an object's content.
 func (o *Object) read(n *yaml.Node) error {
@@ -102,10 +114,17 @@ func (o *Object) workload() (Workload, bool) {
 	if group, _, ok := strings.Cut(o.APIVersion, "/"); ok && !slices.Contains(podMakers, o.Kind) {
 		w.Kind += "." + group // another's kind of that name
 	}
+	admit(&w.Template.Spec)
 	for _, owner := range o.content.Metadata.OwnerReferences {
 		w.Owner = Key{owner.Kind, o.Namespace, owner.Name}
 	}
 	return w, true
+}
+
+// admit fills in what an API server does: the ServiceAccount by the field's older name
+// (k8s.io/kubernetes pkg/apis/core/v1, Convert_v1_PodSpec_To_core_PodSpec).
+func admit(pod *corev1.PodSpec) {
+	pod.ServiceAccountName = cmp.Or(pod.ServiceAccountName, pod.DeprecatedServiceAccount)
 }
 
 // adopt adds the workloads among the other objects: what somebody else makes is
@@ -238,7 +257,7 @@ func (in *Input) foreign(o Object) {
 	case group == "networking.istio.io" && o.Kind == "VirtualService":
 		if scopes := in.virtualServiceScopes(o); len(scopes) > 0 {
 			touches("it can send requests elsewhere, or change them, at a waypoint", scopes...)
-			in.leads(o.Origin, o.Key, scopes, virtualServiceDestinations(o))
+			in.leads(o.Origin, o.Key, scopes, in.virtualServiceDestinations(o))
 		}
 	case group == "networking.istio.io" && (o.Kind == "EnvoyFilter" ||
 		o.Kind == "ProxyConfig" && o.content.Spec.ConnectionSettings != nil), group == "extensions.istio.io":
@@ -247,7 +266,7 @@ func (in *Input) foreign(o Object) {
 		why = "endpoints that are no pods are not judged"
 	case group == "gateway.networking.k8s.io" && strings.HasSuffix(o.Kind, "Route"):
 		touches("it can lead somewhere that no HTTPRoute does", routeScopes(o)...)
-		in.leads(o.Origin, o.Key, routeScopes(o), routeBackends(o))
+		in.leads(o.Origin, o.Key, routeScopes(o), in.routeBackends(o))
 	case o.Kind == "RequestAuthentication" && group == "security.istio.io":
 		why = "nothing verifies tokens here; what it can refuse is taken into account"
 		if len(TargetRefs(o.asPolicy())) == 0 {

@@ -94,6 +94,7 @@ func (o *object) checkSelector(path string, s *metav1.LabelSelector) {
 
 func (o *object) checkDeployment(d *appsv1.Deployment) {
 	o.checkMetadata(d.Spec.Template.Labels, d.Spec.Template.Annotations)
+	admit(&d.Spec.Template.Spec)
 	if o.input != nil {
 		return // no answer depends on what only runs it
 	}

@@ -86,6 +86,10 @@ func (b *builder) workloads() error {
 			p.Name += "-" + strings.ToLower(w.Kind)
 		}
 		p.addPorts(w.Template.Spec.Containers)
+		p.addPorts(slices.DeleteFunc(slices.Clone(w.Template.Spec.InitContainers), func(c corev1.Container) bool {
+			// Any other ends before the containers begin.
+			return ptr.Deref(c.RestartPolicy, "") != corev1.ContainerRestartPolicyAlways
+		}))
 		if err := b.addPod(p); err != nil {
 			return err
 		}
@@ -96,22 +100,31 @@ func (b *builder) workloads() error {
 	return nil
 }
 
-// addPorts adds the ports that containers and their probes name.
+// addPorts adds the ports that containers and their probes name. Of a name that several
+// give, the first counts, as for a Service's endpoints (k8s.io/kubernetes
+// pkg/api/v1/pod, FindPort).
 func (p *Pod) addPorts(containers []corev1.Container) {
-	p.Endpoint.Ports = map[string]uint16{}
+	if p.Endpoint.Ports == nil {
+		p.Endpoint.Ports = map[string]uint16{}
+	}
 	for _, c := range containers {
 		for _, port := range c.Ports {
 			if port.Protocol != "" && port.Protocol != corev1.ProtocolTCP {
 				continue
 			}
 			p.Ports = append(p.Ports, uint16(port.ContainerPort))
-			if port.Name != "" {
+			if _, given := p.Endpoint.Ports[port.Name]; port.Name != "" && !given {
 				p.Endpoint.Ports[port.Name] = uint16(port.ContainerPort)
 			}
 		}
 		for _, probe := range Probes(c) {
-			if probe.HTTPGet != nil && probe.HTTPGet.Port.Type == intstr.Int {
+			switch {
+			case probe.HTTPGet != nil && probe.HTTPGet.Port.Type == intstr.Int:
 				p.Ports = append(p.Ports, uint16(probe.HTTPGet.Port.IntVal))
+			case probe.TCPSocket != nil && probe.TCPSocket.Port.Type == intstr.Int:
+				p.Ports = append(p.Ports, uint16(probe.TCPSocket.Port.IntVal))
+			case probe.GRPC != nil:
+				p.Ports = append(p.Ports, uint16(probe.GRPC.Port))
 			}
 		}
 	}

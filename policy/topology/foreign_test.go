@@ -164,3 +164,34 @@ func TestSomebodysWorld(t *testing.T) {
 		t.Errorf("a call to the pod's address with a waypoint for all: %+v", way.Legs)
 	}
 }
+
+// What an API server and a kubelet make of a pod's less usual fields.
+func TestPodsAreAsAClusterTakesThem(t *testing.T) {
+	const template = `metadata: {labels: {app: web}}, spec: {serviceAccount: old, ` +
+		`initContainers: [{name: once, image: x, ports: [{name: once, containerPort: 1}]}, ` +
+		`{name: side, image: x, restartPolicy: Always, ports: [{name: http, containerPort: 2}, ` +
+		`{name: admin, containerPort: 3}]}], ` +
+		`containers: [{name: a, image: x, ports: [{name: http, containerPort: 8080}], livenessProbe: {grpc: {port: 5}}}, ` +
+		`{name: b, image: x, ports: [{name: http, containerPort: 4}], readinessProbe: {tcpSocket: {port: 6}}}]}`
+	w := foreignWorld(t, `
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, namespace: shop}, spec: {selector: {matchLabels: {app: web}}, template: {`+
+		template+`}}}
+---
+{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db, namespace: shop}, spec: {template: {`+template+`}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}, {name: admin, port: 81, targetPort: admin}]}}
+`)
+	type pod struct {
+		Account string
+		Ports   []uint16
+		Behind  []uint16
+	}
+	got := map[string]pod{}
+	for _, p := range w.Pods {
+		got[p.Name] = pod{p.ServiceAccount, p.Ports, w.Services[0].PortsOf(p)}
+	}
+	alike := pod{"old", []uint16{2, 3, 4, 5, 6, 8080}, []uint16{8080, 3}}
+	if diff := cmp.Diff(map[string]pod{"web": alike, "db": alike}, got); diff != "" {
+		t.Errorf("the pods (-want +got):\n%s", diff)
+	}
+}
