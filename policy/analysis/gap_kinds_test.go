@@ -204,6 +204,10 @@ func TestEveryKindOfGapIsNamed(t *testing.T) {
 		{"a waypoint whose pods are another's", "", edit{"istio-waypoint, listeners",
 			"istio-waypoint, addresses: [{type: Hostname, value: w.shop.svc.cluster.local}], listeners"}, both,
 			"spec.addresses", false},
+		{"a waypoint of a class that is for something", object("gateway.networking.k8s.io/v1", "GatewayClass", "",
+			"istio-waypoint, labels: {istio.io/waypoint-for: workload}", "spec: {controllerName: "+
+				"istio.io/mesh-controller}"), edit{", labels: {istio.io/waypoint-for: service}", ""}, both,
+			"GatewayClass istio-waypoint", false},
 		{"a NetworkPolicy by a label that Jobs get", fence("{podSelector: {matchLabels: {job-name: web}}}"), edit{},
 			both, "label job-name", false},
 		{"a Service by a label that a StatefulSet's pods get", object("v1", "Service", "shop", "cart-0",

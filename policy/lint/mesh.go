@@ -130,7 +130,7 @@ func (c *checker) told(namespace string, labels map[string]string) binding {
 	if name == "" || name == "none" {
 		return binding{optOut: own && name == "none"}
 	}
-	at := topology.Ref{Namespace: cmp.Or(from[topology.LabelWaypointNamespace], namespace), Name: name}
+	at := topology.Ref{Namespace: manifest.WaypointOf(namespace, from).Namespace, Name: name}
 	return binding{at: at, gateway: c.gateway(at)}
 }
 

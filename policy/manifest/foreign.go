@@ -28,8 +28,11 @@ var podMakers = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet",
 // content is what is asked of an object of a kind that Set does not hold. What it has of
 // another type than it should have is not there.
 type content struct {
-	Metadata struct{ OwnerReferences []reference }
-	Spec     struct {
+	Metadata struct {
+		OwnerReferences []reference
+		Labels          map[string]string
+	}
+	Spec struct {
 		Replicas    *int32
 		Template    json.RawMessage
 		JobTemplate struct {
@@ -401,6 +404,7 @@ func (in *Input) gateways() {
 	for _, g := range in.Set.Gateways {
 		key, class := KeyOf(g), g.Spec.GatewayClassName
 		if class == catalog.WaypointClass {
+			in.waypointClass(g)
 			continue
 		}
 		if class != catalog.IngressClass {
@@ -411,6 +415,19 @@ func (in *Input) gateways() {
 			class), in.boundTo(key)...)
 		for _, p := range in.Set.AuthorizationPolicies {
 			in.gatewayPolicy(p, key)
+		}
+	}
+}
+
+// waypointClass names a GatewayClass that says for its waypoints, where they do not
+// themselves, what they are for.
+func (in *Input) waypointClass(g *gatewayv1.Gateway) {
+	_, own := g.Labels[labelWaypointFor]
+	for _, o := range in.Other {
+		if o.Kind == "GatewayClass" && o.Name == catalog.WaypointClass && !own &&
+			o.content.Metadata.Labels[labelWaypointFor] != "" {
+			in.gap(Gap{Origin: o.Origin, Object: o.Key, Why: "what a GatewayClass says of " + labelWaypointFor +
+				" is not judged: say it of the Gateway"}, KeyOf(g).scope())
 		}
 	}
 }
@@ -442,7 +459,16 @@ func (in *Input) waypointOf(namespace string, own map[string]string) Key {
 			from = n.Labels
 		}
 	}
-	return Key{"Gateway", cmp.Or(from[labelUseWaypoint+"-namespace"], namespace), from[labelUseWaypoint]}
+	return WaypointOf(namespace, from)
+}
+
+// WaypointOf returns the Gateway that labels of an object of a namespace, or of that itself,
+// name as a waypoint.
+func WaypointOf(namespace string, from map[string]string) Key {
+	if other, given := from[labelUseWaypoint+"-namespace"]; given {
+		namespace = other
+	}
+	return Key{"Gateway", namespace, from[labelUseWaypoint]}
 }
 
 // Sidecar reports whether a workload's pods get a sidecar: by their own word, or by

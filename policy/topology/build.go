@@ -185,7 +185,10 @@ func (b *builder) gateways() error {
 			if err := b.addPod(p); err != nil {
 				return err
 			}
-			serves := cmp.Or(g.Labels[LabelWaypointFor], "service")
+			serves, said := g.Labels[LabelWaypointFor]
+			if !said {
+				serves = "service"
+			}
 			w := &WaypointGateway{
 				Pod:       p,
 				Services:  serves == "service" || serves == "all",
@@ -427,11 +430,11 @@ func (b *builder) waypointOf(namespace string, own map[string]string,
 	if _, ok := own[LabelUseWaypoint]; !ok {
 		from = b.Namespaces[namespace]
 	}
-	name := from[LabelUseWaypoint]
-	if name == "" || name == "none" {
+	named := manifest.WaypointOf(namespace, from)
+	if named.Name == "" || named.Name == "none" {
 		return nil
 	}
-	at := Ref{cmp.Or(from[LabelWaypointNamespace], namespace), name}
+	at := Ref{named.Namespace, named.Name}
 	w := b.waypoints[at]
 	if w == nil || !serves(w) || !b.admits(at, namespace, nil) {
 		return nil
@@ -447,9 +450,18 @@ func (b *builder) admits(at Ref, namespace string, route *gatewayv1.ParentRefere
 	return g == nil || b.takes(g, namespace, route)
 }
 
-// takes reports whether one of a Gateway's listeners takes the Services of a namespace, or
-// a route of it.
+// takes reports whether one of a Gateway's listeners takes a route of a namespace, or without
+// one, whether the first listener of a waypoint takes the Services of it: others do not
+// count (istio.io/istio pilot/pkg/serviceregistry/ambient, makeAllowedRoutes).
 func (w *World) takes(g *gatewayv1.Gateway, namespace string, route *gatewayv1.ParentReference) bool {
+	if route == nil {
+		for _, l := range g.Spec.Listeners {
+			if l.Protocol == "HBONE" && l.Port == HBONEPort {
+				return w.listens(g, &l, namespace, nil)
+			}
+		}
+		return g.Namespace == namespace
+	}
 	if len(g.Spec.Listeners) == 0 {
 		return g.Namespace == namespace
 	}
@@ -473,6 +485,8 @@ func (w *World) listens(
 		return true
 	case gatewayv1.NamespacesFromSame:
 		return g.Namespace == namespace
+	case gatewayv1.NamespacesFromNone:
+		return route == nil && g.Namespace == namespace // nothing that istiod knows of waypoints
 	case gatewayv1.NamespacesFromSelector:
 		s, err := metav1.LabelSelectorAsSelector(allowed.Selector)
 		return err == nil && s.Matches(labels.Set(w.Namespaces[namespace]))

@@ -195,3 +195,49 @@ func TestPodsAreAsAClusterTakesThem(t *testing.T) {
 		t.Errorf("the pods (-want +got):\n%s", diff)
 	}
 }
+
+// Which Services a waypoint takes, and whether it takes any, is as istiod reads its Gateway.
+func TestAWaypointIsBeforeWhatIstiodFindsItFor(t *testing.T) {
+	const hbone = "{name: mesh, port: 15008, protocol: HBONE%s}"
+	from := func(from string) string {
+		return fmt.Sprintf(hbone, ", allowedRoutes: {namespaces: {from: "+from+"}}")
+	}
+	const open = "{name: open, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}"
+	for _, c := range []struct {
+		name, labels, listeners, service string
+		own, other                       bool
+	}{
+		{"no listener", "", "", "", true, false},
+		{"its own namespace", "", fmt.Sprintf(hbone, ""), "", true, false},
+		{"every namespace", "", from("All"), "", true, true},
+		{"no namespace", "", from("None"), "", true, false},
+		{"every namespace by another listener", "", open + ", " + fmt.Sprintf(hbone, ""), "", true, false},
+		{"every namespace by a second one", "", "{name: first, port: 15008, protocol: HBONE}, " + from("All"), "", true,
+			false},
+		{"every namespace by one that is not HBONE's", "", open, "", true, false},
+		{"for workloads", "istio.io/waypoint-for: workload", from("All"), "", false, false},
+		{"for nothing", "istio.io/waypoint-for: \"\"", from("All"), "", false, false},
+		{"a Service that names no namespace", "", from("All"), "istio.io/use-waypoint: w, " +
+			"istio.io/use-waypoint-namespace: \"\"", false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := "{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: w, namespace: mesh, " +
+				"labels: {" + c.labels + "}}, spec: {gatewayClassName: istio-waypoint, " +
+				"listeners: [" + c.listeners + "]}}\n"
+			for _, namespace := range []string{"mesh", "shop"} {
+				text += "---\n{apiVersion: v1, kind: Namespace, metadata: {name: " + namespace + ", labels: " +
+					"{istio.io/use-waypoint: w, istio.io/use-waypoint-namespace: mesh}}}\n" +
+					"---\n{apiVersion: v1, kind: Service, metadata: {name: s, namespace: " + namespace + ", labels: {" +
+					c.service + "}}, spec: {selector: {app: s}, ports: [{name: http, port: 80}]}}\n"
+			}
+			w := foreignWorld(t, text)
+			before := func(namespace string) bool {
+				return w.Service(topology.Ref{Namespace: namespace, Name: "s"}).Waypoint != nil
+			}
+			if own, other := before("mesh"), before("shop"); own != c.own || other != c.other {
+				t.Errorf("it is before its own namespace's Services: %t, before another's: %t; want %t and %t", own,
+					other, c.own, c.other)
+			}
+		})
+	}
+}
