@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	istionetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -208,6 +209,9 @@ func (o *object) spec(spec proto.Message) error {
 	if n == nil || isNull(n) {
 		return nil
 	}
+	if o.input != nil {
+		o.dropProtoNames(n, spec.ProtoReflect().Descriptor())
+	}
 	// Written again, by itself: the decoder then counts lines from here.
 	body, err := jsonOf(n, "spec", nil, func(int, Code, string, ...any) {})
 	if err != nil {
@@ -223,6 +227,45 @@ func (o *object) spec(spec proto.Message) error {
 		return o.specError(n, err)
 	}
 	return nil
+}
+
+// dropProtoNames takes out of a spec what the decoder would take for fields and no API
+// server does: a CRD has notPrincipals and not not_principals, which is left out before
+// Istio sees it.
+func (o *object) dropProtoNames(n *yaml.Node, of protoreflect.MessageDescriptor) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind == yaml.SequenceNode {
+		for _, c := range n.Content {
+			o.dropProtoNames(c, of)
+		}
+	}
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	kept := make([]*yaml.Node, 0, len(n.Content))
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		field := of.Fields().ByTextName(key.Value)
+		if field != nil && field.JSONName() != key.Value {
+			o.fault(key.Line, CodeUnknownField, "spec: unknown field %q: write %s", key.Value, field.JSONName())
+			continue
+		}
+		kept = append(kept, key, value)
+		switch field = of.Fields().ByJSONName(key.Value); {
+		case field == nil:
+		case field.IsMap():
+			if inner := field.MapValue().Message(); inner != nil && value.Kind == yaml.MappingNode {
+				for j := 1; j < len(value.Content); j += 2 {
+					o.dropProtoNames(value.Content[j], inner)
+				}
+			}
+		case field.Message() != nil:
+			o.dropProtoNames(value, field.Message())
+		}
+	}
+	n.Content = kept
 }
 
 // report adds the fault that decoding came to.

@@ -298,6 +298,42 @@ func TestMostAndLeastHoldTheTruthBetweenThem(t *testing.T) {
 
 // Aliases that lead to one node again and again cost no more than the node: the file is
 // named, and nothing hangs on it.
+// An API server knows a field by its JSON name only; what it does not know it leaves out.
+func TestFieldsAreThoseOfTheCRDs(t *testing.T) {
+	in := input(t, `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: shop}
+spec:
+  selector: {matchLabels: {not_a: field}}
+  rules:
+  - from:
+    - source: {namespaces: [shop], not_principals: [x]}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  port_level_mtls: {8080: {mode: STRICT}}
+`)
+	var problems []string
+	for _, p := range in.Problems {
+		problems = append(problems, fmt.Sprintf("%d %s %s", p.Line, p.Code, p.Message))
+	}
+	if diff := cmp.Diff([]string{`8 unknown-field spec: unknown field "not_principals": write notPrincipals`,
+		`15 unknown-field spec: unknown field "port_level_mtls": write portLevelMtls`}, problems); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	policy := in.Set.AuthorizationPolicies[0]
+	if s := policy.Spec.Rules[0].From[0].Source; len(s.NotPrincipals) > 0 || len(s.Namespaces) != 1 ||
+		policy.Spec.Selector.MatchLabels["not_a"] != "field" {
+		t.Errorf("the policy is %v, want the field left out and the rest kept", &policy.Spec)
+	}
+	if ports := in.Set.PeerAuthentications[0].Spec.PortLevelMtls; len(ports) > 0 {
+		t.Errorf("the ports are %v, want none", ports)
+	}
+}
+
 func TestABombOfAliasesIsNamed(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("a0: &a0 [x, x, x, x, x, x, x, x]\n")
