@@ -289,20 +289,37 @@ func (in *Input) virtualServiceScopes(o Object) []Scope {
 	for _, h := range spec.Hosts {
 		entries := len(out)
 		for _, e := range in.Set.ServiceEntries {
-			if slices.Contains(e.Spec.Hosts, h) {
+			if slices.ContainsFunc(e.Spec.Hosts, func(own string) bool { return meets(own, h) || meets(h, own) }) {
 				out = append(out, KeyOf(e).scope().atWaypoint())
 			}
 		}
-		if len(out) > entries {
-			continue
+		switch suffix, wild := strings.CutPrefix(h, "*"); {
+		case wild:
+			if scope, some := servicesOf(suffix); some {
+				out = append(out, scope.atWaypoint())
+			}
+		case len(out) == entries:
+			out = append(out, serviceOf(h, o.Namespace).atWaypoint())
 		}
-		scope := serviceOf(h, o.Namespace)
-		if scope.AnyGateway = true; strings.Contains(scope.Service, "*") {
-			scope.Service = ""
-		}
-		out = append(out, scope)
 	}
 	return out
+}
+
+// meets reports whether a host is another, or is of its wildcard.
+func meets(host, of string) bool {
+	suffix, wild := strings.CutPrefix(of, "*")
+	return host == of || wild && strings.HasSuffix(host, suffix)
+}
+
+// servicesOf returns the Services whose hosts end so, and whether there can be any: those
+// of a namespace where the suffix has it as a whole.
+func servicesOf(suffix string) (Scope, bool) {
+	const domain = ".svc.cluster.local"
+	of, whole := strings.CutSuffix(suffix, domain)
+	if i := strings.LastIndexByte(of, '.'); whole && i >= 0 {
+		return Scope{Namespace: of[i+1:]}, true
+	}
+	return Scope{}, whole || strings.HasSuffix(domain, suffix)
 }
 
 func routeScopes(o Object) []Scope {

@@ -200,6 +200,15 @@ func TestInputNamesWhatAnAnswerCannotTake(t *testing.T) {
 		{"a VirtualService of a gateway", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: " +
 			"{name: v, namespace: shop}\nspec: {hosts: [web], gateways: [front]}\n", nil, manifest.Target{},
 			manifest.Target{}},
+		{"a VirtualService of hosts of which a ServiceEntry's is one", "apiVersion: networking.istio.io/v1\nkind: " +
+			"VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [\"*.example.org\"]}\n---\n" +
+			"apiVersion: networking.istio.io/v1\n" +
+			"kind: ServiceEntry\nmetadata: {name: e, namespace: shop}\nspec: {hosts: " +
+			"[api.example.org], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}\n",
+			[]string{"VirtualService shop/v in " + at +
+				":1: it can send requests elsewhere, or change them, at a waypoint"},
+			manifest.Target{Namespace: "shop", ServiceEntry: "e", Gateways: []string{"shop/waypoint"}},
+			manifest.Target{Namespace: "shop", ServiceEntry: "e"}},
 		{"Cilium's policies", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: c, namespace: " +
 			"shop}\nspec: {}\n",
 			[]string{"CiliumNetworkPolicy shop/c in " + at + ":1: it can open and close connections beside the " +

@@ -404,9 +404,10 @@ func (s *Service) add(pod *Pod, ports []corev1.ServicePort) {
 }
 
 // bind finds the waypoint of a Service. A headless one has no address for it, and
-// the Service that istiod makes for a waypoint is not behind one.
+// the Services that istiod makes for waypoints and east-west gateways are not behind one.
 func (b *builder) bind(s *Service) {
-	if !s.VIP.IsValid() || s.Labels[LabelGatewayManaged] == "istio.io-mesh-controller" {
+	managed := s.Labels[LabelGatewayManaged]
+	if !s.VIP.IsValid() || managed == "istio.io-mesh-controller" || managed == "istio.io-eastwest-controller" {
 		return
 	}
 	s.Waypoint = b.waypointOf(s.Namespace, s.Labels, func(w *WaypointGateway) bool { return w.Services })

@@ -217,6 +217,8 @@ func TestAWaypointIsBeforeWhatIstiodFindsItFor(t *testing.T) {
 		{"every namespace by one that is not HBONE's", "", open, "", true, false},
 		{"for workloads", "istio.io/waypoint-for: workload", from("All"), "", false, false},
 		{"for nothing", "istio.io/waypoint-for: \"\"", from("All"), "", false, false},
+		{"an east-west gateway's Service", "", from("All"), "gateway.istio.io/managed: istio.io-eastwest-controller",
+			false, false},
 		{"a Service that names no namespace", "", from("All"), "istio.io/use-waypoint: w, " +
 			"istio.io/use-waypoint-namespace: \"\"", false, false},
 	} {
