@@ -175,7 +175,8 @@ func (s *Set) strict(namespace string, of map[string]string) (by *securityv1.Pee
 // is for everybody.
 func (s *Set) listed(namespace string, of map[string]string) (by *securityv1.AuthorizationPolicy) {
 	for _, p := range s.AuthorizationPolicies {
-		if p.Namespace != namespace || !allows(p) || len(TargetRefs(p)) > 0 ||
+		nobody := p.Spec.Selector != nil && p.Spec.Selector.MatchLabels == nil // as authz.SelectsNothing has it
+		if p.Namespace != namespace || !allows(p) || len(TargetRefs(p)) > 0 || nobody ||
 			!Selects(p.Spec.GetSelector().GetMatchLabels(), of) {
 			continue
 		}

@@ -191,6 +191,10 @@ spec:
 			"no L4 AuthorizationPolicy that keeps everybody out but whom it lists for " + orionNamespace},
 		{"an L4 policy for everybody", replaced(cells, "  rules:\n    - from:\n        - source:\n            "+
 			"serviceAccounts:\n              - waypoint\n", "  rules: [{}]\n"), "more of the namespace"},
+		{"an L4 policy with an empty selector, which is for no pod", replaced(cells,
+			"  rules:\n    - from:\n        - source:\n            serviceAccounts:\n              - waypoint\n",
+			"  selector: {}\n  rules: [{from: [{source: {serviceAccounts: [waypoint]}}]}]\n"),
+			"no L4 AuthorizationPolicy"},
 		{"no PeerAuthentication", without(cells, "\nkind: PeerAuthentication\n"),
 			cells + ": at stage mtls: no PeerAuthentication with mTLS STRICT for " + orionNamespace},
 		{"plaintext", replaced(cells, "STRICT", "PERMISSIVE"), "STRICT"},
