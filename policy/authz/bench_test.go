@@ -161,8 +161,14 @@ func TestADecisionAllocatesNothing(t *testing.T) {
 		}(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if n := testing.AllocsPerRun(100, f); n != 0 {
-				t.Errorf("%v allocations, want 0", n)
+			// Regular expressions keep what they need in a pool, of which the race detector
+			// drops some at random: the least of a few is what counts.
+			least := testing.AllocsPerRun(100, f)
+			for range 9 {
+				least = min(least, testing.AllocsPerRun(100, f))
+			}
+			if least != 0 {
+				t.Errorf("%v allocations, want 0", least)
 			}
 		})
 	}
