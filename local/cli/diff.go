@@ -42,9 +42,9 @@ func newDiffCommand(at *place) *cobra.Command {
 				if err != nil {
 					return nil, err
 				}
-				defer clean()
 				read, err := manifest.ReadInput(manifest.Source{Stdin: cmd.InOrStdin(), Namespace: src.namespace},
 					dirs...)
+				clean() // before what takes long, and may be interrupted
 				if err != nil {
 					return nil, err
 				}

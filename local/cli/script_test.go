@@ -90,7 +90,7 @@ func TestScripts(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"eventually": eventually, "kill9": kill9, "gone": gone, "pids": pids, "host": hostState,
 					"occupy":    occupy,
-					"interrupt": interrupt, "anything": anything, "limited": limited,
+					"interrupt": interrupt, "anything": anything, "limited": limited, "unheard": unheard,
 				},
 			})
 		})
@@ -184,6 +184,30 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if !strings.Contains(said.String(), "artemis: stopping everything") {
 		ts.Fatalf("it did not say what it does: %s", said.Bytes())
+	}
+}
+
+// unheard ARG... presses Ctrl-C while artemis reads a standard input that does not end.
+func unheard(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := exec.Command(filepath.Join(ts.Getenv("BIN"), "artemis"), args...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH")}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	in, err := cmd.StdinPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	// More than a pipe holds: it has read some of it when this returns.
+	_, err = in.Write(bytes.Repeat([]byte("# a comment\n"), 1<<17))
+	ts.Check(err)
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	err = cmd.Wait()
+	if !late.Stop() {
+		ts.Fatalf("it does not end after Ctrl-C: %v", args)
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 130 || said.String() != "artemis: interrupted\n" {
+		ts.Fatalf("Ctrl-C at %v: %v: %s", args, err, said.Bytes())
 	}
 }
 

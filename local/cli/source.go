@@ -149,11 +149,23 @@ func (a *answer) document() (json.RawMessage, error) {
 }
 
 // judges returns what such a command does: it answers in the format that was asked for
-// and ends with the answer's code, or with 2 and the reason where nothing was judged.
+// and ends with the answer's code, with 2 and the reason where nothing was judged, or
+// at once when it is interrupted.
 func (f *format) judges(ask func(cmd *cobra.Command, args []string) (*answer, error)) func(*cobra.Command,
 	[]string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		a, err := ask(cmd, args)
+		var a *answer
+		var err error
+		answered := make(chan struct{})
+		go func() { // neither a read of standard input nor a long proof ends by the context
+			defer close(answered)
+			a, err = ask(cmd, args)
+		}()
+		select {
+		case <-answered:
+		case <-cmd.Context().Done():
+			return cmd.Context().Err()
+		}
 		if err != nil {
 			return usageError{err}
 		}

@@ -60,6 +60,10 @@ func newUpCommand(at *place) *cobra.Command {
 			if err := at.resolve(); err != nil {
 				return err
 			}
+			if _, err := os.Stat(filepath.Join(at.root, "openchoreo", "rendered")); err != nil {
+				return usageError{fmt.Errorf("find the rendered manifests: %w; name the project's directory, the one "+
+					"with openchoreo/rendered, with --root DIR", err)}
+			}
 			o.Adversary = !o.withoutAdversary
 			for i, dir := range o.share {
 				shared, err := sharedDir(dir, at.state)
@@ -146,7 +150,7 @@ func (o upOptions) check() error {
 				func(s string) bool { return s == "" }), ", "))
 		}
 	}
-	if o.TimeScale != 0 && (o.TimeScale < 1 || o.TimeScale > 1e7) {
+	if o.TimeScale != 0 && !(o.TimeScale >= 1 && o.TimeScale <= 1e7) { // NaN is neither
 		return fmt.Errorf("--time-scale %g: it takes 1 to 1e7", o.TimeScale)
 	}
 	if o.Waypoint == "envoy" && o.capture == "proxy" {
@@ -257,7 +261,8 @@ func listenGateway(address string, at place) (net.Listener, error) {
 		return nil, usageError{fmt.Errorf("--gateway %s: it takes HOST:PORT, such as 127.0.0.1:19081: %w", address,
 			err)}
 	case err != nil:
-		return nil, fmt.Errorf("open the gateway's port: %w", err)
+		return nil, fmt.Errorf("open the gateway's port %s: %w; choose another with --gateway 127.0.0.1:PORT", address,
+			err)
 	}
 	return ln, nil
 }
@@ -278,7 +283,7 @@ func prepareLogs(at place) error {
 	if err := os.MkdirAll(at.logs(), 0o755); err != nil {
 		return fmt.Errorf("make the directory of the logs: %w", err)
 	}
-	old, err := filepath.Glob(filepath.Join(at.logs(), "*.log*"))
+	old, err := filepath.Glob(filepath.Join(at.logs(), "*_*.log*")) // CELL_COMPONENT: others' files stay
 	if err != nil {
 		return err
 	}
