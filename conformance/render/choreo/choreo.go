@@ -157,7 +157,11 @@ func run(ctx context.Context, c *cluster.Cluster) error {
 		}
 		l.Close()
 	}
-	const public, internal, health = "38443", "38444", "38081"
+	ports, err := cluster.FreePorts(3)
+	if err != nil {
+		return err
+	}
+	public, internal, health := ports[0], ports[1], ports[2]
 	cert, key := c.Authority.Cert, c.Authority.Key
 	if err := c.Start(engine.ClusterGateway, []string{"KUBECONFIG=" + c.Kubeconfig(gatewayAccount)},
 		"--port="+public, "--internal-port="+internal, "--server-cert="+cert, "--server-key="+key,

@@ -2,6 +2,7 @@ package choreo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,7 +35,7 @@ func Against(ctx context.Context, c *cluster.Cluster, command string) error {
 	path := c.Shop.Dir + string(os.PathListSeparator) + os.Getenv("PATH")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(cluster.Admin), "KUBE_CONTEXT=", "PATH="+path)
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", command, err)
+		return errors.Join(fmt.Errorf("%s: %w", command, err), c.Alive())
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (c *Cluster) boot(ctx context.Context, accounts []string) error {
 	if c.Authority, err = NewAuthority(c.Dir); err != nil {
 		return err
 	}
-	ports, err := freePorts(3)
+	ports, err := FreePorts(3)
 	if err != nil {
 		return err
 	}
@@ -164,10 +164,8 @@ func (c *Cluster) Until(ctx context.Context, limit time.Duration, what string, o
 		if last == nil || ctx.Err() == nil {
 			last = err // what is still missing, not that the time is over
 		}
-		for _, p := range c.processes {
-			if dead := p.Alive(); dead != nil {
-				return fmt.Errorf("wait until %s: %w", what, dead)
-			}
+		if dead := c.Alive(); dead != nil {
+			return fmt.Errorf("wait until %s: %w", what, dead)
 		}
 		select {
 		case <-tick.C:
@@ -180,6 +178,15 @@ func (c *Cluster) Until(ctx context.Context, limit time.Duration, what string, o
 	}
 }
 
+// Alive returns an error with the end of its log for each program that has ended.
+func (c *Cluster) Alive() error {
+	var dead []error
+	for _, p := range c.processes {
+		dead = append(dead, p.Alive())
+	}
+	return errors.Join(dead...)
+}
+
 // Stop ends every program, the last started first.
 func (c *Cluster) Stop() {
 	for i := len(c.processes) - 1; i >= 0; i-- {
@@ -187,10 +194,10 @@ func (c *Cluster) Stop() {
 	}
 }
 
-// freePorts returns ports of the loopback interface that nobody listens on, from below
-// those that systems give to outgoing connections: one could be in the way by the time
-// that a program listens.
-func freePorts(n int) ([]string, error) {
+// FreePorts returns ports of the loopback interface that nobody listens on, from below
+// those that systems give to outgoing connections, of which the Kubernetes API alone
+// has hundreds: one could be in the way by the time that a program listens.
+func FreePorts(n int) ([]string, error) {
 	var ports []string
 	for _, port := range rand.Perm(12000) {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+port))
