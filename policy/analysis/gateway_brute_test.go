@@ -66,10 +66,12 @@ func (g *generator) fronted() string {
 	}
 	for i := range g.IntN(3) {
 		var operation []string
-		for name, values := range map[string][]string{"methods": genMethods, "paths": genPaths,
-			"hosts": {"a.example", "*.example", "*:80", "b*"}} {
+		for _, f := range []struct {
+			name   string
+			values []string
+		}{{"methods", genMethods}, {"paths", genPaths}, {"hosts", []string{"a.example", "*.example", "*:80", "b*"}}} {
 			if g.IntN(2) == 0 {
-				operation = append(operation, list(name, g.some(values...)))
+				operation = append(operation, list(f.name, g.some(f.values...)))
 			}
 		}
 		b.WriteString("---\n" + object("security.istio.io/v1", "AuthorizationPolicy", "one", fmt.Sprint("p", i),
