@@ -126,7 +126,7 @@ func unknownRewrite(matches []gatewayv1.HTTPRouteMatch, f *gatewayv1.HTTPURLRewr
 	for _, m := range matches {
 		root = root || m.Path == nil || ptr.Deref(m.Path.Value, "/") == "/"
 	}
-	if root { // pilot's ApplyRoute replaces one slash by "/b"
+	if root { // pilot/pkg/networking/core/route, applyHTTPRouteDestination: "/b" in place of "/"
 		return fmt.Sprintf("Istio makes %sx of /x there, the Gateway API %[1]s/x",
 			strings.TrimRight(*f.Path.ReplacePrefixMatch, "/"))
 	}

@@ -196,7 +196,7 @@ func (c *Cluster) Stop() {
 
 // FreePorts returns ports of the loopback interface that nobody listens on, from below
 // those that systems give to outgoing connections, of which the Kubernetes API alone
-// has hundreds: one could be in the way by the time that a program listens.
+// has more than a hundred: one could be in the way by the time that a program listens.
 func FreePorts(n int) ([]string, error) {
 	var ports []string
 	for _, port := range rand.Perm(12000) {
